@@ -1,0 +1,31 @@
+//! What flowprobe's kernel programs and its daemon share: the layout of the maps ([`flow`], [`stats`]) and the packet
+//! parser ([`parse`]). Everything here compiles for the host and for BPF; the programs themselves are the binaries beside
+//! this file.
+#![no_std]
+
+pub mod flow;
+pub mod parse;
+pub mod stats;
+pub mod traffic;
+
+pub use flow::{Address, Direction, FlowKey, FlowValue};
+pub use stats::{Counter, InterfaceStats, OverflowClass};
+
+/// How many interfaces can be metered at once: the number of slots in the map `INTERFACES`, a power of two.
+pub const INTERFACE_SLOTS: u32 = 512;
+
+/// How far from its first choice (`ifindex % INTERFACE_SLOTS`) an interface's slot may lie. The programs look no further.
+pub const INTERFACE_PROBES: u32 = 8;
+
+/// The two flow maps; `CONTROL[0]` names the one that programs write.
+pub const GENERATIONS: u32 = 2;
+
+/// Number of entries in the map `STATS`: one per interface slot, direction and generation.
+pub const STATS_ENTRIES: u32 = INTERFACE_SLOTS * 2 * GENERATIONS;
+
+/// Index into `STATS` of what `generation` counted on interface slot `slot` in `direction`.
+#[must_use]
+#[inline(always)]
+pub const fn stats_index(slot: u32, direction: Direction, generation: u32) -> u32 {
+    (slot * 2 + direction as u32) * GENERATIONS + (generation & 1)
+}

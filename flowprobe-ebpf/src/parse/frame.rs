@@ -1,0 +1,61 @@
+//! Bounds-checked access to the bytes of a frame.
+
+use bytemuck::{Pod, Zeroable};
+
+/// A frame to read from. Implemented here for byte slices; the kernel programs implement it over `xdp_md` and `__sk_buff`.
+pub trait Frame {
+    /// The header `T` that begins `offset` bytes into the frame; `None` where the frame ends before it does.
+    fn read<T: Pod>(&self, offset: usize) -> Option<T>;
+
+    /// Octets of the frame, those beyond what [`Frame::read`] can reach included.
+    fn length(&self) -> u32;
+}
+
+/// A captured frame on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a> {
+    /// The bytes that were captured.
+    pub captured: &'a [u8],
+    /// The length of the frame on the wire; more than `captured.len()` where the capture was cut.
+    pub original_length: u32,
+}
+
+impl<'a> Bytes<'a> {
+    /// A frame of which every byte is there.
+    ///
+    /// Frames longer than 4 GiB do not exist; the length is capped there.
+    #[must_use]
+    pub fn whole(frame: &'a [u8]) -> Self {
+        Self {
+            captured: frame,
+            original_length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Frame for Bytes<'_> {
+    #[inline(always)]
+    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        self.captured.get(offset..end).map(bytemuck::pod_read_unaligned)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.original_length
+    }
+}
+
+/// A 16-bit field in network byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Be16(u16);
+
+impl Be16 {
+    /// The value in host byte order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn get(self) -> u16 {
+        u16::from_be(self.0)
+    }
+}

@@ -1,0 +1,117 @@
+//! From a frame to its flow key: one parser for the kernel programs and for the host.
+//!
+//! ```text
+//! ethernet ─ tags ─► ip ─► transport
+//!  link.rs           ip.rs  transport.rs
+//! ```
+//!
+//! Each layer reads through a [`Frame`], which checks every access against the end of the frame, and either hands the next
+//! layer an offset or says why there is no flow ([`Unparsed`]). **No-panic contract:** no input makes the parser panic,
+//! read outside the frame or loop more than a constant number of times; the kernel's verifier proves it for the programs.
+//!
+//! A new link or network protocol gets an arm in `link`; a new transport an arm in `transport`.
+
+mod frame;
+mod ip;
+mod link;
+mod transport;
+
+pub use frame::{Be16, Bytes, Frame};
+
+use crate::flow::{Direction, FlowKey};
+
+/// Where a frame was met: the part of the key that is not in the frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The kernel's index of the interface.
+    pub ifindex: u32,
+    /// Which way the frame passed the interface.
+    pub direction: Direction,
+    /// VLAN identifier of a tag that the NIC took out of the frame, 0 where there is none (the kernel's
+    /// `skb->vlan_tci`; it was the outermost).
+    pub offloaded_vlan: u16,
+}
+
+/// What the parser found in one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The flow to which the packet belongs.
+    pub key: FlowKey,
+    /// Octets from the IP header on, by the IP header's own length field; where that is 0 (segmentation offload), what the
+    /// frame holds.
+    pub octets: u32,
+    /// Octets before the transport payload: what each segment of an offloaded packet repeats on the wire.
+    pub headers: u32,
+    /// Octets before the IP header.
+    pub network_offset: u32,
+    /// TCP flags and [`crate::flow::FACT_FRAGMENT`].
+    pub facts: u32,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// EtherType of the network layer.
+    pub ethertype: u16,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+}
+
+/// Why a frame carries no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Unparsed {
+    /// The frame ends before its IP header does.
+    Truncated = 0,
+    /// Neither IPv4 nor IPv6: ARP, LLC, LLDP, PPPoE discovery and the like.
+    NotIp = 1,
+    /// The EtherType says IPv4; the version or the header length says no.
+    BadIpv4Header = 2,
+    /// The EtherType says IPv6; the version says no.
+    BadIpv6Header = 3,
+}
+
+impl Unparsed {
+    /// Number of reasons.
+    pub const COUNT: usize = 4;
+
+    /// The names under which the reasons are shown, in the order of [`crate::InterfaceStats::unparsed`].
+    pub const NAMES: [&'static str; Self::COUNT] = ["truncated", "notIp", "badIpv4Header", "badIpv6Header"];
+}
+
+/// Parses an Ethernet frame.
+///
+/// `packet` is filled in place, because the kernel programs have 512 bytes of stack.
+///
+/// # Errors
+/// The reason why the frame belongs to no flow; `packet` then holds nothing of use.
+#[inline(always)]
+pub fn ethernet(frame: &impl Frame, origin: Origin, packet: &mut Packet) -> Result<(), Unparsed> {
+    packet.key.ifindex = origin.ifindex;
+    packet.key.direction = origin.direction as u8;
+    packet.key.padding = 0;
+    let network = link::ethernet(frame, origin.offloaded_vlan, packet)?;
+    let payload = match network.ethertype {
+        link::IPV4 => ip::v4(frame, network.offset, packet)?,
+        link::IPV6 => ip::v6(frame, network.offset, packet)?,
+        _ => return Err(Unparsed::NotIp),
+    };
+    packet.ethertype = network.ethertype;
+    packet.network_offset = as_u32(network.offset);
+    transport::ports(frame, payload, packet);
+    Ok(())
+}
+
+/// An offset into a frame as the width that records use.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "headers end within the first 64 kB of a frame"
+)]
+const fn as_u32(offset: usize) -> u32 {
+    offset as u32
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Find or insert a flow and count a packet in it: the narrow face behind which the flow table can be replaced.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use flowprobe_ebpf::FlowValue;
+use flowprobe_ebpf::flow::Extremes;
+use flowprobe_ebpf::parse::Packet;
+
+use crate::maps::FlowMap;
+use crate::weight::Weight;
+
+/// `-EEXIST`: another CPU was first to insert the flow.
+const EXISTS: i32 = -17;
+
+/// How often a CPU tries again to widen [`FlowValue::extremes`] when others write the word at the same moment.
+const EXTREMES_TRIES: u32 = 4;
+
+/// Counts `packet`, standing for `weight`, in its flow.
+///
+/// # Errors
+/// The negated errno of `bpf_map_update_elem` where the flow is new and finds no room: `E2BIG` for a full map.
+#[inline(always)]
+pub(crate) fn account(flows: &FlowMap, packet: &Packet, weight: Weight, now: u64) -> Result<(), i32> {
+    if let Some(value) = flows.get_ptr_mut(&packet.key) {
+        update(value, packet, weight, now);
+        return Ok(());
+    }
+    let value = FlowValue {
+        packets: weight.packets,
+        octets: weight.octets,
+        layer2_octets: weight.layer2_octets,
+        first_ns: now,
+        last_ns: now,
+        extremes: weight.extremes.pack(),
+        facts: packet.facts,
+        ethertype: packet.ethertype,
+        tos: packet.tos,
+        padding: 0,
+        source_mac: packet.source_mac,
+        destination_mac: packet.destination_mac,
+        padding2: 0,
+    };
+    match flows.insert(&packet.key, &value, BPF_NOEXIST.into()) {
+        Err(EXISTS) => {
+            let value = flows.get_ptr_mut(&packet.key).ok_or(EXISTS)?;
+            update(value, packet, weight, now);
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+#[inline(always)]
+fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
+    // SAFETY: `value` points to a live entry of the generation that programs write: user space deletes from a generation
+    // only after a grace period in which no program can hold such a pointer. Counters are only ever added to atomically.
+    unsafe {
+        add(&raw mut (*value).packets, weight.packets);
+        add(&raw mut (*value).octets, weight.octets);
+        add(&raw mut (*value).layer2_octets, weight.layer2_octets);
+        // Without a read before it: that would cost more than the store, and a race here loses less than the clock's grain.
+        (*value).last_ns = now;
+        let facts = &raw mut (*value).facts;
+        if *facts & packet.facts != packet.facts {
+            atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(facts, packet.facts);
+        }
+        widen(&raw mut (*value).extremes, weight.extremes);
+    }
+}
+
+/// # Safety
+/// `counter` points into a live map value.
+#[inline(always)]
+unsafe fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: by this function's contract. The result is unused, so this is one BPF instruction.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount) };
+}
+
+/// # Safety
+/// `word` points into a live map value.
+#[inline(always)]
+unsafe fn widen(word: *mut u64, seen: Extremes) {
+    for _ in 0..EXTREMES_TRIES {
+        // SAFETY: by this function's contract.
+        let old = unsafe { word.read_volatile() };
+        let new = Extremes::unpack(old).union(seen).pack();
+        if new == old {
+            return;
+        }
+        // SAFETY: by this function's contract.
+        let (_, done) =
+            unsafe { atomic_cxchg::<u64, { AtomicOrdering::Relaxed }, { AtomicOrdering::Relaxed }>(word, old, new) };
+        if done {
+            return;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Programs that make traffic for the tests and benchmarks, and the two yardsticks of `cargo xtask bench kernel`. None of
+//! them is part of the daemon.
+//!
+//! `traffic` and `send` are run through `BPF_PROG_TEST_RUN` with a frame to start from; each run gives the frame the
+//! addresses of the next flow, in an order that is known and depends on nothing but the number of runs.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to BPF's atomic instructions")]
+#![expect(
+    unsafe_code,
+    reason = "kernel memory is reached by pointers; the verifier checks each access"
+)]
+
+#[path = "../programs/xdp_frame.rs"]
+mod xdp_frame;
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
+use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+use flowprobe_ebpf::Direction;
+use flowprobe_ebpf::parse::{self, Origin, Packet};
+use flowprobe_ebpf::traffic::TrafficPlan;
+
+/// What to send; written by user space before a run.
+#[btf_map]
+static PLAN: Array<TrafficPlan, 1> = Array::new();
+
+/// Runs so far, of all CPUs.
+#[btf_map]
+static SENT: Array<u64, 1> = Array::new();
+
+/// Entry 0: the program under test.
+#[btf_map]
+static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+
+/// Rewrites the frame for the next flow and goes on in the program under test.
+#[xdp(frags)]
+pub(crate) fn traffic(context: XdpContext) -> u32 {
+    if next_flow(&context).is_none() {
+        return XDP_ABORTED;
+    }
+    // SAFETY: the entry is an XDP program, which the map's owner check enforces. The call does not return.
+    unsafe { UNDER_TEST.tail_call(&context, 0) };
+    XDP_ABORTED
+}
+
+/// Rewrites the frame for the next flow and sends it out of the plan's interface (live frames).
+#[xdp(frags)]
+pub(crate) fn send(context: XdpContext) -> u32 {
+    let Some(plan) = next_flow(&context) else {
+        return XDP_ABORTED;
+    };
+    // SAFETY: the helper takes plain numbers.
+    unsafe { bpf_redirect(plan.ifindex, 0) as u32 }
+}
+
+/// The cost of calling a program and nothing else.
+#[xdp(frags)]
+pub(crate) fn empty(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The cost of parsing, with a result that the compiler cannot do without.
+#[xdp(frags)]
+pub(crate) fn parse_only(context: XdpContext) -> u32 {
+    let frame = xdp_frame::Xdp::new(&context);
+    let origin = Origin {
+        ifindex: context.ingress_ifindex() as u32,
+        direction: Direction::Ingress,
+        offloaded_vlan: 0,
+    };
+    let mut packet = MaybeUninit::<Packet>::zeroed();
+    // SAFETY: a packet is plain integers, for which zero is a value.
+    let packet = unsafe { packet.assume_init_mut() };
+    let outcome = parse::ethernet(&frame, origin, packet);
+    core::hint::black_box(&packet);
+    if outcome.is_ok() { XDP_PASS } else { XDP_DROP }
+}
+
+/// An odd number: multiplying by it visits every flow of a power of two once, in an order that caches do not like.
+const STRIDE: u64 = 0x9e37_79b1;
+
+#[inline(always)]
+fn next_flow(context: &XdpContext) -> Option<&'static TrafficPlan> {
+    let plan = PLAN.get(0)?;
+    let sent = SENT.get_ptr_mut(0)?;
+    // SAFETY: the pointer comes from the map; other CPUs add to the word in the same way.
+    let run = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sent, 1) };
+    let flow = (run.wrapping_mul(STRIDE) & u64::from(plan.flow_mask)) as u32;
+    put(context, plan.address_offset, &(plan.address_base | flow).to_be())?;
+    if plan.port_offset != 0 {
+        put(context, plan.port_offset, &((flow as u16) | 0x8000).to_be())?;
+    }
+    Some(plan)
+}
+
+/// Writes `value` at `offset` into the frame.
+#[inline(always)]
+fn put<T: Copy>(context: &XdpContext, offset: u32, value: &T) -> Option<()> {
+    let start = context.data() + (offset & 0xff) as usize;
+    if start + size_of::<T>() > context.data_end() {
+        return None;
+    }
+    // SAFETY: the range was checked against the frame's end; for alignment see `xdp_frame::read_between`.
+    unsafe { *(start as *mut T) = *value };
+    Some(())
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // SAFETY: nothing here panics; the verifier refuses a program that could get here.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
