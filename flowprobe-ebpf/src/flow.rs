@@ -145,12 +145,7 @@ impl Extremes {
     #[must_use]
     #[inline(always)]
     pub const fn of(length: u16, ttl: u8) -> Self {
-        Self {
-            length_min: length,
-            length_max: length,
-            ttl_min: ttl,
-            ttl_max: ttl,
-        }
+        Self { length_min: length, length_max: length, ttl_min: ttl, ttl_max: ttl }
     }
 
     /// The word in [`FlowValue::extremes`].
@@ -210,12 +205,7 @@ mod tests {
         let a = Extremes::of(1500, 64);
         let b = Extremes::of(40, 255);
         assert_eq!(Extremes::unpack(a.pack()), a);
-        let both = Extremes {
-            length_min: 40,
-            length_max: 1500,
-            ttl_min: 64,
-            ttl_max: 255,
-        };
+        let both = Extremes { length_min: 40, length_max: 1500, ttl_min: 64, ttl_max: 255 };
         assert_eq!(Extremes::unpack(a.union(b).pack()), both);
     }
 

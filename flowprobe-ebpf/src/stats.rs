@@ -33,10 +33,7 @@ impl core::ops::Sub for Counter {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        Self {
-            packets: self.packets - other.packets,
-            octets: self.octets - other.octets,
-        }
+        Self { packets: self.packets - other.packets, octets: self.octets - other.octets }
     }
 }
 

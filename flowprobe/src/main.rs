@@ -1,1 +1,60 @@
-fn main() {}
+//! `flowprobe`: reads the command line, checks, and hands over to the library.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+use flowprobe::cli::{Cli, Command, RunArgs};
+use flowprobe::config::{OutputMode, Settings};
+use flowprobe::{logging, probe, run};
+
+/// What a wrong flag, file or privilege exits with: nothing was started.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => meter(args),
+        Command::CheckConfig { file } => check_config(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => fail(&error, USAGE),
+        Err(Failure::Running(error)) => fail(&error, 1),
+    }
+}
+
+enum Failure {
+    Usage(anyhow::Error),
+    Running(anyhow::Error),
+}
+
+fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Usage(error.into())
+}
+
+fn meter(args: RunArgs) -> Result<(), Failure> {
+    let config = args.settings().and_then(Settings::check).map_err(usage)?;
+    probe::check_privilege(config.promisc).map_err(usage)?;
+    let log = logging::start(if config.output == OutputMode::Quiet { "warn" } else { "info" });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Running(error.into()))?;
+    let outcome = runtime.block_on(run::run(config, &log)).map_err(Failure::Running);
+    // A thread that hangs on a pipe nobody reads must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn check_config(file: &std::path::Path) -> Result<(), Failure> {
+    let config = Settings::from_file(file).and_then(Settings::check).map_err(usage)?;
+    println!("{config}");
+    Ok(())
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("flowprobe: {error:#}");
+    ExitCode::from(code)
+}

@@ -26,10 +26,7 @@ impl<'a> Bytes<'a> {
     /// Frames longer than 4 GiB do not exist; the length is capped there.
     #[must_use]
     pub fn whole(frame: &'a [u8]) -> Self {
-        Self {
-            captured: frame,
-            original_length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
-        }
+        Self { captured: frame, original_length: u32::try_from(frame.len()).unwrap_or(u32::MAX) }
     }
 }
 

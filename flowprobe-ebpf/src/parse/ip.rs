@@ -65,10 +65,7 @@ pub(super) fn v4(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Resu
     packet.facts = if fragment & FRAGMENT == 0 { 0 } else { FACT_FRAGMENT };
     packet.ttl = header.ttl;
     packet.tos = header.tos;
-    Ok(Payload {
-        offset: offset + usize::from(words) * 4,
-        has_transport_header: fragment & FRAGMENT_OFFSET == 0,
-    })
+    Ok(Payload { offset: offset + usize::from(words) * 4, has_transport_header: fragment & FRAGMENT_OFFSET == 0 })
 }
 
 /// Reads the IPv6 header at `offset`.
@@ -90,10 +87,7 @@ pub(super) fn v6(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Resu
     packet.facts = 0;
     packet.ttl = header.hop_limit;
     packet.tos = version_and_class.to_be_bytes()[0] << 4 | version_and_class.to_be_bytes()[1] >> 4;
-    Ok(Payload {
-        offset: offset + size_of::<Ipv6Header>(),
-        has_transport_header: true,
-    })
+    Ok(Payload { offset: offset + size_of::<Ipv6Header>(), has_transport_header: true })
 }
 
 /// Octets of the fixed IPv6 header.

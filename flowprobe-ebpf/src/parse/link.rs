@@ -49,26 +49,21 @@ pub(super) fn ethernet(frame: &impl Frame, offloaded_vlan: u16, packet: &mut Pac
     packet.source_mac = header.source;
     packet.destination_mac = header.destination;
 
-    let (mut outer, mut inner) = (offloaded_vlan, 0);
-    let mut tags = u8::from(offloaded_vlan != 0);
+    let mut identifiers = [offloaded_vlan, 0];
+    let in_frame = usize::from(offloaded_vlan != 0);
     let mut ethertype = header.ethertype.get();
     let mut offset = size_of::<EthernetHeader>();
-    for _ in 0..MAX_TAGS {
+    for tags in in_frame..in_frame + MAX_TAGS {
         if !matches!(ethertype, VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN) {
             break;
         }
         let tag: VlanTag = frame.read(offset).ok_or(Unparsed::Truncated)?;
-        let identifier = tag.control.get() & VLAN_IDENTIFIER;
-        match tags {
-            0 => outer = identifier,
-            1 => inner = identifier,
-            _ => {}
+        if let Some(identifier) = identifiers.get_mut(tags) {
+            *identifier = tag.control.get() & VLAN_IDENTIFIER;
         }
-        tags += 1;
         ethertype = tag.ethertype.get();
         offset += size_of::<VlanTag>();
     }
-    packet.key.vlan = outer;
-    packet.key.customer_vlan = inner;
+    [packet.key.vlan, packet.key.customer_vlan] = identifiers;
     Ok(Network { ethertype, offset })
 }

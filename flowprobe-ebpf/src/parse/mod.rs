@@ -99,16 +99,13 @@ pub fn ethernet(frame: &impl Frame, origin: Origin, packet: &mut Packet) -> Resu
     };
     packet.ethertype = network.ethertype;
     packet.network_offset = as_u32(network.offset);
-    transport::ports(frame, payload, packet);
+    transport::ports(frame, &payload, packet);
     Ok(())
 }
 
 /// An offset into a frame as the width that records use.
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "headers end within the first 64 kB of a frame"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "headers end within the first 64 kB of a frame")]
 const fn as_u32(offset: usize) -> u32 {
     offset as u32
 }

@@ -11,9 +11,7 @@ const MACS: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 fn ipv4(protocol: u8, total_length: u16, fragment: u16) -> [u8; 20] {
     let [l1, l0] = total_length.to_be_bytes();
     let [f1, f0] = fragment.to_be_bytes();
-    [
-        0x45, 0x10, l1, l0, 0, 1, f1, f0, 64, protocol, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2,
-    ]
+    [0x45, 0x10, l1, l0, 0, 1, f1, f0, 64, protocol, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2]
 }
 
 /// Joins `parts` into one buffer and returns how much of it is filled.
@@ -33,18 +31,12 @@ fn parse(parts: &[&[u8]]) -> Result<Packet, Unparsed> {
 fn parse_from(parts: &[&[u8]], offloaded_vlan: u16) -> Result<Packet, Unparsed> {
     let mut buffer = [0; 256];
     let length = join(parts, &mut buffer);
-    let origin = Origin {
-        ifindex: 7,
-        direction: Direction::Ingress,
-        offloaded_vlan,
-    };
+    let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan };
     let mut packet = Packet::default();
     ethernet(&Bytes::whole(&buffer[..length]), origin, &mut packet).map(|()| packet)
 }
 
-const TCP_SYN_ACK_ECE: [u8; 20] = [
-    0x00, 0x50, 0xc0, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x52, 0, 0, 0, 0, 0, 0,
-];
+const TCP_SYN_ACK_ECE: [u8; 20] = [0x00, 0x50, 0xc0, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x52, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn tcp_over_ipv4() {
@@ -52,10 +44,7 @@ fn tcp_over_ipv4() {
     assert_eq!(packet.key.source, Address::from(Ipv4Addr::new(192, 0, 2, 1)));
     assert_eq!(packet.key.destination.to_ipv4(), Ipv4Addr::new(198, 51, 100, 2));
     assert_eq!((packet.key.source_port, packet.key.destination_port), (80, 49153));
-    assert_eq!(
-        (packet.key.protocol, packet.key.ip_version, packet.key.ifindex),
-        (6, 4, 7)
-    );
+    assert_eq!((packet.key.protocol, packet.key.ip_version, packet.key.ifindex), (6, 4, 7));
     assert_eq!((packet.octets, packet.headers), (40, 14 + 20 + 20));
     assert_eq!((packet.facts, packet.ttl, packet.tos), (0x52, 64, 0x10));
     assert_eq!(packet.source_mac, [2, 0, 0, 0, 0, 1]);
@@ -126,15 +115,9 @@ fn what_is_no_flow_says_why() {
     assert_eq!(parse(&[&MACS, &[8, 6], &arp]), Err(Unparsed::NotIp));
     assert_eq!(parse(&[&MACS]), Err(Unparsed::Truncated));
     assert_eq!(parse(&[&MACS, &[0x81, 0, 0]]), Err(Unparsed::Truncated));
-    assert_eq!(
-        parse(&[&MACS, &[8, 0], &ipv4(6, 40, 0)[..19]]),
-        Err(Unparsed::Truncated)
-    );
+    assert_eq!(parse(&[&MACS, &[8, 0], &ipv4(6, 40, 0)[..19]]), Err(Unparsed::Truncated));
     let mut short = ipv4(6, 40, 0);
     short[0] = 0x44;
     assert_eq!(parse(&[&MACS, &[8, 0], &short]), Err(Unparsed::BadIpv4Header));
-    assert_eq!(
-        parse(&[&MACS, &[0x86, 0xdd], &[0x45; 40]]),
-        Err(Unparsed::BadIpv6Header)
-    );
+    assert_eq!(parse(&[&MACS, &[0x86, 0xdd], &[0x45; 40]]), Err(Unparsed::BadIpv6Header));
 }

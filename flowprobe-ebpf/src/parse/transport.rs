@@ -26,11 +26,8 @@ const ICMP_HEADER: usize = 8;
 /// Fills in the ports, TCP's flags and the length of all headers. A transport header that the frame does not hold leaves
 /// the ports 0: the packet still belongs to the flow of its addresses and protocol.
 #[inline(always)]
-pub(super) fn ports(frame: &impl Frame, payload: Payload, packet: &mut Packet) {
-    let Payload {
-        offset,
-        has_transport_header,
-    } = payload;
+pub(super) fn ports(frame: &impl Frame, payload: &Payload, packet: &mut Packet) {
+    let Payload { offset, has_transport_header } = *payload;
     packet.key.source_port = 0;
     packet.key.destination_port = 0;
     let mut end = offset;

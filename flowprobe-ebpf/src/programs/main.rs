@@ -10,10 +10,7 @@
 // BPF has no atomic load or store, so `core::sync::atomic` does not compile for it; its atomic additions do.
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "the only way to BPF's atomic instructions")]
-#![expect(
-    unsafe_code,
-    reason = "kernel memory is reached by pointers; the verifier checks each access"
-)]
+#![expect(unsafe_code, reason = "kernel memory is reached by pointers; the verifier checks each access")]
 
 extern crate aya_ebpf as _;
 // aya-log's macros name their support crate by path; see `macro_support`.

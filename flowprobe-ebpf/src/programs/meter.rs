@@ -24,11 +24,7 @@ pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction
     // interrupts off, so nothing else writes it.
     let stats = unsafe { &mut *stats };
 
-    let origin = Origin {
-        ifindex,
-        direction,
-        offloaded_vlan: frame.offloaded_vlan(),
-    };
+    let origin = Origin { ifindex, direction, offloaded_vlan: frame.offloaded_vlan() };
     let mut packet = MaybeUninit::<Packet>::zeroed();
     // SAFETY: a packet is plain integers, for which zero is a value.
     let packet = unsafe { packet.assume_init_mut() };
@@ -50,14 +46,7 @@ pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction
         account::account(&FLOWS_1, packet, weight, now)
     };
     if let Err(error) = outcome {
-        overflow(
-            stats,
-            packet.key.protocol,
-            weight.packets,
-            weight.layer2_octets,
-            ifindex,
-            error,
-        );
+        overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, ifindex, error);
     }
 }
 

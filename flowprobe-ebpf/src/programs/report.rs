@@ -9,10 +9,7 @@ const FULL: i32 = -7;
 #[inline(never)]
 pub(crate) fn no_room(ifindex: u32, packets: u64, error: i32) {
     if error == FULL {
-        warn!(
-            (),
-            "flow map full on interface {}: {} packets in overflow on this CPU", ifindex, packets
-        );
+        warn!((), "flow map full on interface {}: {} packets in overflow on this CPU", ifindex, packets);
     } else {
         warn!(
             (),

@@ -65,12 +65,7 @@ impl Frame for Skb {
         let mut header = MaybeUninit::<T>::uninit();
         // SAFETY: the destination holds `size_of::<T>()` octets; the helper checks the source.
         let status = unsafe {
-            bpf_skb_load_bytes(
-                self.context.cast(),
-                offset as u32,
-                header.as_mut_ptr().cast(),
-                size_of::<T>() as u32,
-            )
+            bpf_skb_load_bytes(self.context.cast(), offset as u32, header.as_mut_ptr().cast(), size_of::<T>() as u32)
         };
         // SAFETY: on success the helper has written all of `header`, and `T` is plain bytes.
         (status == 0).then(|| unsafe { header.assume_init() })
@@ -110,11 +105,7 @@ impl KernelFrame for Skb {
             let before_last = repeats * u64::from(self.segment_size);
             let last = (u64::from(packet.octets)).wrapping_sub(before_last);
             Extremes {
-                length_min: if last < u64::from(longest) {
-                    last as u16
-                } else {
-                    capped(longest)
-                },
+                length_min: if last < u64::from(longest) { last as u16 } else { capped(longest) },
                 length_max: capped(longest),
                 ttl_min: packet.ttl,
                 ttl_max: packet.ttl,

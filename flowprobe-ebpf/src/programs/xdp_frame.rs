@@ -24,12 +24,7 @@ impl Xdp {
     #[inline(always)]
     pub(crate) fn new(context: &XdpContext) -> Self {
         let (data, data_end) = (context.data(), context.data_end());
-        let mut frame = Self {
-            context: context.ctx,
-            data,
-            data_end,
-            length: (data_end - data) as u32,
-        };
+        let mut frame = Self { context: context.ctx, data, data_end, length: (data_end - data) as u32 };
         if MULTI_BUFFER.load() != 0 {
             frame.length = frame.length_of_all_buffers();
         }

@@ -7,10 +7,7 @@
 #![no_main]
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "the only way to BPF's atomic instructions")]
-#![expect(
-    unsafe_code,
-    reason = "kernel memory is reached by pointers; the verifier checks each access"
-)]
+#![expect(unsafe_code, reason = "kernel memory is reached by pointers; the verifier checks each access")]
 
 #[path = "../programs/xdp_frame.rs"]
 mod xdp_frame;
@@ -71,11 +68,7 @@ pub(crate) fn empty(_: XdpContext) -> u32 {
 #[xdp(frags)]
 pub(crate) fn parse_only(context: XdpContext) -> u32 {
     let frame = xdp_frame::Xdp::new(&context);
-    let origin = Origin {
-        ifindex: context.ingress_ifindex() as u32,
-        direction: Direction::Ingress,
-        offloaded_vlan: 0,
-    };
+    let origin = Origin { ifindex: context.ingress_ifindex() as u32, direction: Direction::Ingress, offloaded_vlan: 0 };
     let mut packet = MaybeUninit::<Packet>::zeroed();
     // SAFETY: a packet is plain integers, for which zero is a value.
     let packet = unsafe { packet.assume_init_mut() };

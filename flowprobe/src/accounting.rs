@@ -1,0 +1,117 @@
+//! The sum that proves the numbers: `seen = exported + held + overflow + unparsed + sampledOut`, in packets and in layer-2
+//! octets, per interface and direction.
+//!
+//! The kernel's counters belong to a generation just as flows do, and are read when that generation is retired. So the sum
+//! is exact at every drain, also in the middle of traffic.
+
+use std::sync::Arc;
+
+use flowprobe_ebpf::parse::Unparsed;
+use flowprobe_ebpf::{Counter, Direction, InterfaceStats, OverflowClass};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The terms of one interface and direction, totals since the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accounting {
+    /// Name of the interface.
+    pub interface: Arc<str>,
+    /// Which way the packets passed it.
+    pub direction: Direction,
+    /// What the kernel programs counted, as of the drain.
+    pub kernel: InterfaceStats,
+    /// What has left the table in finished records.
+    pub exported: Counter,
+    /// What open flows hold.
+    pub held: Counter,
+}
+
+impl Accounting {
+    /// Packets whose flow found no room in the kernel's map.
+    #[must_use]
+    pub fn overflow(&self) -> Counter {
+        sum(&self.kernel.overflow)
+    }
+
+    /// Frames without a flow.
+    #[must_use]
+    pub fn unparsed(&self) -> Counter {
+        sum(&self.kernel.unparsed)
+    }
+
+    /// Whether the sum holds, in packets and octets.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        let mut total = self.exported;
+        for term in [self.held, self.overflow(), self.unparsed()] {
+            total += term;
+        }
+        total == self.kernel.seen
+    }
+
+    /// The object that `--json` prints.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "accounting": {
+            "interface": &*self.interface,
+            "direction": direction_name(self.direction),
+            "seen": Terms::from(self.kernel.seen),
+            "exported": Terms::from(self.exported),
+            "held": Terms::from(self.held),
+            "overflow": Terms::from(self.overflow()),
+            "unparsed": Terms::from(self.unparsed()),
+            // No packet is sampled out: every packet is looked at.
+            "sampledOut": Terms::from(Counter::default()),
+            "overflowByProtocol": by_name(OverflowClass::NAMES, &self.kernel.overflow),
+            "unparsedByReason": by_name(Unparsed::NAMES, &self.kernel.unparsed),
+        }})
+    }
+}
+
+/// A direction as it is written.
+#[must_use]
+pub const fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+/// Adds `more` to `total`, counter by counter.
+pub fn add_stats(total: &mut InterfaceStats, more: &InterfaceStats) {
+    total.seen += more.seen;
+    for (total, more) in total.overflow.iter_mut().zip(more.overflow) {
+        *total += more;
+    }
+    for (total, more) in total.unparsed.iter_mut().zip(more.unparsed) {
+        *total += more;
+    }
+}
+
+#[derive(Serialize)]
+struct Terms {
+    packets: u64,
+    octets: u64,
+}
+
+impl From<Counter> for Terms {
+    fn from(counter: Counter) -> Self {
+        Self { packets: counter.packets, octets: counter.octets }
+    }
+}
+
+fn sum(counters: &[Counter]) -> Counter {
+    let mut total = Counter::default();
+    for counter in counters {
+        total += *counter;
+    }
+    total
+}
+
+/// The counters that are not zero, under their names.
+fn by_name<const N: usize>(names: [&str; N], counters: &[Counter; N]) -> Value {
+    let used = names.iter().zip(counters).filter(|(_, counter)| counter.packets > 0);
+    used.map(|(name, counter)| ((*name).to_owned(), json!(Terms::from(*counter))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

@@ -1,0 +1,204 @@
+//! The configuration file: TOML whose keys are the flags' long names. An error names file, line, column, key, and what was
+//! expected.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum as _;
+use thiserror::Error;
+use toml::{Spanned, Value};
+
+use super::{AttachMode, Collector, OutputMode, Settings, values};
+
+/// A file that is not a configuration.
+#[derive(Debug, Error)]
+#[error("{}:{line}:{column}: {problem}", path.display())]
+pub struct FileError {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+    problem: String,
+}
+
+/// Reads the settings out of `text`, which came from `path`.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
+    let at = |offset: usize, problem: String| {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        FileError {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            problem,
+        }
+    };
+    let entries: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(text).map_err(|error| {
+        let problem = error.message().lines().collect::<Vec<_>>().join(", ");
+        at(error.span().map_or(0, |span| span.start), problem)
+    })?;
+    let mut settings = Settings::default();
+    for (key, value) in &entries {
+        let name = key.get_ref().as_str();
+        let Some((_, set)) = KEYS.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = KEYS.iter().map(|(known, _)| *known).collect();
+            return Err(at(key.span().start, format!("unknown key `{name}`; expected one of {}", known.join(", "))));
+        };
+        set(&mut settings, value.get_ref()).map_err(|problem| at(value.span().start, format!("{name}: {problem}")))?;
+    }
+    Ok(settings)
+}
+
+type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
+
+/// Every key of the file and what it sets.
+const KEYS: [(&str, Setter); 10] = [
+    ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
+    ("collectors", |settings, value| {
+        let urls = strings(value, "a list of collector URLs");
+        assign(&mut settings.collectors, urls.and_then(|urls| urls.iter().map(|url| collector(url)).collect()))
+    }),
+    ("mode", |settings, value| assign(&mut settings.mode, mode(value))),
+    ("promisc", |settings, value| {
+        assign(&mut settings.promisc, value.as_bool().ok_or_else(|| mismatch("true or false", value)))
+    }),
+    ("interval", |settings, value| assign(&mut settings.interval, duration(value))),
+    ("idle-timeout", |settings, value| assign(&mut settings.idle_timeout, duration(value))),
+    ("active-timeout", |settings, value| assign(&mut settings.active_timeout, duration(value))),
+    ("max-flows", |settings, value| assign(&mut settings.max_flows, max_flows(value))),
+    ("observation-domain", |settings, value| {
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        assign(&mut settings.observation_domain, number.ok_or_else(|| mismatch("a number from 0 to 4294967295", value)))
+    }),
+    ("output", |settings, value| assign(&mut settings.output, output(value))),
+];
+
+fn assign<T>(setting: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *setting = Some(value?);
+    Ok(())
+}
+
+fn strings(value: &Value, expected: &str) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or_else(|| mismatch(expected, value))?;
+    let texts = list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| mismatch(expected, item)));
+    texts.collect()
+}
+
+fn collector(url: &str) -> Result<Collector, String> {
+    url.parse().map_err(|error: super::CollectorError| error.to_string())
+}
+
+fn mode(value: &Value) -> Result<AttachMode, String> {
+    value
+        .as_str()
+        .and_then(|text| AttachMode::from_str(text, false).ok())
+        .ok_or_else(|| mismatch("\"auto\", \"native\", \"tc\" or \"generic\"", value))
+}
+
+fn output(value: &Value) -> Result<OutputMode, String> {
+    match value.as_str() {
+        Some("summary") => Ok(OutputMode::Summary),
+        Some("json") => Ok(OutputMode::Json),
+        Some("quiet") => Ok(OutputMode::Quiet),
+        _ => Err(mismatch("\"summary\", \"json\" or \"quiet\"", value)),
+    }
+}
+
+/// A time as text, or a number of seconds.
+fn duration(value: &Value) -> Result<Duration, String> {
+    match value {
+        Value::String(text) => values::duration(text).map_err(|error| error.to_string()),
+        Value::Integer(_) | Value::Float(_) => values::duration(&value.to_string()).map_err(|error| error.to_string()),
+        _ => Err(mismatch(values::DURATION, value)),
+    }
+}
+
+fn max_flows(value: &Value) -> Result<NonZeroU32, String> {
+    let number = value.as_integer().ok_or_else(|| mismatch(values::MAX_FLOWS, value))?;
+    values::max_flows(&number.to_string()).map_err(|error| error.to_string())
+}
+
+fn mismatch(expected: &str, found: &Value) -> String {
+    format!("expected {expected}, found {}", Found(found))
+}
+
+/// A value as an error message shows it: short.
+struct Found<'a>(&'a Value);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Table(_) => f.write_str("a table"),
+            Value::Array(_) => f.write_str("a list"),
+            value => write!(f, "{} `{value}`", value.type_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(text: &str) -> Result<Settings, String> {
+        parse(Path::new("flowprobe.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let settings = parse_text(
+            r#"
+            interfaces = ["eth0", "eth1"]
+            collectors = ["udp://192.0.2.1"]
+            mode = "tc"
+            promisc = true
+            interval = "200ms"
+            idle-timeout = 30
+            active-timeout = "5m"
+            max-flows = 1_000_000
+            observation-domain = 7
+            output = "json"
+            "#,
+        )
+        .expect("a configuration");
+        assert_eq!(settings.interfaces.as_deref().map(<[String]>::len), Some(2));
+        assert_eq!(settings.mode, Some(AttachMode::Tc));
+        assert_eq!(settings.idle_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(settings.max_flows.map(NonZeroU32::get), Some(1_000_000));
+        assert_eq!(settings.output, Some(OutputMode::Json));
+    }
+
+    #[test]
+    fn an_error_names_file_line_key_and_what_was_expected() {
+        for (text, message) in [
+            (
+                "interval = \"1s\"\nmax-flow = 3\n",
+                "flowprobe.toml:2:1: unknown key `max-flow`; expected one of interfaces, ",
+            ),
+            (
+                "max-flows = \"many\"",
+                "flowprobe.toml:1:13: max-flows: expected a number of flows from 1 to 16777216, found string",
+            ),
+            (
+                "\n\nmode = \"fast\"",
+                "flowprobe.toml:3:8: mode: expected \"auto\", \"native\", \"tc\" or \"generic\", found string",
+            ),
+            ("idle-timeout = \"soon\"", "flowprobe.toml:1:16: idle-timeout: expected a time from 10ms to 1d"),
+            (
+                "collectors = [\"udp://\"]",
+                "flowprobe.toml:1:14: collectors: bad collector URL `udp://`: the host is missing",
+            ),
+            (
+                "interfaces = [1]",
+                "flowprobe.toml:1:14: interfaces: expected a list of interface names, found integer `1`",
+            ),
+            ("interval = ", "flowprobe.toml:1:"),
+            ("promisc = true\npromisc = true", "flowprobe.toml:2:1: duplicate key"),
+        ] {
+            let error = parse_text(text).expect_err(text);
+            assert!(error.starts_with(message), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

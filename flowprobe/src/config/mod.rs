@@ -1,0 +1,307 @@
+//! What the daemon is told: a file ([`file`]) and flags become one checked [`Config`]. Later code never checks again.
+
+mod collector;
+mod file;
+mod values;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum as _;
+use thiserror::Error;
+
+use crate::kernel;
+use crate::table::TableConfig;
+pub use collector::{Collector, CollectorError};
+pub use file::FileError;
+pub use values::{ValueError, duration, max_flows};
+
+/// The daemon's configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Interfaces to meter, by name.
+    pub interfaces: Vec<String>,
+    /// How the programs are attached.
+    pub mode: AttachMode,
+    /// Put the interfaces into promiscuous mode.
+    pub promisc: bool,
+    /// Time from drain to drain, and from one update of the terminal to the next.
+    pub interval: Duration,
+    /// When records leave the table. Its `max_flows` is the size of each kernel flow map too.
+    pub table: TableConfig,
+    /// Where records are sent.
+    pub collectors: Vec<Collector>,
+    /// IPFIX Observation Domain ID.
+    pub observation_domain: u32,
+    /// What standard output gets.
+    pub output: OutputMode,
+}
+
+/// How the kernel programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AttachMode {
+    /// Native XDP where the driver has it and the interface is free, else tc.
+    #[default]
+    Auto,
+    /// XDP in the driver, or fail.
+    Native,
+    /// tc ingress: tcx from Linux 6.6 on, clsact before.
+    Tc,
+    /// XDP on socket buffers. It sees what the driver or GRO has coalesced as one packet.
+    Generic,
+}
+
+/// What standard output gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputMode {
+    /// A summary at each interval.
+    #[default]
+    Summary,
+    /// One JSON object a line.
+    Json,
+    /// Nothing.
+    Quiet,
+}
+
+impl fmt::Display for OutputMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Summary => "summary",
+            Self::Json => "json",
+            Self::Quiet => "quiet",
+        })
+    }
+}
+
+/// Settings that may or may not have been given, by flags or by a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// See [`Config::interfaces`].
+    pub interfaces: Option<Vec<String>>,
+    /// See [`Config::mode`].
+    pub mode: Option<AttachMode>,
+    /// See [`Config::promisc`].
+    pub promisc: Option<bool>,
+    /// See [`Config::interval`].
+    pub interval: Option<Duration>,
+    /// See [`TableConfig::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
+    /// See [`TableConfig::active_timeout`].
+    pub active_timeout: Option<Duration>,
+    /// See [`TableConfig::max_flows`].
+    pub max_flows: Option<NonZeroU32>,
+    /// See [`Config::collectors`].
+    pub collectors: Option<Vec<Collector>>,
+    /// See [`Config::observation_domain`].
+    pub observation_domain: Option<u32>,
+    /// See [`Config::output`].
+    pub output: Option<OutputMode>,
+}
+
+impl Settings {
+    /// Settings from a TOML file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something that it may not.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        file::parse(path, &text).map_err(ConfigError::File)
+    }
+
+    /// These settings, with those of `base` where these are silent.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        Self {
+            interfaces: self.interfaces.or(base.interfaces),
+            mode: self.mode.or(base.mode),
+            promisc: self.promisc.or(base.promisc),
+            interval: self.interval.or(base.interval),
+            idle_timeout: self.idle_timeout.or(base.idle_timeout),
+            active_timeout: self.active_timeout.or(base.active_timeout),
+            max_flows: self.max_flows.or(base.max_flows),
+            collectors: self.collectors.or(base.collectors),
+            observation_domain: self.observation_domain.or(base.observation_domain),
+            output: self.output.or(base.output),
+        }
+    }
+
+    /// The configuration that these settings mean on this machine: interfaces must exist, and without any the one with the
+    /// default route is taken.
+    ///
+    /// # Errors
+    /// An interface that does not exist or is named twice; no interface named and no default route.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        let table = TableConfig::default();
+        let interfaces = match self.interfaces {
+            Some(names) if !names.is_empty() => names,
+            _ => vec![default_route_interface().ok_or_else(|| ConfigError::NoInterface { existing: existing() })?],
+        };
+        for (position, name) in interfaces.iter().enumerate() {
+            if kernel::interface_index(name).is_none() {
+                return Err(ConfigError::UnknownInterface { name: name.clone(), existing: existing() });
+            }
+            if interfaces[..position].contains(name) {
+                return Err(ConfigError::RepeatedInterface { name: name.clone() });
+            }
+        }
+        Ok(Config {
+            interfaces,
+            mode: self.mode.unwrap_or_default(),
+            promisc: self.promisc.unwrap_or(false),
+            interval: self.interval.unwrap_or(DEFAULT_INTERVAL),
+            table: TableConfig {
+                idle_timeout: self.idle_timeout.unwrap_or(table.idle_timeout),
+                active_timeout: self.active_timeout.unwrap_or(table.active_timeout),
+                max_flows: self.max_flows.unwrap_or(table.max_flows),
+            },
+            collectors: self.collectors.unwrap_or_default(),
+            observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),
+            output: self.output.unwrap_or_default(),
+        })
+    }
+}
+
+/// The configuration as `check-config` shows it: in the form of the file.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let collectors: Vec<String> = self.collectors.iter().map(ToString::to_string).collect();
+        let mode = self.mode.to_possible_value();
+        writeln!(f, "interfaces = {:?}", self.interfaces)?;
+        writeln!(f, "collectors = {collectors:?}")?;
+        writeln!(f, "mode = {:?}", mode.as_ref().map_or("", |mode| mode.get_name()))?;
+        writeln!(f, "promisc = {}", self.promisc)?;
+        writeln!(f, "interval = \"{:?}\"", self.interval)?;
+        writeln!(f, "idle-timeout = \"{:?}\"", self.table.idle_timeout)?;
+        writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;
+        writeln!(f, "max-flows = {}", self.table.max_flows)?;
+        writeln!(f, "observation-domain = {}", self.observation_domain)?;
+        write!(f, "output = \"{}\"", self.output)
+    }
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+const DEFAULT_OBSERVATION_DOMAIN: u32 = 1;
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The file says something that it may not.
+    #[error(transparent)]
+    File(FileError),
+    /// No such interface.
+    #[error("there is no interface `{name}`; those that exist are: {existing}")]
+    UnknownInterface {
+        /// The name given.
+        name: String,
+        /// The names that exist.
+        existing: String,
+    },
+    /// An interface named twice would be metered twice.
+    #[error("the interface `{name}` is named twice")]
+    RepeatedInterface {
+        /// Its name.
+        name: String,
+    },
+    /// None given, none to be guessed.
+    #[error("no interface has the default route: name one with -i; those that exist are: {existing}")]
+    NoInterface {
+        /// The names that exist.
+        existing: String,
+    },
+}
+
+fn existing() -> String {
+    kernel::interface_names().join(", ")
+}
+
+/// The interface of the IPv4 default route, else of the IPv6 one, by the kernel's routing tables in `/proc/net`.
+fn default_route_interface() -> Option<String> {
+    let v4 = std::fs::read_to_string("/proc/self/net/route").ok();
+    let v6 = std::fs::read_to_string("/proc/self/net/ipv6_route").ok();
+    v4.as_deref().and_then(default_route_v4).or_else(|| v6.as_deref().and_then(default_route_v6))
+}
+
+/// `/proc/net/route`: name, destination, gateway, flags, reference count, use, metric, mask …, in hexadecimal.
+fn default_route_v4(table: &str) -> Option<String> {
+    let routes = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next()?;
+        let destination = fields.next()?;
+        let metric: u32 = fields.nth(4)?.parse().ok()?;
+        let mask = fields.next()?;
+        (destination == "00000000" && mask == "00000000").then_some((metric, name))
+    });
+    routes.min_by_key(|(metric, _)| *metric).map(|(_, name)| name.to_owned())
+}
+
+/// `/proc/net/ipv6_route`: destination, its prefix length, source, its prefix length, gateway, metric, …, name.
+fn default_route_v6(table: &str) -> Option<String> {
+    let routes = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "00", _, _, _, metric, .., name] = fields[..] else {
+            return None;
+        };
+        (name != "lo").then_some((u32::from_str_radix(metric, 16).ok()?, name))
+    });
+    routes.min_by_key(|(metric, _)| *metric).map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_with_the_lowest_metric_wins() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+            wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            eth1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(default_route_v4(table).as_deref(), Some("eth0"));
+        assert_eq!(default_route_v4(""), None);
+    }
+
+    #[test]
+    fn the_ipv6_default_route_is_found() {
+        let zero = "00000000000000000000000000000000";
+        let table = format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
+        );
+        assert_eq!(default_route_v6(&table).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings { interval: Some(Duration::from_millis(200)), ..Settings::default() };
+        let file = Settings {
+            interval: Some(Duration::from_secs(5)),
+            interfaces: Some(vec!["lo".to_owned()]),
+            ..Settings::default()
+        };
+        let config = flags.or(file).check().expect("lo exists");
+        assert_eq!((config.interval, config.interfaces), (Duration::from_millis(200), vec!["lo".to_owned()]));
+    }
+
+    #[test]
+    fn interfaces_that_are_missing_or_repeated_are_refused() {
+        let named = |names: &[&str]| Settings {
+            interfaces: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            ..Settings::default()
+        };
+        let error = named(&["nope0"]).check().expect_err("no such interface").to_string();
+        assert!(error.starts_with("there is no interface `nope0`; those that exist are: "), "{error}");
+        assert!(error.contains("lo"), "{error}");
+        assert!(matches!(named(&["lo", "lo"]).check(), Err(ConfigError::RepeatedInterface { .. })));
+    }
+}

@@ -1,0 +1,85 @@
+//! A generation's flow map, read and emptied in batches.
+
+use std::os::fd::AsFd as _;
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapError};
+use bytemuck::Zeroable as _;
+use flowprobe_ebpf::{FlowKey, FlowValue};
+use tracing::debug;
+
+use super::{DrainError, take};
+use crate::kernel::{self, Batch, BatchCursor};
+use crate::probe::LoadError;
+use crate::record::FlowDelta;
+
+/// Flows asked for in one system call. Measured: the cost per flow is flat from some thousands on.
+const BATCH: usize = 8192;
+
+/// One of the two flow maps.
+pub struct FlowMap {
+    map: MapData,
+    keys: Vec<FlowKey>,
+    values: Vec<FlowValue>,
+}
+
+impl FlowMap {
+    /// Takes the map called `name` out of a loaded object and makes sure of its shape.
+    ///
+    /// # Errors
+    /// There is none, or its keys and values are not of the sizes that this daemon knows.
+    pub fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let Map::HashMap(map) = take(ebpf, name)? else {
+            return Err(LoadError::NoMap(name));
+        };
+        let info = map.info().map_err(|error| LoadError::Map { name, error })?;
+        let of = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
+        let [key, value] = [of(info.key_size()), of(info.value_size())];
+        if key != size_of::<FlowKey>() {
+            let error = MapError::InvalidKeySize { size: size_of::<FlowKey>(), expected: key };
+            return Err(LoadError::Map { name, error });
+        }
+        if value != size_of::<FlowValue>() {
+            let error = MapError::InvalidValueSize { size: size_of::<FlowValue>(), expected: value };
+            return Err(LoadError::Map { name, error });
+        }
+        Ok(Self { map, keys: vec![FlowKey::zeroed(); BATCH], values: vec![FlowValue::zeroed(); BATCH] })
+    }
+
+    /// Moves all flows out of the map and hands them to `sink`, a batch at a time. Returns how many there were.
+    pub(super) fn read_to_end(
+        &mut self,
+        generation: u32,
+        sink: &mut impl FnMut(Vec<FlowDelta>) -> Result<(), DrainError>,
+    ) -> Result<usize, DrainError> {
+        let mut cursor = BatchCursor::default();
+        let mut total = 0;
+        loop {
+            let outcome =
+                kernel::lookup_and_delete_batch(self.map.fd().as_fd(), &mut cursor, &mut self.keys, &mut self.values)
+                    .map_err(|error| DrainError::Flows { generation, error })?;
+            let (count, last) = match outcome {
+                Batch::More(count) => (count, false),
+                Batch::Last(count) => (count, true),
+                Batch::BufferTooSmall => {
+                    self.grow();
+                    continue;
+                }
+            };
+            if count > 0 {
+                total += count;
+                sink(self.keys[..count].iter().copied().zip(self.values[..count].iter().copied()).collect())?;
+            }
+            if last {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let size = self.keys.len() * 2;
+        debug!("a bucket of the flow map holds more than {} flows; reading {size} at a time", self.keys.len());
+        self.keys.resize(size, FlowKey::zeroed());
+        self.values.resize(size, FlowValue::zeroed());
+    }
+}

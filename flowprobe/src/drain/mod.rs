@@ -1,0 +1,164 @@
+//! Takes what the kernel programs have counted: flips the generation, waits a grace period, reads the retired flow map to
+//! the end. On a thread of its own, so that nothing slow downstream delays it for longer than its bounded queue.
+
+mod flows;
+mod stats;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::maps::{Array, Map, MapData, MapError};
+use flowprobe_ebpf::{Direction, InterfaceStats};
+use thiserror::Error;
+use tracing::warn;
+
+use crate::clock::{self, WallOffset};
+use crate::kernel;
+use crate::probe::{LoadError, Slots};
+use crate::record::FlowDelta;
+pub use flows::FlowMap;
+use stats::StatsReader;
+
+/// What the drain hands on.
+#[derive(Debug)]
+pub enum Drained {
+    /// Some of a generation's flows.
+    Flows(Vec<FlowDelta>),
+    /// The generation is read to its end.
+    End(DrainReport),
+}
+
+/// The state of the kernel's counters when a generation was retired.
+#[derive(Debug)]
+pub struct DrainReport {
+    /// The moment, on the monotonic clock.
+    pub now_ns: u64,
+    /// The wall clock at that moment.
+    pub offset: WallOffset,
+    /// Flows in the generation.
+    pub flows: usize,
+    /// From the flip to the end of the map.
+    pub took: Duration,
+    /// Totals since the programs were loaded, by interface and direction.
+    pub stats: Vec<MeterStats>,
+}
+
+/// The kernel's counters of one interface and direction.
+#[derive(Debug)]
+pub struct MeterStats {
+    /// Name of the interface.
+    pub interface: Arc<str>,
+    /// Its index.
+    pub ifindex: u32,
+    /// Direction.
+    pub direction: Direction,
+    /// Totals of all CPUs and of both generations, as of the drain.
+    pub totals: InterfaceStats,
+}
+
+/// Why a drain failed.
+#[derive(Debug, Error)]
+pub enum DrainError {
+    /// The grace period could not be waited for.
+    #[error("cannot wait for a grace period (membarrier): {0}; flowprobe needs CONFIG_MEMBARRIER and CPUs with ticks")]
+    GracePeriod(std::io::Error),
+    /// The flow map could not be read.
+    #[error("cannot read the flow map of generation {generation}: {error}")]
+    Flows {
+        /// Which of the two.
+        generation: u32,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// The generation word could not be written, or the counters not be read.
+    #[error("cannot use the kernel's maps: {0}")]
+    Map(#[from] MapError),
+    /// What was drained has nowhere to go.
+    #[error("the metering thread has ended")]
+    NoReceiver,
+}
+
+/// The maps, and which generation is being written.
+pub struct Drain {
+    control: Array<MapData, u32>,
+    flows: [FlowMap; 2],
+    stats: StatsReader,
+    generation: u32,
+}
+
+impl Drain {
+    /// Takes the maps out of a loaded object.
+    ///
+    /// # Errors
+    /// A map is missing or not of the expected shape.
+    pub fn new(ebpf: &mut Ebpf, slots: Arc<Slots>) -> Result<Self, LoadError> {
+        let flows = [FlowMap::take(ebpf, "FLOWS_0")?, FlowMap::take(ebpf, "FLOWS_1")?];
+        let control = take(ebpf, "CONTROL")?;
+        let control = Array::try_from(control).map_err(|error| LoadError::Map { name: "CONTROL", error })?;
+        let stats = take(ebpf, "STATS")?;
+        let stats = StatsReader::new(stats, slots).map_err(|error| LoadError::Map { name: "STATS", error })?;
+        Ok(Self { control, flows, stats, generation: 0 })
+    }
+
+    /// Retires the generation that is being written and hands its flows to `sink`, in pieces.
+    ///
+    /// # Errors
+    /// The kernel refuses, or `sink` does. What was read before has been handed on; what was not is still in its map and
+    /// comes with the next drain but one.
+    pub fn retire(
+        &mut self,
+        mut sink: impl FnMut(Vec<FlowDelta>) -> Result<(), DrainError>,
+    ) -> Result<DrainReport, DrainError> {
+        let begin = Instant::now();
+        let retired = self.generation;
+        let next = retired ^ 1;
+        self.control.set(0, next, 0)?;
+        self.generation = next;
+        kernel::wait_for_grace_period().map_err(DrainError::GracePeriod)?;
+        // Nobody writes the retired generation any more: its counters and its flows belong together.
+        let stats = self.stats.read(retired)?;
+        let (offset, now_ns) = (WallOffset::measure(), clock::monotonic_ns());
+        let flows = self.flows[retired as usize].read_to_end(retired, &mut sink)?;
+        Ok(DrainReport { now_ns, offset, flows, took: begin.elapsed(), stats })
+    }
+
+    /// Drains every `interval` until `stop` says so or its sender is gone, then drains both generations a last time.
+    ///
+    /// # Errors
+    /// The first drain that fails.
+    pub fn run(mut self, interval: Duration, stop: &Receiver<()>, out: &SyncSender<Drained>) -> Result<(), DrainError> {
+        let mut next = Instant::now() + interval;
+        loop {
+            let stopped = match stop.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+            };
+            self.drain_to(out)?;
+            if stopped {
+                // What arrived between the last flip and the end of the programs.
+                return self.drain_to(out);
+            }
+            next += interval;
+            let now = Instant::now();
+            if next < now {
+                warn!("a drain took longer than the interval of {interval:?}");
+                next = now;
+            }
+        }
+    }
+
+    fn drain_to(&mut self, out: &SyncSender<Drained>) -> Result<(), DrainError> {
+        let report = self.retire(|flows| out.send(Drained::Flows(flows)).map_err(|_| DrainError::NoReceiver))?;
+        out.send(Drained::End(report)).map_err(|_| DrainError::NoReceiver)
+    }
+}
+
+/// Takes the map called `name` out of a loaded object.
+///
+/// # Errors
+/// There is none.
+pub fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or(LoadError::NoMap(name))
+}

@@ -1,0 +1,146 @@
+//! Messages read back by netflow_parser, and the rules of RFC 7011 that a reader forgives but a strict collector does not.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use flowprobe_ebpf::flow::Extremes;
+use flowprobe_ebpf::{Address, FlowKey};
+use netflow_parser::variable_versions::ipfix::FlowSetBody;
+use netflow_parser::{NetflowPacket, NetflowParser};
+
+use super::*;
+use crate::record::EndReason;
+
+fn record(number: u16, family: Family) -> FlowRecord {
+    let (source, destination) = match family {
+        Family::V4 => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(198, 51, 100, 2).into()),
+        Family::V6 => {
+            let address = |last| Address::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
+            (address(1), address(2))
+        }
+    };
+    FlowRecord {
+        key: FlowKey {
+            source,
+            destination,
+            ifindex: 7,
+            source_port: number,
+            destination_port: 443,
+            vlan: 100,
+            customer_vlan: 0,
+            protocol: 6,
+            ip_version: if family == Family::V4 { 4 } else { 6 },
+            direction: 0,
+            padding: 0,
+        },
+        packets: 3,
+        octets: u64::from(number) << 33,
+        layer2_octets: 17,
+        start_ms: 1_700_000_000_123,
+        end_ms: 1_700_000_001_456,
+        extremes: Extremes::of(52, 64),
+        tcp_flags: 0x11b,
+        ethertype: 0x0800,
+        tos: 0xb8,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, 2],
+        end_reason: EndReason::EndOfFlow,
+    }
+}
+
+/// All messages that `records` make at `capacity`, templates first.
+fn encode(records: &[FlowRecord], capacity: usize) -> Vec<Vec<u8>> {
+    let mut encoder = Encoder::new(9, capacity);
+    let mut messages = Vec::new();
+    encoder.push_templates();
+    let mut finish = |encoder: &mut Encoder| {
+        if encoder.finish(1_700_000_002).is_some() {
+            messages.push(encoder.octets().to_vec());
+            encoder.clear();
+        }
+    };
+    for record in records {
+        if !encoder.fits(record) {
+            finish(&mut encoder);
+        }
+        encoder.push(record);
+    }
+    finish(&mut encoder);
+    messages
+}
+
+fn word(octets: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"))
+}
+
+#[test]
+fn netflow_parser_reads_the_records_back() {
+    let records: Vec<FlowRecord> =
+        (1..=40).map(|number| record(number, if number % 3 == 0 { Family::V6 } else { Family::V4 })).collect();
+    let mut parser = NetflowParser::default();
+    let mut ports = Vec::new();
+    for message in encode(&records, 1472) {
+        let result = parser.parse_bytes(&message);
+        assert!(result.error.is_none(), "{:?}", result.error);
+        for packet in result.packets {
+            let NetflowPacket::IPFix(packet) = packet else { unreachable!("version 10 is IPFIX") };
+            for set in packet.flowsets {
+                if let FlowSetBody::Data(data) = set.body {
+                    for fields in data.fields {
+                        let text = format!("{fields:?}");
+                        let port = records.iter().find(|record| text.contains(&format!("{}", record.octets)));
+                        ports.push(port.map(|record| record.key.source_port));
+                        assert!(text.contains("MacAddr([2, 0, 0, 0, 0, 1])"), "{text}");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(ports.len(), 40);
+    assert!(ports.iter().all(Option::is_some));
+}
+
+#[test]
+fn messages_stay_within_the_capacity_and_sequence_numbers_count_data_records() {
+    let records: Vec<FlowRecord> = (1..=1000).map(|number| record(number, Family::V4)).collect();
+    let mut sequence = 0;
+    for message in encode(&records, 600) {
+        assert!(message.len() <= 600);
+        assert_eq!(usize::from(u16::from_be_bytes([message[2], message[3]])), message.len());
+        assert_eq!((word(&message, 4), word(&message, 8), word(&message, 12)), (1_700_000_002, sequence, 9));
+        let templates = if sequence == 0 { word(&message, 16) & 0xffff } else { 0 };
+        let octets = message.len() - MESSAGE_HEADER - templates as usize - SET_HEADER;
+        assert_eq!(octets % record_length(Family::V4), 0);
+        sequence += u32::try_from(octets / record_length(Family::V4)).expect("small");
+    }
+    assert_eq!(sequence, 1000);
+}
+
+#[test]
+fn a_capacity_too_small_for_the_templates_is_raised() {
+    let encoder = Encoder::new(1, 10);
+    assert!(encoder.capacity() <= 512 - 28, "{}", encoder.capacity());
+    for message in encode(&[record(1, Family::V6), record(2, Family::V4)], 10) {
+        assert!(message.len() <= encoder.capacity());
+    }
+}
+
+#[test]
+fn a_message_that_was_not_sent_can_be_packed_again() {
+    let mut encoder = Encoder::new(1, 1472);
+    encoder.push(&record(1, Family::V4));
+    let message = encoder.finish(0).expect("a message");
+    encoder.take_back(message);
+    encoder.push(&record(1, Family::V4));
+    assert!(encoder.finish(0).is_some());
+    assert_eq!(word(encoder.octets(), 8), 0);
+}
+
+#[test]
+fn every_element_has_the_width_of_its_value() {
+    for family in [Family::V4, Family::V6] {
+        let mut encoder = Encoder::new(1, 1472);
+        encoder.push(&record(1, family));
+        encoder.finish(0).expect("a message");
+        assert_eq!(encoder.octets().len(), MESSAGE_HEADER + SET_HEADER + record_length(family));
+    }
+}

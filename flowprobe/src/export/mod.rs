@@ -1,0 +1,7 @@
+//! The Exporting Process: records become IPFIX messages (RFC 7011) and go to collectors.
+
+pub mod elements;
+pub mod message;
+mod udp;
+
+pub use udp::{UdpExporter, resolve};

@@ -1,0 +1,198 @@
+//! Sends messages to one collector over UDP (RFC 7011 section 10.3).
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::message::{Encoder, Message};
+use crate::clock::{self, WallOffset};
+use crate::config::Collector;
+use crate::kernel;
+use crate::record::FlowRecord;
+use crate::sink::Event;
+
+/// Octets of the UDP header and of the IP header without options.
+const HEADERS_V4: usize = 8 + 20;
+const HEADERS_V6: usize = 8 + 40;
+
+/// Finds the address of a collector.
+///
+/// # Errors
+/// The name has no address.
+pub async fn resolve(collector: &Collector) -> io::Result<SocketAddr> {
+    let mut addresses = tokio::net::lookup_host((collector.host.as_str(), collector.port)).await?;
+    addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+}
+
+/// One collector's session.
+pub struct UdpExporter {
+    name: Arc<str>,
+    socket: UdpSocket,
+    is_ipv6: bool,
+    mtu: usize,
+    encoder: Encoder,
+    /// The records of the message being built.
+    pending: Vec<FlowRecord>,
+    template_refresh: Duration,
+    templates_sent: Option<Instant>,
+    /// Messages refused in a row.
+    failures: u64,
+    records_sent: u64,
+    records_lost: u64,
+}
+
+impl UdpExporter {
+    /// Opens a socket to the collector at `address`.
+    ///
+    /// # Errors
+    /// The socket cannot be opened or there is no route.
+    pub async fn connect(collector: &Collector, address: SocketAddr, observation_domain: u32) -> io::Result<Self> {
+        let is_ipv6 = address.is_ipv6();
+        let any: SocketAddr =
+            if is_ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(address).await?;
+        kernel::forbid_fragments(socket.as_fd(), is_ipv6)?;
+        let mut exporter = Self {
+            name: Arc::from(collector.to_string()),
+            socket,
+            is_ipv6,
+            mtu: usize::from(collector.mtu),
+            encoder: Encoder::new(observation_domain, 0),
+            pending: Vec::new(),
+            template_refresh: collector.template_refresh,
+            templates_sent: None,
+            failures: 0,
+            records_sent: 0,
+            records_lost: 0,
+        };
+        exporter.follow_path_mtu();
+        Ok(exporter)
+    }
+
+    /// Sends what comes in until the queue is closed and empty.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
+        while let Some(event) = queue.recv().await {
+            if let Event::Records(records) = event {
+                for record in &*records {
+                    self.push(record).await;
+                }
+            }
+            // What waits in the queue may fill the message; nothing else is worth a delay.
+            if queue.is_empty() {
+                self.flush().await;
+            }
+        }
+        self.flush().await;
+        if self.records_lost == 0 {
+            info!("{}: {} records sent", self.name, self.records_sent);
+        } else {
+            warn!("{}: {} records sent, {} lost", self.name, self.records_sent, self.records_lost);
+        }
+    }
+
+    async fn push(&mut self, record: &FlowRecord) {
+        if !self.encoder.fits(record) {
+            self.flush().await;
+        }
+        self.refresh_templates().await;
+        self.encoder.push(record);
+        self.pending.push(*record);
+    }
+
+    /// Puts the templates in front of what follows, when they are due.
+    async fn refresh_templates(&mut self) {
+        let due = self.templates_sent.is_none_or(|sent| sent.elapsed() >= self.template_refresh);
+        if due {
+            self.flush().await;
+            self.encoder.push_templates();
+            self.templates_sent = Some(Instant::now());
+        }
+    }
+
+    /// Finishes and sends the message being built.
+    async fn flush(&mut self) {
+        let export_time = WallOffset::measure().to_wall_s(clock::monotonic_ns());
+        let Some(message) = self.encoder.finish(export_time) else {
+            return;
+        };
+        match self.send().await {
+            Ok(()) => self.sent(message),
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                self.encoder.take_back(message);
+                Box::pin(self.repack()).await;
+            }
+            Err(error) => self.lost(message, &error),
+        }
+        self.encoder.clear();
+        self.pending.clear();
+    }
+
+    /// A collector's ICMP "port unreachable" is reported at the next send, which is then not sent: it is tried once more.
+    async fn send(&self) -> io::Result<()> {
+        let octets = self.encoder.octets();
+        let outcome = match self.socket.send(octets).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.socket.send(octets).await,
+            outcome => outcome,
+        };
+        outcome.map(|_| ())
+    }
+
+    /// Packs the pending records anew for a path MTU that has become smaller. Each piece is sent once: a message that is too
+    /// large even so is lost.
+    async fn repack(&mut self) {
+        self.follow_path_mtu();
+        debug!("{}: the path MTU allows messages of {} octets", self.name, self.encoder.capacity());
+        let records = std::mem::take(&mut self.pending);
+        self.encoder.push_templates();
+        for record in &records {
+            if !self.encoder.fits(record) {
+                self.send_piece().await;
+            }
+            self.encoder.push(record);
+        }
+        self.send_piece().await;
+    }
+
+    async fn send_piece(&mut self) {
+        let export_time = WallOffset::measure().to_wall_s(clock::monotonic_ns());
+        let Some(message) = self.encoder.finish(export_time) else {
+            return;
+        };
+        match self.send().await {
+            Ok(()) => self.sent(message),
+            Err(error) => self.lost(message, &error),
+        }
+        self.encoder.clear();
+    }
+
+    fn sent(&mut self, message: Message) {
+        self.records_sent += u64::from(message.records);
+        if self.failures > 0 {
+            info!("{}: messages go out again, after {} that did not", self.name, self.failures);
+            self.failures = 0;
+        }
+    }
+
+    fn lost(&mut self, message: Message, error: &io::Error) {
+        self.records_lost += u64::from(message.records);
+        self.failures += 1;
+        // The collector has not seen these templates.
+        self.templates_sent = None;
+        if self.failures == 1 {
+            warn!("{}: a message of {} records could not be sent: {error}", self.name, message.records);
+        }
+    }
+
+    fn follow_path_mtu(&mut self) {
+        let headers = if self.is_ipv6 { HEADERS_V6 } else { HEADERS_V4 };
+        let path = kernel::path_mtu(self.socket.as_fd(), self.is_ipv6).map_or(self.mtu, |mtu| mtu as usize);
+        self.encoder.set_capacity(self.mtu.min(path).saturating_sub(headers));
+    }
+}

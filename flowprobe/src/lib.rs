@@ -1,0 +1,28 @@
+//! flowprobe's daemon: drains the kernel's flow maps into IPFIX and a summary on the terminal.
+//!
+//! A reader finds code by following a packet; the folders are the stages of its way:
+//!
+//! ```text
+//! probe ─► (kernel) ─► drain ─► table ─► export  ─► collectors
+//!                                   └──► output  ─► JSON lines
+//!                        └────────────►  summary ─► terminal
+//! ```
+//!
+//! [`config`] is checked once, before anything starts; [`run`] wires the stages; [`accounting`] proves their numbers.
+
+pub mod accounting;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod export;
+pub mod kernel;
+pub mod logging;
+pub mod metering;
+pub mod output;
+pub mod probe;
+pub mod record;
+pub mod run;
+pub mod sink;
+pub mod summary;
+pub mod table;

@@ -1,0 +1,164 @@
+//! The thread between the drain and the sinks: keeps the table, does the accounting, hands out events.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use flowprobe_ebpf::{Counter, Direction, InterfaceStats};
+use tracing::{error, warn};
+
+use crate::accounting::{Accounting, add_stats};
+use crate::clock::{self, WallOffset};
+use crate::drain::{DrainReport, Drained, MeterStats};
+use crate::record::{EndReason, FlowRecord};
+use crate::sink::{Event, RECORDS_PER_EVENT, Sink, Tick};
+use crate::table::{Table, TableConfig};
+
+/// How long a sink may keep the shutdown waiting for room in its queue.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The table and those who wait for its records.
+pub struct Metering {
+    table: Table,
+    sinks: Vec<Sink>,
+    /// The kernel's counters as of the last drain.
+    stats: Vec<MeterStats>,
+    records: Vec<FlowRecord>,
+    overflow_warned: u64,
+    drops_warned: u64,
+}
+
+impl Metering {
+    /// A metering stage with an empty table.
+    #[must_use]
+    pub fn new(config: TableConfig, sinks: Vec<Sink>) -> Self {
+        Self {
+            table: Table::new(config),
+            sinks,
+            stats: Vec::new(),
+            records: Vec::new(),
+            overflow_warned: 0,
+            drops_warned: 0,
+        }
+    }
+
+    /// Takes in what is drained until the drain ends, then lets every open flow leave.
+    pub fn run(mut self, drained: &Receiver<Drained>) {
+        let mut offset = WallOffset::measure();
+        let mut drain = Duration::ZERO;
+        for message in drained {
+            match message {
+                Drained::Flows(deltas) => {
+                    for delta in &deltas {
+                        self.table.merge(delta, offset, &mut self.records);
+                    }
+                    self.offer(&Event::Deltas(deltas.into()), None);
+                    self.hand_out_records(None);
+                }
+                Drained::End(report) => {
+                    (offset, drain) = (report.offset, report.took);
+                    self.complete(report);
+                }
+            }
+        }
+        self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
+        self.hand_out_records(Some(SHUTDOWN_PATIENCE));
+        self.tick(clock::monotonic_ns(), offset, drain, true);
+    }
+
+    fn complete(&mut self, report: DrainReport) {
+        let DrainReport { now_ns, offset, took, stats, .. } = report;
+        self.stats = stats;
+        self.table.expire(now_ns, offset, &mut self.records);
+        self.hand_out_records(None);
+        self.tick(now_ns, offset, took, false);
+    }
+
+    fn tick(&mut self, now_ns: u64, offset: WallOffset, drain: Duration, last: bool) {
+        let accounting = self.accounting();
+        self.warn_of_losses(&accounting);
+        let tick = Tick {
+            now_ns,
+            offset,
+            accounting,
+            open_flows: self.table.len(),
+            drain,
+            dropped: self.sinks.iter().map(Sink::dropped).collect(),
+            last,
+        };
+        self.offer(&Event::Tick(Arc::new(tick)), last.then_some(SHUTDOWN_PATIENCE));
+    }
+
+    fn hand_out_records(&mut self, patience: Option<Duration>) {
+        let records = std::mem::take(&mut self.records);
+        for piece in records.chunks(RECORDS_PER_EVENT) {
+            self.offer(&Event::Records(piece.into()), patience);
+        }
+        self.records = records;
+        self.records.clear();
+        self.records.shrink_to(RECORDS_PER_EVENT);
+    }
+
+    fn offer(&self, event: &Event, patience: Option<Duration>) {
+        for sink in &self.sinks {
+            sink.offer(event, patience);
+        }
+    }
+
+    /// The sum by interface name: an interface that went and came back under another index is still the same one.
+    fn accounting(&self) -> Vec<Accounting> {
+        let mut all: Vec<Accounting> = Vec::new();
+        for MeterStats { interface, ifindex, direction, totals } in &self.stats {
+            let position = all.iter().position(|one| one.interface == *interface && one.direction == *direction);
+            let position = position.unwrap_or_else(|| {
+                all.push(empty(interface, *direction));
+                all.len() - 1
+            });
+            let one = &mut all[position];
+            let of_table = self.table.totals(*ifindex, *direction);
+            add_stats(&mut one.kernel, totals);
+            one.exported += of_table.exported;
+            one.held += of_table.held;
+        }
+        all
+    }
+
+    fn warn_of_losses(&mut self, accounting: &[Accounting]) {
+        let mut overflow = 0;
+        for one in accounting {
+            overflow += one.overflow().packets;
+            if !one.balances() {
+                error!("the accounting of {} does not balance: {}", one.interface, one.to_json());
+            }
+        }
+        if overflow > self.overflow_warned {
+            let more = overflow - self.overflow_warned;
+            warn!(
+                "the kernel's flow map was full: {more} packets are counted in overflow; a larger --max-flows or a shorter --interval gives them room"
+            );
+            self.overflow_warned = overflow;
+        }
+        let drops: u64 = self.sinks.iter().map(|sink| sink.dropped().1).sum();
+        if drops > self.drops_warned {
+            let by_sink: Vec<String> = self
+                .sinks
+                .iter()
+                .map(Sink::dropped)
+                .filter(|(_, lost)| *lost > 0)
+                .map(|(name, lost)| format!("{name}: {lost}"))
+                .collect();
+            error!("records lost because a queue was full, in total by sink: {}", by_sink.join(", "));
+            self.drops_warned = drops;
+        }
+    }
+}
+
+fn empty(interface: &Arc<str>, direction: Direction) -> Accounting {
+    Accounting {
+        interface: Arc::clone(interface),
+        direction,
+        kernel: InterfaceStats::default(),
+        exported: Counter::default(),
+        held: Counter::default(),
+    }
+}

@@ -1,0 +1,114 @@
+//! JSON lines: one object a record, with the names of the IANA registry, and one a tick for each accounting sum.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::Writer;
+use crate::export::elements::{Family, Field};
+use crate::record::FlowRecord;
+use crate::sink::Event;
+
+/// Writes records and accounting.
+#[derive(Debug, Default)]
+pub struct JsonLines {
+    line: String,
+}
+
+impl Writer for JsonLines {
+    fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match event {
+            Event::Records(records) => {
+                for record in &**records {
+                    self.line.clear();
+                    put_record(record, &mut self.line);
+                    out.write_all(self.line.as_bytes())?;
+                }
+                Ok(())
+            }
+            Event::Tick(tick) => tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json())),
+            Event::Deltas(_) => Ok(()),
+        }
+    }
+}
+
+/// Appends `record` as one line. Elements that say nothing about it are left out; names and values need no escapes.
+fn put_record(record: &FlowRecord, line: &mut String) {
+    let mut separator = '{';
+    for element in Family::of(record).elements() {
+        if !(element.applies)(record) {
+            continue;
+        }
+        let name = element.name;
+        // Writing to a string does not fail.
+        let _ = match (element.value)(record) {
+            Field::Unsigned(number) => write!(line, "{separator}\"{name}\":{number}"),
+            Field::V4(address) => write!(line, "{separator}\"{name}\":\"{address}\""),
+            Field::V6(address) => write!(line, "{separator}\"{name}\":\"{address}\""),
+            Field::Mac([a, b, c, d, e, f]) => {
+                write!(line, "{separator}\"{name}\":\"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\"")
+            }
+        };
+        separator = ',';
+    }
+    line.push_str("}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use flowprobe_ebpf::FlowKey;
+    use flowprobe_ebpf::flow::Extremes;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::record::EndReason;
+
+    fn object(protocol: u8, port: u16) -> Value {
+        let record = FlowRecord {
+            key: FlowKey {
+                source: std::net::Ipv4Addr::new(10, 0, 0, 1).into(),
+                destination: std::net::Ipv4Addr::new(10, 0, 0, 2).into(),
+                ifindex: 4,
+                destination_port: port,
+                protocol,
+                ip_version: 4,
+                ..FlowKey::default()
+            },
+            packets: 2,
+            octets: 168,
+            layer2_octets: 196,
+            start_ms: 1_700_000_000_000,
+            end_ms: 1_700_000_000_500,
+            extremes: Extremes::of(84, 64),
+            tcp_flags: 0,
+            ethertype: 0x0800,
+            tos: 0,
+            source_mac: [2, 0, 0, 0, 0, 10],
+            destination_mac: [2, 0, 0, 0, 0, 2],
+            end_reason: EndReason::IdleTimeout,
+        };
+        let mut line = String::new();
+        put_record(&record, &mut line);
+        serde_json::from_str(&line).expect("one JSON object")
+    }
+
+    #[test]
+    fn an_icmp_record_has_type_and_code_and_no_ports() {
+        let object = object(1, 8 * 256);
+        assert_eq!(object["sourceIPv4Address"], "10.0.0.1");
+        assert_eq!((&object["icmpTypeCodeIPv4"], &object["octetDeltaCount"]), (&2048.into(), &168.into()));
+        assert_eq!(object["flowStartMilliseconds"], 1_700_000_000_000_u64);
+        assert_eq!(object["sourceMacAddress"], "02:00:00:00:00:0a");
+        assert_eq!((&object["ingressInterface"], &object["flowEndReason"]), (&4.into(), &1.into()));
+        for absent in ["destinationTransportPort", "sourceTransportPort", "vlanId", "egressInterface", "tcpControlBits"]
+        {
+            assert!(object.get(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_udp_record_has_ports_and_no_icmp() {
+        let object = object(17, 53);
+        assert_eq!(object["destinationTransportPort"], 53);
+        assert!(object.get("icmpTypeCodeIPv4").is_none());
+    }
+}

@@ -1,0 +1,185 @@
+//! Where a program goes on an interface, and why there.
+
+use std::fmt;
+use std::io;
+
+use aya::Ebpf;
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use thiserror::Error;
+
+use super::object::kernel_is_at_least;
+use crate::config::AttachMode;
+
+const XDP_PROGRAM: &str = "xdp_ingress";
+const TC_PROGRAM: &str = "tc_ingress";
+
+/// The hook at which a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP in the driver.
+    NativeXdp,
+    /// XDP on socket buffers.
+    GenericXdp,
+    /// tc ingress by a link of its own (Linux 6.6).
+    Tcx,
+    /// tc ingress by a filter on the clsact qdisc.
+    Clsact,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NativeXdp => "native XDP",
+            Self::GenericXdp => "generic XDP",
+            Self::Tcx => "tcx",
+            Self::Clsact => "tc clsact",
+        })
+    }
+}
+
+/// A program on an interface; dropping it takes the program off.
+pub struct Attached {
+    /// Where it runs.
+    pub hook: Hook,
+    /// Where `auto` had to settle for less: why.
+    pub instead_of: Option<String>,
+    _link: Link,
+}
+
+enum Link {
+    Xdp(#[expect(dead_code, reason = "held for its drop")] XdpLink),
+    Tc(#[expect(dead_code, reason = "held for its drop")] aya::programs::tc::SchedClassifierLink),
+}
+
+/// A program could not be attached.
+#[derive(Debug, Error)]
+#[error("cannot attach to `{interface}` as {hook}: {reason}")]
+pub struct AttachError {
+    interface: String,
+    hook: Hook,
+    reason: String,
+}
+
+/// The programs, loaded into the kernel when they are first needed.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+}
+
+impl Programs {
+    pub(super) fn new(ebpf: Ebpf) -> Self {
+        Self { ebpf }
+    }
+
+    /// Attaches as `mode` says.
+    pub(super) fn attach(&mut self, interface: &str, ifindex: u32, mode: AttachMode) -> Result<Attached, AttachError> {
+        match mode {
+            AttachMode::Native => self.xdp(interface, ifindex, Hook::NativeXdp),
+            AttachMode::Generic => self.xdp(interface, ifindex, Hook::GenericXdp),
+            AttachMode::Tc => self.tc(interface),
+            AttachMode::Auto => self.xdp(interface, ifindex, Hook::NativeXdp).or_else(|no_xdp| {
+                let attached = self.tc(interface).map_err(|no_tc| AttachError {
+                    reason: format!("{}; {} failed too: {}", no_xdp.reason, no_tc.hook, no_tc.reason),
+                    ..no_xdp.clone()
+                })?;
+                let why = format!("native XDP was refused: {}", no_xdp.reason);
+                Ok(Attached { instead_of: Some(why), ..attached })
+            }),
+        }
+    }
+
+    fn xdp(&mut self, interface: &str, ifindex: u32, hook: Hook) -> Result<Attached, AttachError> {
+        let mode = if hook == Hook::GenericXdp { XdpMode::Skb } else { XdpMode::Driver };
+        let mut attach = || {
+            let program: &mut Xdp = program(&mut self.ebpf, XDP_PROGRAM)?;
+            loaded(program.load())?;
+            let link = program.attach_to_if_index(ifindex, mode)?;
+            program.take_link(link)
+        };
+        let link =
+            attach().map_err(|error| AttachError { interface: interface.to_owned(), hook, reason: explain(&error) })?;
+        Ok(Attached { hook, instead_of: None, _link: Link::Xdp(link) })
+    }
+
+    fn tc(&mut self, interface: &str) -> Result<Attached, AttachError> {
+        let hook = if kernel_is_at_least(6, 6) { Hook::Tcx } else { Hook::Clsact };
+        let mut attach = || {
+            let program: &mut SchedClassifier = program(&mut self.ebpf, TC_PROGRAM)?;
+            loaded(program.load())?;
+            let options = if hook == Hook::Tcx {
+                // First, so that what others drop has been counted.
+                TcAttachOptions::TcxOrder(LinkOrder::first())
+            } else {
+                prepare_clsact(interface)?;
+                TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() })
+            };
+            let link = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+            program.take_link(link)
+        };
+        let link =
+            attach().map_err(|error| AttachError { interface: interface.to_owned(), hook, reason: explain(&error) })?;
+        Ok(Attached { hook, instead_of: None, _link: Link::Tc(link) })
+    }
+}
+
+impl Clone for AttachError {
+    fn clone(&self) -> Self {
+        Self { interface: self.interface.clone(), hook: self.hook, reason: self.reason.clone() }
+    }
+}
+
+/// Makes the clsact qdisc where there is none, and removes the filter that a killed daemon has left: before Linux 6.6 a
+/// filter does not die with its process.
+fn prepare_clsact(interface: &str) -> Result<(), ProgramError> {
+    match qdisc_add_clsact(interface) {
+        Ok(()) => {}
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match qdisc_detach_program(interface, TcAttachType::Ingress, TC_PROGRAM) {
+        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(Into::into),
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, ProgramError>
+where
+    P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
+}
+
+/// A program is loaded once, whatever the number of interfaces.
+fn loaded(outcome: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match outcome {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The kernel's refusal in an operator's words.
+fn explain(error: &ProgramError) -> String {
+    let io_error = match error {
+        ProgramError::SyscallError(error) => Some(&error.io_error),
+        ProgramError::LoadError { io_error, .. } => Some(io_error),
+        _ => None,
+    };
+    let loading = matches!(error, ProgramError::LoadError { .. });
+    match io_error.and_then(io::Error::raw_os_error) {
+        Some(libc::EBUSY | libc::EEXIST) => "another XDP program is attached there".to_owned(),
+        Some(libc::EOPNOTSUPP) => "the driver has no such hook".to_owned(),
+        Some(libc::EPERM | libc::EACCES) if !loading => "the kernel does not permit it".to_owned(),
+        Some(libc::EINVAL) if loading && !kernel_is_at_least(5, 18) => {
+            "the kernel has no multi-buffer XDP (Linux 5.18)".to_owned()
+        }
+        Some(libc::ENODEV) => "the interface is gone".to_owned(),
+        // The kernel's own words, without a verifier log of pages.
+        _ => match io_error {
+            Some(io_error) if loading => format!("the verifier refused the program ({io_error})"),
+            Some(io_error) => io_error.to_string(),
+            None => error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! Puts the kernel programs onto interfaces, keeps them there while interfaces come and go, and takes them off.
+
+mod attach;
+mod logs;
+mod object;
+mod privilege;
+mod slots;
+mod watch;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use crate::config::AttachMode;
+use crate::kernel;
+pub use attach::{AttachError, Attached, Hook};
+pub use logs::forward_kernel_logs;
+pub use object::{Features, LoadError, OBJECT, load_object};
+pub use privilege::{MissingPrivilege, check_privilege};
+pub use slots::{Meter, SlotError, Slots};
+pub use watch::watch_links;
+
+use attach::Programs;
+
+/// The programs in the kernel and where they are attached.
+pub struct Probe {
+    programs: Programs,
+    slots: Arc<Slots>,
+    mode: AttachMode,
+    promisc: bool,
+    interfaces: Vec<Interface>,
+}
+
+/// An interface that was asked for.
+struct Interface {
+    name: Arc<str>,
+    attachment: Option<Attachment>,
+}
+
+/// What undoes itself when dropped: the link detaches the program, the socket ends promiscuous mode.
+struct Attachment {
+    ifindex: u32,
+    attached: Attached,
+    _promiscuous: Option<OwnedFd>,
+}
+
+/// Why an interface is not metered.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// The interface is not there.
+    #[error("the interface `{0}` is gone")]
+    Gone(Arc<str>),
+    /// No program could be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// No room in the map `INTERFACES`.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// Promiscuous mode was refused.
+    #[error("cannot put `{name}` into promiscuous mode: {error}")]
+    Promiscuous {
+        /// The interface.
+        name: Arc<str>,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+}
+
+impl Probe {
+    /// A probe that is not attached anywhere yet. `slots` are those of the map `INTERFACES` of the same object.
+    #[must_use]
+    pub fn new(ebpf: aya::Ebpf, slots: Arc<Slots>, mode: AttachMode, promisc: bool, names: &[String]) -> Self {
+        let interfaces =
+            names.iter().map(|name| Interface { name: Arc::from(name.as_str()), attachment: None }).collect();
+        Self { programs: Programs::new(ebpf), slots, mode, promisc, interfaces }
+    }
+
+    /// Attaches to every interface that was asked for.
+    ///
+    /// # Errors
+    /// The first interface that cannot be metered; those before it stay attached until the probe is dropped.
+    pub fn attach_all(&mut self) -> Result<(), ProbeError> {
+        for position in 0..self.interfaces.len() {
+            self.attach(position)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the attachments in line with the interfaces that exist now: lets go of those that went, attaches to those
+    /// that came back. What fails is logged and tried again at the next call.
+    pub fn reconcile(&mut self) {
+        for position in 0..self.interfaces.len() {
+            let Interface { name, attachment } = &mut self.interfaces[position];
+            let now = kernel::interface_index(name);
+            let before = attachment.as_ref().map(|attachment| attachment.ifindex);
+            if before == now {
+                continue;
+            }
+            if before.is_some() {
+                warn!("interface {name} is gone; flows on the other interfaces go on");
+                *attachment = None;
+            }
+            if now.is_some()
+                && let Err(error) = self.attach(position)
+            {
+                warn!("{error}; trying again when the interface changes");
+            }
+        }
+    }
+
+    /// How each interface is metered: its name and, where it is attached, its hook.
+    pub fn hooks(&self) -> impl Iterator<Item = (&Arc<str>, Option<Hook>)> {
+        self.interfaces
+            .iter()
+            .map(|interface| (&interface.name, interface.attachment.as_ref().map(|it| it.attached.hook)))
+    }
+
+    /// Takes the programs off all interfaces.
+    pub fn detach_all(&mut self) {
+        for interface in &mut self.interfaces {
+            if interface.attachment.take().is_some() {
+                debug!("detached from {}", interface.name);
+            }
+        }
+    }
+
+    fn attach(&mut self, position: usize) -> Result<(), ProbeError> {
+        let name = Arc::clone(&self.interfaces[position].name);
+        let ifindex = kernel::interface_index(&name).ok_or_else(|| ProbeError::Gone(Arc::clone(&name)))?;
+        // Before the program runs: it counts only on interfaces that have a slot.
+        self.slots.assign(ifindex, &name)?;
+        let promiscuous = if self.promisc {
+            let socket = kernel::promiscuous(ifindex)
+                .map_err(|error| ProbeError::Promiscuous { name: Arc::clone(&name), error })?;
+            Some(socket)
+        } else {
+            None
+        };
+        let attached = self.programs.attach(&name, ifindex, self.mode)?;
+        match &attached.instead_of {
+            None => info!("metering {name} ({})", attached.hook),
+            Some(why) => info!("metering {name} ({}; {why})", attached.hook),
+        }
+        self.interfaces[position].attachment = Some(Attachment { ifindex, attached, _promiscuous: promiscuous });
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Which interface each slot of the maps `INTERFACES` and `STATS` stands for.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aya::maps::{Array, Map, MapData, MapError};
+use flowprobe_ebpf::{INTERFACE_PROBES, INTERFACE_SLOTS};
+use thiserror::Error;
+
+/// One interface as the kernel programs know it: a slot and an ifindex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// The slot.
+    pub slot: u32,
+    /// The interface's index when the slot was given to it.
+    pub ifindex: u32,
+    /// The interface's name.
+    pub name: Arc<str>,
+}
+
+/// No slot for an interface.
+#[derive(Debug, Error)]
+pub enum SlotError {
+    /// All slots where the programs would look are taken.
+    #[error("no room to meter `{name}` (ifindex {ifindex}): {INTERFACE_PROBES} slots near its own are taken")]
+    Full {
+        /// The interface.
+        name: Arc<str>,
+        /// Its index.
+        ifindex: u32,
+    },
+    /// The kernel refused the write.
+    #[error("cannot write the map INTERFACES: {0}")]
+    Map(#[from] MapError),
+}
+
+/// The slots that were given out. A slot keeps its interface after that is gone, because its counters are part of the sum.
+pub struct Slots {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    map: Array<MapData, u32>,
+    meters: Vec<Meter>,
+}
+
+impl Slots {
+    /// No slot given yet. `map` is the map `INTERFACES`.
+    ///
+    /// # Errors
+    /// The map is not what it should be.
+    pub fn new(map: MapData) -> Result<Self, MapError> {
+        let map = Array::try_from(Map::Array(map))?;
+        Ok(Self { inner: Mutex::new(Inner { map, meters: Vec::new() }) })
+    }
+
+    /// All slots given so far, in that order.
+    #[must_use]
+    pub fn meters(&self) -> Vec<Meter> {
+        self.lock().meters.clone()
+    }
+
+    /// Gives the interface a slot, or finds the one it has.
+    pub(super) fn assign(&self, ifindex: u32, name: &Arc<str>) -> Result<(), SlotError> {
+        let mut inner = self.lock();
+        if let Some(meter) = inner.meters.iter_mut().find(|meter| meter.ifindex == ifindex) {
+            meter.name = Arc::clone(name);
+            return Ok(());
+        }
+        let taken = |slot| inner.meters.iter().any(|meter| meter.slot == slot);
+        let slot = (0..INTERFACE_PROBES)
+            .map(|probe| ifindex.wrapping_add(probe) & (INTERFACE_SLOTS - 1))
+            .find(|slot| !taken(*slot))
+            .ok_or_else(|| SlotError::Full { name: Arc::clone(name), ifindex })?;
+        inner.map.set(slot, ifindex, 0)?;
+        inner.meters.push(Meter { slot, ifindex, name: Arc::clone(name) });
+        Ok(())
+    }
+
+    /// The list is whole after every step, so that a panic elsewhere does not make it less true.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,97 @@
+//! The two forms in which a flow travels through the daemon: the delta that a source hands to the table, and the record
+//! that leaves it.
+
+use flowprobe_ebpf::flow::{Extremes, FACT_TCP_FLAGS};
+use flowprobe_ebpf::{FlowKey, FlowValue};
+
+/// ICMP's protocol number.
+pub const ICMP: u8 = 1;
+/// TCP's protocol number.
+pub const TCP: u8 = 6;
+/// UDP's protocol number.
+pub const UDP: u8 = 17;
+/// ICMPv6's protocol number.
+pub const ICMPV6: u8 = 58;
+
+/// The FIN bit of `tcpControlBits`.
+pub const TCP_FIN: u32 = 0x01;
+/// The SYN bit of `tcpControlBits`.
+pub const TCP_SYN: u32 = 0x02;
+/// The RST bit of `tcpControlBits`.
+pub const TCP_RST: u32 = 0x04;
+
+/// What a source counted of one flow since it last said so. Times are nanoseconds of the kernel's monotonic clock.
+pub type FlowDelta = (FlowKey, FlowValue);
+
+/// Why a record left the table: IPFIX `flowEndReason` (element 136), RFC 5102.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EndReason {
+    /// No packet for as long as the idle timeout.
+    IdleTimeout = 1,
+    /// The flow goes on; it has been reported at the active timeout.
+    ActiveTimeout = 2,
+    /// TCP said so, by FIN or RST.
+    EndOfFlow = 3,
+    /// The daemon is shutting down.
+    ForcedEnd = 4,
+    /// The table was full, and this flow had been idle longest.
+    LackOfResources = 5,
+}
+
+/// A finished record: what one flow did between two moments. Counters are those since the flow's previous record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// What makes the flow.
+    pub key: FlowKey,
+    /// Packets.
+    pub packets: u64,
+    /// Octets from the IP header on.
+    pub octets: u64,
+    /// Octets of the layer-2 frames.
+    pub layer2_octets: u64,
+    /// First packet, milliseconds since 1970-01-01 UTC.
+    pub start_ms: u64,
+    /// Last packet, milliseconds since 1970-01-01 UTC.
+    pub end_ms: u64,
+    /// Smallest and largest IP length and TTL.
+    pub extremes: Extremes,
+    /// TCP flags, or-ed over all packets; 0 for other protocols.
+    pub tcp_flags: u16,
+    /// EtherType of the network layer.
+    pub ethertype: u16,
+    /// Type of service or traffic class of the first packet.
+    pub tos: u8,
+    /// Source MAC address of the first packet.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address of the first packet.
+    pub destination_mac: [u8; 6],
+    /// Why the record left the table.
+    pub end_reason: EndReason,
+}
+
+impl FlowRecord {
+    /// Whether the key's ports are ports.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        has_ports(self.key.protocol)
+    }
+
+    /// Whether the key's destination port is an ICMP or ICMPv6 type and code.
+    #[must_use]
+    pub fn is_icmp(&self) -> bool {
+        matches!(self.key.protocol, ICMP | ICMPV6)
+    }
+}
+
+/// Whether a protocol's first four octets are two ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+#[must_use]
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | 33 | 132 | 136)
+}
+
+/// The TCP flags among a flow's facts.
+#[must_use]
+pub const fn tcp_flags(facts: u32) -> u16 {
+    (facts & FACT_TCP_FLAGS) as u16
+}

@@ -1,0 +1,197 @@
+//! Wires the stages of `flowprobe run` in the order of the data and takes them down in the same order.
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::Map;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::config::{Collector, Config, OutputMode};
+use crate::drain::{self, Drain, DrainError};
+use crate::export::{UdpExporter, resolve};
+use crate::logging::Log;
+use crate::metering::Metering;
+use crate::output::{self, JsonLines};
+use crate::probe::{self, Features, Probe};
+use crate::sink::{Sink, Wants};
+use crate::summary::{Screen, Summary};
+
+/// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
+/// maps hold what comes in.
+const DRAINED_QUEUE: usize = 32;
+
+/// How long collectors and standard output get to take the last records.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Meters until a signal comes, or standard output has no reader any more.
+///
+/// # Errors
+/// A collector's name has no address, the kernel refuses the programs, an interface cannot be metered, or a drain fails.
+pub async fn run(config: Config, log: &Log) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let exporters = connect_all(&config).await?;
+
+    let mut ebpf = probe::load_object(config.table.max_flows, Features::of_this_kernel(), kernel_log_level())?;
+    // The reader keeps the ring buffer open, which the programs need when they are loaded.
+    let kernel_logs = probe::forward_kernel_logs(&mut ebpf).context("cannot read the kernel programs' messages")?;
+    let (mut probe, drain) = open(ebpf, &config)?;
+
+    let (link_changed, mut link_changes) = mpsc::channel(1);
+    // Before attaching, so that no change is missed.
+    let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
+    probe.attach_all()?;
+
+    let mut stages = Stages::start(&config, drain, exporters, &probe, log)?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = stages.ended.recv() => break,
+            _ = link_changes.recv() => probe.reconcile(),
+        }
+    }
+    info!("stopping: detaching, then sending what is open");
+    // First, so that the last drain is the last.
+    probe.detach_all();
+    watch.abort();
+    let outcome = stages.stop().await;
+    kernel_logs.abort();
+    outcome
+}
+
+/// Takes the maps out of the object for those who use them.
+fn open(mut ebpf: aya::Ebpf, config: &Config) -> Result<(Probe, Drain)> {
+    let Map::Array(interfaces) = drain::take(&mut ebpf, "INTERFACES")? else {
+        return Err(anyhow!("the map INTERFACES is not an array"));
+    };
+    let slots = Arc::new(probe::Slots::new(interfaces)?);
+    let drain = Drain::new(&mut ebpf, Arc::clone(&slots))?;
+    Ok((Probe::new(ebpf, slots, config.mode, config.promisc, &config.interfaces), drain))
+}
+
+async fn connect_all(config: &Config) -> Result<Vec<(Collector, UdpExporter)>> {
+    let mut exporters = Vec::new();
+    for collector in &config.collectors {
+        let address = resolve(collector).await.with_context(|| format!("cannot find the collector {collector}"))?;
+        let exporter = UdpExporter::connect(collector, address, config.observation_domain)
+            .await
+            .with_context(|| format!("cannot reach the collector {collector}"))?;
+        exporters.push((collector.clone(), exporter));
+    }
+    Ok(exporters)
+}
+
+/// What the kernel programs may say: as much as the daemon's own log shows.
+fn kernel_log_level() -> u8 {
+    use tracing::level_filters::LevelFilter;
+    let level = match LevelFilter::current() {
+        LevelFilter::OFF => return 0,
+        LevelFilter::ERROR => aya_log::Level::Error,
+        LevelFilter::WARN => aya_log::Level::Warn,
+        LevelFilter::INFO => aya_log::Level::Info,
+        LevelFilter::DEBUG => aya_log::Level::Debug,
+        _ => aya_log::Level::Trace,
+    };
+    level as u8
+}
+
+/// Everything behind the kernel, running.
+struct Stages {
+    stop_drain: std_mpsc::Sender<()>,
+    drain: JoinHandle<Result<(), DrainError>>,
+    metering: JoinHandle<()>,
+    output: Option<JoinHandle<()>>,
+    exporters: JoinSet<()>,
+    /// Told when a stage has ended that should not have.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Stages {
+    fn start(
+        config: &Config,
+        drain: Drain,
+        exporters: Vec<(Collector, UdpExporter)>,
+        probe: &Probe,
+        log: &Log,
+    ) -> Result<Self> {
+        let (end, ended) = mpsc::channel(1);
+        let mut sinks = Vec::new();
+        let mut tasks = JoinSet::new();
+        for (collector, exporter) in exporters {
+            let (sink, queue) = Sink::new(collector.to_string(), Wants::Records);
+            sinks.push(sink);
+            tasks.spawn(exporter.run(queue));
+        }
+        let output = match config.output {
+            OutputMode::Quiet => None,
+            OutputMode::Json => {
+                let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
+                sinks.push(sink);
+                Some(output::start(JsonLines::default(), queue, end.clone())?)
+            }
+            OutputMode::Summary => {
+                let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
+                sinks.push(sink);
+                let summary = Summary::new(Screen::stdout(log), metered(probe));
+                Some(output::start(summary, queue, end.clone())?)
+            }
+        };
+        let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
+        let metering = Metering::new(config.table, sinks);
+        let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
+        let (stop_drain, stop) = std_mpsc::channel();
+        let interval = config.interval;
+        let drain = thread::Builder::new().name("drain".into()).spawn(move || {
+            let outcome = drain.run(interval, &stop, &out);
+            if outcome.is_err() {
+                let _ = end.try_send(());
+            }
+            outcome
+        })?;
+        Ok(Self { stop_drain, drain, metering, output, exporters: tasks, ended })
+    }
+
+    /// Drains a last time, flushes the table, waits for the sinks.
+    async fn stop(self) -> Result<()> {
+        let Self { stop_drain, drain, metering, output, mut exporters, ended } = self;
+        // The drain may have failed already; then nobody listens.
+        let _ = stop_drain.send(());
+        let threads = tokio::task::spawn_blocking(move || {
+            let drained = drain.join();
+            (drained, metering.join())
+        });
+        let (drained, metered) = threads.await?;
+        // The metering thread has let go of the sinks: their queues end.
+        let sinks = async {
+            while exporters.join_next().await.is_some() {}
+            if let Some(output) = output {
+                let joined = tokio::task::spawn_blocking(move || output.join());
+                if !matches!(joined.await, Ok(Ok(()))) {
+                    error!("the output thread has failed");
+                }
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN, sinks).await.is_err() {
+            warn!("a collector or standard output did not take the last records within {SHUTDOWN:?}");
+        }
+        drop(ended);
+        metered.map_err(|_| anyhow!("the metering thread has failed"))?;
+        drained.map_err(|_| anyhow!("the drain thread has failed"))??;
+        Ok(())
+    }
+}
+
+fn metered(probe: &Probe) -> String {
+    let one = |(name, hook): (&Arc<str>, Option<probe::Hook>)| match hook {
+        Some(hook) => format!("{name} ({hook})"),
+        None => name.to_string(),
+    };
+    probe.hooks().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,181 @@
+//! The summary on the terminal: what went by in the last seconds, and whether the numbers add up.
+
+mod format;
+mod screen;
+mod window;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::accounting::Accounting;
+use crate::output::Writer;
+use crate::record::has_ports;
+use crate::sink::{Event, Tick};
+use format::{bits_per_second, bytes, compact, count, duration, protocol_name};
+pub use screen::Screen;
+use window::{Amount, Conversation, Port, Window};
+
+/// How much of the past the tables show.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Columns; the narrowest terminal that is catered for.
+const WIDTH: usize = 80;
+
+/// Writes a summary at each tick.
+pub struct Summary {
+    screen: Screen,
+    window: Window,
+    /// What is metered and how, as the title shows it.
+    metered: String,
+    begin_ns: Option<u64>,
+    /// Packets and octets seen, and the time, at the tick before.
+    previous: Option<(u64, u64, u64)>,
+}
+
+impl Summary {
+    /// A summary of the interfaces that `metered` names.
+    #[must_use]
+    pub fn new(screen: Screen, metered: String) -> Self {
+        Self { screen, window: Window::new(WINDOW), metered, begin_ns: None, previous: None }
+    }
+
+    fn render(&mut self, tick: &Tick, rows: usize) -> Vec<String> {
+        let begin = *self.begin_ns.get_or_insert(tick.now_ns);
+        let up = Duration::from_nanos(tick.now_ns.saturating_sub(begin));
+        let mut lines = vec![
+            shortened(
+                &format!("flowprobe {} · up {} · {}", env!("CARGO_PKG_VERSION"), duration(up), self.metered),
+                WIDTH,
+            ),
+            self.rates(tick),
+        ];
+        lines.extend(tick.accounting.iter().map(accounting_line));
+        for (name, lost) in tick.dropped.iter().filter(|(_, lost)| *lost > 0) {
+            lines.push(format!("{name}: {} records lost, its queue was full", count(*lost)));
+        }
+        let rows_per_table = (rows.saturating_sub(lines.len() + 7) / 3).clamp(3, 10);
+        lines.push(String::new());
+        lines.extend(self.tables(rows_per_table));
+        lines
+    }
+
+    fn rates(&mut self, tick: &Tick) -> String {
+        let packets: u64 = tick.accounting.iter().map(|one| one.kernel.seen.packets).sum();
+        let octets: u64 = tick.accounting.iter().map(|one| one.kernel.seen.octets).sum();
+        let now = (packets, octets, tick.now_ns);
+        let (packets_before, octets_before, then) = self.previous.replace(now).unwrap_or((0, 0, tick.now_ns));
+        let nanoseconds = tick.now_ns.saturating_sub(then);
+        let per_second = |amount: u64| {
+            let rate = u128::from(amount) * 1_000_000_000 / u128::from(nanoseconds.max(1));
+            if nanoseconds == 0 { 0 } else { u64::try_from(rate).unwrap_or(u64::MAX) }
+        };
+        format!(
+            "now {} packets/s, {} · total {} packets, {} · {} open flows",
+            compact(per_second(packets - packets_before)),
+            bits_per_second(per_second(octets - octets_before)),
+            compact(packets),
+            bytes(octets),
+            compact(tick.open_flows as u64),
+        )
+    }
+
+    fn tables(&self, rows: usize) -> Vec<String> {
+        let totals = self.window.totals();
+        let mut lines = vec![heading("Top sources", WIDTH)];
+        lines.extend(totals.top_sources(rows).map(|(address, amount)| row(&address.to_string(), amount, WIDTH)));
+        lines.push(String::new());
+
+        let half = WIDTH / 2 - 1;
+        let mut left = vec![heading("Protocols", half)];
+        left.extend(totals.top_protocols(rows).map(|(protocol, amount)| row(&protocol_name(protocol), amount, half)));
+        let mut right = vec![heading("Ports", half)];
+        right.extend(totals.top_ports(rows).map(|(Port { protocol, port }, amount)| {
+            row(&format!("{}/{port}", protocol_name(protocol).to_lowercase()), amount, half)
+        }));
+        for line in 0..left.len().max(right.len()) {
+            let cell = |column: &[String]| column.get(line).cloned().unwrap_or_default();
+            lines.push(format!("{:half$}  {}", cell(&left), cell(&right)).trim_end().to_owned());
+        }
+        lines.push(String::new());
+
+        lines.push(heading("Conversations", WIDTH));
+        lines.extend(
+            totals.top_conversations(rows).map(|(conversation, amount)| row(&describe(&conversation), amount, WIDTH)),
+        );
+        lines
+    }
+}
+
+impl Writer for Summary {
+    fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match event {
+            Event::Deltas(deltas) => {
+                self.window.add(deltas);
+                Ok(())
+            }
+            Event::Tick(tick) => {
+                self.window.tick(tick.now_ns);
+                let rows = self.screen.rows();
+                let lines = self.render(tick, rows);
+                self.screen.draw(&lines, tick.last, out)
+            }
+            Event::Records(_) => Ok(()),
+        }
+    }
+}
+
+/// Width of the two columns of numbers.
+const NUMBER: usize = 10;
+
+fn heading(title: &str, width: usize) -> String {
+    let label = width - 2 * NUMBER;
+    let title = if width == WIDTH { format!("{title} (last {})", duration(WINDOW)) } else { title.to_owned() };
+    format!("{title:label$}{:>NUMBER$}{:>NUMBER$}", "packets", "bytes")
+}
+
+fn row(label: &str, amount: Amount, width: usize) -> String {
+    let room = width - 2 * NUMBER;
+    let label = shortened(label, room);
+    format!("{label:room$}{:>NUMBER$}{:>NUMBER$}", count(amount.packets), bytes(amount.octets))
+}
+
+/// A label that fits: its middle is left out.
+fn shortened(label: &str, room: usize) -> String {
+    let length = label.chars().count();
+    if length <= room {
+        return label.to_owned();
+    }
+    let half = (room - 1) / 2;
+    let begin: String = label.chars().take(half).collect();
+    let end: String = label.chars().skip(length - (room - 1 - half)).collect();
+    format!("{begin}…{end}")
+}
+
+fn describe(conversation: &Conversation) -> String {
+    let Conversation { source, destination, protocol, source_port, destination_port } = conversation;
+    let name = protocol_name(*protocol).to_lowercase();
+    if has_ports(*protocol) {
+        format!("{name} {source} :{source_port} → {destination} :{destination_port}")
+    } else if matches!(*protocol, crate::record::ICMP | crate::record::ICMPV6) {
+        format!("{name} {source} → {destination} type {} code {}", destination_port >> 8, destination_port & 0xff)
+    } else {
+        format!("{name} {source} → {destination}")
+    }
+}
+
+fn accounting_line(one: &Accounting) -> String {
+    let verdict = if one.balances() { "" } else { "  DOES NOT ADD UP" };
+    let line = format!(
+        "{}: seen {} = exported {} + held {} + overflow {} + unparsed {}",
+        one.interface,
+        count(one.kernel.seen.packets),
+        count(one.exported.packets),
+        count(one.held.packets),
+        count(one.overflow().packets),
+        count(one.unparsed().packets),
+    );
+    format!("{}{verdict}", shortened(&line, WIDTH))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What went by in the last seconds, by source, protocol, port and conversation.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use flowprobe_ebpf::{Address, FlowKey};
+use hashbrown::HashMap;
+
+use crate::record::{FlowDelta, has_ports};
+
+/// Different keys that one bucket holds of a kind. What comes beyond them is missing in the tables, never in the totals
+/// above them.
+const MAX_KEYS: usize = 1 << 16;
+
+/// Packets, and octets from the IP header on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) packets: u64,
+    pub(super) octets: u64,
+}
+
+/// A transport port: the lower of a flow's two, which is the service's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Port {
+    pub(super) protocol: u8,
+    pub(super) port: u16,
+}
+
+/// One direction of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Conversation {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) protocol: u8,
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+}
+
+/// Buckets of the recent past.
+pub(super) struct Window {
+    span_ns: u64,
+    filling: Bucket,
+    full: VecDeque<(u64, Bucket)>,
+}
+
+impl Window {
+    pub(super) fn new(span: Duration) -> Self {
+        let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self { span_ns, filling: Bucket::default(), full: VecDeque::new() }
+    }
+
+    /// Adds what a drain brought.
+    pub(super) fn add(&mut self, deltas: &[FlowDelta]) {
+        for (key, value) in deltas {
+            self.filling.add(key, Amount { packets: value.packets, octets: value.octets });
+        }
+    }
+
+    /// A drain is complete: closes its bucket and forgets those that have left the window.
+    pub(super) fn tick(&mut self, now_ns: u64) {
+        self.full.push_back((now_ns, std::mem::take(&mut self.filling)));
+        while self.full.len() > 1
+            && self.full.front().is_some_and(|(then, _)| now_ns.saturating_sub(*then) >= self.span_ns)
+        {
+            self.full.pop_front();
+        }
+    }
+
+    /// The sum of the buckets in the window.
+    pub(super) fn totals(&self) -> Bucket {
+        let mut totals = Bucket::default();
+        for (_, bucket) in &self.full {
+            totals.merge(bucket);
+        }
+        totals
+    }
+}
+
+/// Amounts by key.
+#[derive(Default)]
+pub(super) struct Bucket {
+    sources: HashMap<IpAddr, Amount>,
+    protocols: HashMap<u8, Amount>,
+    ports: HashMap<Port, Amount>,
+    conversations: HashMap<Conversation, Amount>,
+}
+
+impl Bucket {
+    fn add(&mut self, key: &FlowKey, amount: Amount) {
+        let address = |address: Address| -> IpAddr {
+            if key.ip_version == 4 { address.to_ipv4().into() } else { address.to_ipv6().into() }
+        };
+        let (source, destination) = (address(key.source), address(key.destination));
+        count(&mut self.sources, source, amount);
+        count(&mut self.protocols, key.protocol, amount);
+        if has_ports(key.protocol) {
+            let port = key.source_port.min(key.destination_port);
+            count(&mut self.ports, Port { protocol: key.protocol, port }, amount);
+        }
+        let conversation = Conversation {
+            source,
+            destination,
+            protocol: key.protocol,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+        };
+        count(&mut self.conversations, conversation, amount);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        merge(&mut self.sources, &other.sources);
+        merge(&mut self.protocols, &other.protocols);
+        merge(&mut self.ports, &other.ports);
+        merge(&mut self.conversations, &other.conversations);
+    }
+
+    pub(super) fn top_sources(&self, rows: usize) -> impl Iterator<Item = (IpAddr, Amount)> + use<> {
+        top(&self.sources, rows)
+    }
+
+    pub(super) fn top_protocols(&self, rows: usize) -> impl Iterator<Item = (u8, Amount)> + use<> {
+        top(&self.protocols, rows)
+    }
+
+    pub(super) fn top_ports(&self, rows: usize) -> impl Iterator<Item = (Port, Amount)> + use<> {
+        top(&self.ports, rows)
+    }
+
+    pub(super) fn top_conversations(&self, rows: usize) -> impl Iterator<Item = (Conversation, Amount)> + use<> {
+        top(&self.conversations, rows)
+    }
+}
+
+fn count<K: Hash + Eq>(amounts: &mut HashMap<K, Amount>, key: K, amount: Amount) {
+    if amounts.len() >= MAX_KEYS && !amounts.contains_key(&key) {
+        return;
+    }
+    let sum = amounts.entry(key).or_default();
+    sum.packets += amount.packets;
+    sum.octets += amount.octets;
+}
+
+fn merge<K: Hash + Eq + Copy>(amounts: &mut HashMap<K, Amount>, more: &HashMap<K, Amount>) {
+    for (key, amount) in more {
+        let sum = amounts.entry(*key).or_default();
+        sum.packets += amount.packets;
+        sum.octets += amount.octets;
+    }
+}
+
+/// The `rows` keys with most octets, most first; equals in the order of their keys, so that the screen does not flicker.
+fn top<K: Copy + Ord>(amounts: &HashMap<K, Amount>, rows: usize) -> impl Iterator<Item = (K, Amount)> + use<K> {
+    let mut all: Vec<(K, Amount)> = amounts.iter().map(|(key, amount)| (*key, *amount)).collect();
+    let order = |a: &(K, Amount), b: &(K, Amount)| b.1.octets.cmp(&a.1.octets).then(a.0.cmp(&b.0));
+    if all.len() > rows {
+        all.select_nth_unstable_by(rows, order);
+        all.truncate(rows);
+    }
+    all.sort_unstable_by(order);
+    all.into_iter()
+}

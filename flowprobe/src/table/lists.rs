@@ -1,0 +1,56 @@
+//! Doubly linked lists through the slab: order without allocation.
+
+use super::Entry;
+
+/// No slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// An entry's neighbours in the list it is on.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
+    previous: u32,
+    next: u32,
+}
+
+impl Links {
+    pub(super) const NONE: Self = Self { previous: NONE, next: NONE };
+}
+
+/// A list of slots, oldest first.
+pub(super) struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    pub(super) const fn new() -> Self {
+        Self { head: NONE, tail: NONE }
+    }
+
+    pub(super) fn head(&self) -> Option<u32> {
+        (self.head != NONE).then_some(self.head)
+    }
+
+    pub(super) fn push_back(&mut self, slab: &mut [Entry], slot: u32) {
+        slab[slot as usize].links = Links { previous: self.tail, next: NONE };
+        match self.tail {
+            NONE => self.head = slot,
+            tail => slab[tail as usize].links.next = slot,
+        }
+        self.tail = slot;
+    }
+
+    /// Takes `slot`, which is on this list, out of it.
+    pub(super) fn remove(&mut self, slab: &mut [Entry], slot: u32) {
+        let Links { previous, next } = slab[slot as usize].links;
+        match previous {
+            NONE => self.head = next,
+            previous => slab[previous as usize].links.next = next,
+        }
+        match next {
+            NONE => self.tail = previous,
+            next => slab[next as usize].links.previous = previous,
+        }
+        slab[slot as usize].links = Links::NONE;
+    }
+}

@@ -1,0 +1,311 @@
+//! The flow table: merges deltas into open flows and decides when a record leaves.
+//!
+//! Deterministic: it does no I/O and is handed `now` (nanoseconds of the monotonic clock), so that timeouts are tested
+//! exactly and at once. Open flows lie in one slab, found through an index by key and ordered by two lists ([`lists`]):
+//! those that may go on, and TCP flows that have said goodbye. Each list is ordered by the drain that last touched a flow,
+//! so expiry looks only at what has expired and evicting the flow that is idle longest costs nothing to find.
+//!
+//! **Memory bound.** At most `max_flows` flows are open. The one that makes it one too many evicts the flow that has been
+//! idle longest, which leaves as a record with [`EndReason::LackOfResources`]: nothing is dropped.
+
+mod lists;
+
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use flowprobe_ebpf::flow::Extremes;
+use flowprobe_ebpf::{Counter, Direction, FlowKey, FlowValue};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::clock::WallOffset;
+use crate::record::{EndReason, FlowDelta, FlowRecord, TCP, TCP_FIN, TCP_RST, TCP_SYN, tcp_flags};
+use lists::{Links, List, NONE};
+
+/// When records leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableConfig {
+    /// A flow without packets for this long has ended.
+    pub idle_timeout: Duration,
+    /// A flow that goes on is reported this often.
+    pub active_timeout: Duration,
+    /// Flows open at once.
+    pub max_flows: NonZeroU32,
+}
+
+impl Default for TableConfig {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(15),
+            active_timeout: Duration::from_secs(60),
+            max_flows: DEFAULT_MAX_FLOWS,
+        }
+    }
+}
+
+/// See [`TableConfig::max_flows`].
+const DEFAULT_MAX_FLOWS: NonZeroU32 = NonZeroU32::new(262_144).expect("not zero");
+
+/// How long a TCP flow stays open after its FIN or RST, so that the last acknowledgments are still its own.
+const TCP_LINGER: Duration = Duration::from_secs(2);
+
+/// What was counted of the flows of one interface and direction: the table's two terms of the accounting sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Left the table in records.
+    pub exported: Counter,
+    /// In open flows.
+    pub held: Counter,
+}
+
+/// All open flows.
+pub struct Table {
+    idle_ns: u64,
+    active_ns: u64,
+    linger_ns: u64,
+    max_flows: u32,
+    hasher: DefaultHashBuilder,
+    index: HashTable<u32>,
+    slab: Vec<Entry>,
+    free: List,
+    open: List,
+    closing: List,
+    totals: HashMap<(u32, u8), Totals>,
+}
+
+struct Entry {
+    key: FlowKey,
+    value: FlowValue,
+    links: Links,
+}
+
+impl Entry {
+    fn is_closing(&self) -> bool {
+        self.key.protocol == TCP && self.value.facts & (TCP_FIN | TCP_RST) != 0
+    }
+
+    fn counter(&self) -> Counter {
+        Counter { packets: self.value.packets, octets: self.value.layer2_octets }
+    }
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(config: TableConfig) -> Self {
+        Self {
+            idle_ns: nanoseconds(config.idle_timeout),
+            active_ns: nanoseconds(config.active_timeout),
+            linger_ns: nanoseconds(TCP_LINGER.min(config.idle_timeout)),
+            max_flows: config.max_flows.get(),
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            slab: Vec::new(),
+            free: List::new(),
+            open: List::new(),
+            closing: List::new(),
+            totals: HashMap::new(),
+        }
+    }
+
+    /// Number of open flows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no flow is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The table's terms of the accounting sum of an interface and direction.
+    #[must_use]
+    pub fn totals(&self, ifindex: u32, direction: Direction) -> Totals {
+        self.totals.get(&(ifindex, direction as u8)).copied().unwrap_or_default()
+    }
+
+    /// Adds what a source counted. Records that leave because of it are appended to `out`: the previous flow of the same key
+    /// where this delta begins a new TCP connection, the flow itself at its active timeout, and the flow evicted for room.
+    pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        let (key, value) = delta;
+        self.totals.entry((key.ifindex, key.direction)).or_default().held +=
+            Counter { packets: value.packets, octets: value.layer2_octets };
+        let hash = self.hasher.hash_one(key);
+        let found = self.index.find(hash, |&slot| self.entry(slot).key == *key).copied();
+        let Some(slot) = found else {
+            self.insert(hash, *key, *value, offset, out);
+            return;
+        };
+        let entry = self.entry(slot);
+        if entry.is_closing() && value.facts & TCP_SYN != 0 && value.first_ns >= entry.value.last_ns {
+            self.end(slot, EndReason::EndOfFlow, offset, out);
+            self.insert(hash, *key, *value, offset, out);
+            return;
+        }
+        self.unlink(slot);
+        let active_ns = self.active_ns;
+        let entry = self.entry_mut(slot);
+        absorb(&mut entry.value, value);
+        if entry.value.last_ns.saturating_sub(entry.value.first_ns) >= active_ns {
+            self.report(slot, offset, out);
+        }
+        self.link(slot);
+    }
+
+    /// Lets everything leave whose time has come at `now`.
+    pub fn expire(&mut self, now: u64, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        let (idle, linger) = (self.idle_ns, self.linger_ns);
+        while let Some(slot) = self.oldest_since(self.open.head(), now, idle) {
+            // A flow whose counts were all reported at its active timeout, and that stayed silent since, has nothing to add.
+            if self.entry(slot).value.packets == 0 {
+                self.remove(slot);
+            } else {
+                self.end(slot, EndReason::IdleTimeout, offset, out);
+            }
+        }
+        while let Some(slot) = self.oldest_since(self.closing.head(), now, linger) {
+            self.end(slot, EndReason::EndOfFlow, offset, out);
+        }
+    }
+
+    /// Lets every flow leave with `reason`.
+    pub fn flush(&mut self, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        for closing in [false, true] {
+            while let Some(slot) = if closing { self.closing.head() } else { self.open.head() } {
+                if self.entry(slot).value.packets == 0 {
+                    self.remove(slot);
+                } else {
+                    let reason = if closing { EndReason::EndOfFlow } else { reason };
+                    self.end(slot, reason, offset, out);
+                }
+            }
+        }
+    }
+
+    fn entry(&self, slot: u32) -> &Entry {
+        &self.slab[slot as usize]
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        &mut self.slab[slot as usize]
+    }
+
+    /// `head`, if its last packet is at least `age` before `now`.
+    fn oldest_since(&self, head: Option<u32>, now: u64, age: u64) -> Option<u32> {
+        head.filter(|&slot| now.saturating_sub(self.entry(slot).value.last_ns) >= age)
+    }
+
+    fn insert(&mut self, hash: u64, key: FlowKey, value: FlowValue, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        if self.index.len() >= self.max_flows as usize
+            && let Some(idle_longest) = self.closing.head().or(self.open.head())
+        {
+            let reason =
+                if self.entry(idle_longest).is_closing() { EndReason::EndOfFlow } else { EndReason::LackOfResources };
+            self.end(idle_longest, reason, offset, out);
+        }
+        let entry = Entry { key, value, links: Links::NONE };
+        let slot = if let Some(slot) = self.free.head() {
+            self.free.remove(&mut self.slab, slot);
+            *self.entry_mut(slot) = entry;
+            slot
+        } else {
+            // `max_flows` is a u32, so every slot number is one.
+            let slot = u32::try_from(self.slab.len()).unwrap_or(NONE);
+            self.slab.push(entry);
+            slot
+        };
+        self.link(slot);
+        let Self { index, slab, hasher, .. } = self;
+        index.insert_unique(hash, slot, |&slot| hasher.hash_one(slab[slot as usize].key));
+    }
+
+    /// Turns the flow into a record and takes it out.
+    fn end(&mut self, slot: u32, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        self.account(slot);
+        let entry = self.entry(slot);
+        out.push(record(&entry.key, &entry.value, reason, offset));
+        self.remove(slot);
+    }
+
+    /// Turns what the flow counted into a record and lets it go on from zero.
+    fn report(&mut self, slot: u32, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+        self.account(slot);
+        let entry = self.entry_mut(slot);
+        out.push(record(&entry.key, &entry.value, EndReason::ActiveTimeout, offset));
+        let value = &mut entry.value;
+        (value.packets, value.octets, value.layer2_octets) = (0, 0, 0);
+        value.facts = 0;
+    }
+
+    /// Moves the flow's counts from held to exported.
+    fn account(&mut self, slot: u32) {
+        let entry = self.entry(slot);
+        let counter = entry.counter();
+        let totals = self.totals.entry((entry.key.ifindex, entry.key.direction)).or_default();
+        totals.held = totals.held - counter;
+        totals.exported += counter;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.unlink(slot);
+        let hash = self.hasher.hash_one(self.entry(slot).key);
+        if let Ok(found) = self.index.find_entry(hash, |&other| other == slot) {
+            found.remove();
+        }
+        self.free.push_back(&mut self.slab, slot);
+    }
+
+    fn link(&mut self, slot: u32) {
+        let list = if self.entry(slot).is_closing() { &mut self.closing } else { &mut self.open };
+        list.push_back(&mut self.slab, slot);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let list = if self.entry(slot).is_closing() { &mut self.closing } else { &mut self.open };
+        list.remove(&mut self.slab, slot);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Adds `more` to `value`. A value that was reported at its active timeout begins anew.
+fn absorb(value: &mut FlowValue, more: &FlowValue) {
+    if value.packets == 0 {
+        let first_of_flow = (value.tos, value.source_mac, value.destination_mac);
+        *value = *more;
+        (value.tos, value.source_mac, value.destination_mac) = first_of_flow;
+        return;
+    }
+    value.packets += more.packets;
+    value.octets += more.octets;
+    value.layer2_octets += more.layer2_octets;
+    value.first_ns = value.first_ns.min(more.first_ns);
+    value.last_ns = value.last_ns.max(more.last_ns);
+    value.extremes = Extremes::unpack(value.extremes).union(Extremes::unpack(more.extremes)).pack();
+    value.facts |= more.facts;
+}
+
+fn record(key: &FlowKey, value: &FlowValue, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
+    FlowRecord {
+        key: *key,
+        packets: value.packets,
+        octets: value.octets,
+        layer2_octets: value.layer2_octets,
+        start_ms: offset.to_wall_ms(value.first_ns),
+        end_ms: offset.to_wall_ms(value.last_ns),
+        extremes: Extremes::unpack(value.extremes),
+        tcp_flags: tcp_flags(value.facts),
+        ethertype: value.ethertype,
+        tos: value.tos,
+        source_mac: value.source_mac,
+        destination_mac: value.destination_mac,
+        end_reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Timeouts, end reasons, the memory bound and the accounting of the table, on a clock that the tests hold.
+
+use flowprobe_ebpf::Address;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+const FIN: u32 = 0x11;
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+
+fn config() -> TableConfig {
+    TableConfig {
+        idle_timeout: Duration::from_secs(15),
+        active_timeout: Duration::from_secs(60),
+        max_flows: NonZeroU32::new(4).expect("not zero"),
+    }
+}
+
+fn offset() -> WallOffset {
+    WallOffset::between(Duration::from_secs(1_000), 0)
+}
+
+fn key(port: u16) -> FlowKey {
+    FlowKey {
+        source: Address::from(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        destination: Address::from(std::net::Ipv4Addr::new(10, 0, 0, 2)),
+        ifindex: 3,
+        source_port: port,
+        destination_port: 443,
+        protocol: TCP,
+        ip_version: 4,
+        ..FlowKey::default()
+    }
+}
+
+/// One packet of 100 octets (114 at layer 2) at each of the given seconds.
+fn delta(port: u16, first: u64, last: u64, facts: u32) -> FlowDelta {
+    let packets = if first == last { 1 } else { 2 };
+    let value = FlowValue {
+        packets,
+        octets: packets * 100,
+        layer2_octets: packets * 114,
+        first_ns: first * SECOND,
+        last_ns: last * SECOND,
+        extremes: Extremes::of(100, 64).pack(),
+        facts,
+        ..FlowValue::default()
+    };
+    (key(port), value)
+}
+
+struct Lab {
+    table: Table,
+    out: Vec<FlowRecord>,
+    sent: Counter,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { table: Table::new(config()), out: Vec::new(), sent: Counter::default() }
+    }
+
+    fn merge(&mut self, delta: FlowDelta) -> &mut Self {
+        self.sent.add(delta.1.packets, delta.1.layer2_octets);
+        self.table.merge(&delta, offset(), &mut self.out);
+        self.check();
+        self
+    }
+
+    fn expire(&mut self, second: u64) -> &mut Self {
+        self.table.expire(second * SECOND, offset(), &mut self.out);
+        self.check();
+        self
+    }
+
+    fn flush(&mut self) -> &mut Self {
+        self.table.flush(EndReason::ForcedEnd, offset(), &mut self.out);
+        self.check();
+        self
+    }
+
+    /// What went in is held or has left, in packets and octets, after every step.
+    fn check(&self) {
+        let Totals { mut exported, held } = self.table.totals(3, Direction::Ingress);
+        let left: u64 = self.out.iter().map(|record| record.packets).sum();
+        assert_eq!(left, exported.packets);
+        exported += held;
+        assert_eq!(exported, self.sent);
+    }
+
+    fn reasons(&self) -> Vec<(u16, EndReason, u64)> {
+        self.out.iter().map(|record| (record.key.source_port, record.end_reason, record.packets)).collect()
+    }
+}
+
+#[test]
+fn an_idle_flow_leaves_when_its_time_has_come_and_not_before() {
+    let mut lab = Lab::new();
+    lab.merge(delta(1, 1, 2, ACK)).expire(16);
+    assert!(lab.out.is_empty());
+    lab.expire(17);
+    assert_eq!(lab.reasons(), [(1, EndReason::IdleTimeout, 2)]);
+    assert_eq!((lab.out[0].start_ms, lab.out[0].end_ms), (1_001_000, 1_002_000));
+    assert!(lab.table.is_empty());
+}
+
+#[test]
+fn a_long_flow_is_reported_at_the_active_timeout_and_goes_on_from_zero() {
+    let mut lab = Lab::new();
+    for second in (0..=60).step_by(10) {
+        lab.merge(delta(1, second, second, ACK)).expire(second);
+    }
+    assert_eq!(lab.reasons(), [(1, EndReason::ActiveTimeout, 7)]);
+    assert_eq!(lab.table.len(), 1);
+    lab.merge(delta(1, 61, 62, ACK)).expire(77);
+    assert_eq!(lab.reasons()[1], (1, EndReason::IdleTimeout, 2));
+    assert_eq!(lab.out[1].start_ms, 1_061_000);
+}
+
+#[test]
+fn a_flow_reported_at_its_end_leaves_no_empty_record() {
+    let mut lab = Lab::new();
+    lab.merge(delta(1, 0, 1, ACK)).merge(delta(1, 60, 60, ACK)).expire(80).flush();
+    assert_eq!(lab.reasons(), [(1, EndReason::ActiveTimeout, 3)]);
+    assert!(lab.table.is_empty());
+}
+
+#[test]
+fn fin_and_rst_end_a_flow_after_the_last_acknowledgment() {
+    let mut lab = Lab::new();
+    lab.merge(delta(1, 0, 1, SYN)).merge(delta(1, 2, 2, FIN)).merge(delta(1, 3, 3, ACK)).expire(4);
+    assert!(lab.out.is_empty());
+    lab.merge(delta(2, 4, 4, TCP_RST)).expire(5);
+    assert_eq!(lab.reasons(), [(1, EndReason::EndOfFlow, 4)]);
+    assert_eq!(lab.out[0].tcp_flags, 0x13);
+    lab.expire(6);
+    assert_eq!(lab.reasons()[1], (2, EndReason::EndOfFlow, 1));
+}
+
+#[test]
+fn a_new_connection_on_the_same_ports_is_a_new_flow() {
+    let mut lab = Lab::new();
+    lab.merge(delta(1, 0, 1, SYN | FIN)).merge(delta(1, 2, 2, SYN));
+    assert_eq!(lab.reasons(), [(1, EndReason::EndOfFlow, 2)]);
+    assert_eq!(lab.table.len(), 1);
+}
+
+#[test]
+fn a_full_table_lets_the_flow_go_that_is_idle_longest() {
+    let mut lab = Lab::new();
+    for port in 1..=4 {
+        lab.merge(delta(port, u64::from(port), u64::from(port), ACK));
+    }
+    lab.merge(delta(1, 5, 5, ACK)).merge(delta(9, 6, 6, ACK));
+    assert_eq!(lab.reasons(), [(2, EndReason::LackOfResources, 1)]);
+    assert_eq!(lab.table.len(), 4);
+}
+
+#[test]
+fn shutdown_lets_everything_go_once() {
+    let mut lab = Lab::new();
+    lab.merge(delta(1, 0, 1, ACK)).merge(delta(2, 0, 1, FIN)).flush();
+    assert_eq!(lab.reasons(), [(1, EndReason::ForcedEnd, 2), (2, EndReason::EndOfFlow, 2)]);
+    lab.flush();
+    assert_eq!(lab.out.len(), 2);
+}
+
+#[test]
+fn slots_are_used_again() {
+    let mut lab = Lab::new();
+    for round in 0..100 {
+        lab.merge(delta(round, u64::from(round) * 20, u64::from(round) * 20, ACK)).expire(u64::from(round) * 20 + 15);
+    }
+    assert_eq!(lab.out.len(), 100);
+    assert_eq!(lab.table.slab.len(), 1);
+}
+
+#[test]
+fn an_open_flow_costs_at_most_200_octets() {
+    // Index: a 4-octet slot number and a control octet, at a load between 7/16 and 7/8.
+    assert!(size_of::<Entry>() + 5 * 16 / 7 <= 200, "{}", size_of::<Entry>());
+}

@@ -1,0 +1,36 @@
+//! Where things are: the workspace, cargo's target folder, the daemon.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+
+/// The workspace's root folder. Cargo names it when it runs us; what was true when we were compiled is the fallback.
+pub(crate) fn root() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
+}
+
+/// Cargo's target folder: we lie in `<target>/<profile>/` ourselves, whatever variable or configuration chose it.
+pub(crate) fn target() -> Result<PathBuf> {
+    let ourselves = std::env::current_exe().context("cannot find the path of this program")?;
+    let folder = ourselves.ancestors().nth(2).context("this program lies in no target folder")?;
+    Ok(folder.to_path_buf())
+}
+
+/// Builds the daemon in release mode and returns its path.
+pub(crate) fn build_daemon() -> Result<PathBuf> {
+    let target = target()?;
+    process::run(cargo().args(["build", "--release", "--package", "flowprobe", "--target-dir"]).arg(&target))?;
+    Ok(target.join("release").join("flowprobe"))
+}
+
+/// The cargo that runs us, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
