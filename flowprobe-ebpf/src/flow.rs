@@ -96,8 +96,10 @@ pub struct FlowValue {
     pub packets: u64,
     /// Octets from the IP header on, the header included (IPv4 total length, IPv6 payload length + 40).
     pub octets: u64,
-    /// Octets of the layer-2 frames, as the interface counts them (without preamble and frame check sequence).
-    pub layer2_octets: u64,
+    /// Layer-2 octets beyond [`FlowValue::link_octets`] for each packet, wrapping: padding of short frames, and whatever
+    /// differs from the first packet. For most packets that is nothing, and then there is nothing to add: the third atomic
+    /// addition would be a tenth of a packet's cost. [`FlowValue::layer2_octets`] is what to read.
+    pub layer2_excess: u64,
     /// Kernel monotonic clock (`CLOCK_MONOTONIC`), nanoseconds, when the first packet was metered.
     pub first_ns: u64,
     /// The same for the last packet.
@@ -111,14 +113,31 @@ pub struct FlowValue {
     pub ethertype: u16,
     /// Type of service / traffic class of the first packet.
     pub tos: u8,
-    /// Zero.
-    pub padding: u8,
+    /// Octets of the first frame before its IP header.
+    pub link_octets: u8,
     /// Source MAC address of the first frame.
     pub source_mac: [u8; 6],
     /// Destination MAC address of the first frame.
     pub destination_mac: [u8; 6],
-    /// Zero.
-    pub padding2: u32,
+    /// First MPLS label stack entry of the first packet, without its TTL ([`crate::parse::Packet::mpls_top_label`]).
+    pub mpls_top_label: u32,
+}
+
+impl FlowValue {
+    /// Octets of the layer-2 frames, as the interface counts them (without preamble and frame check sequence).
+    #[must_use]
+    #[inline(always)]
+    pub const fn layer2_octets(&self) -> u64 {
+        self.octets.wrapping_add(self.packets.wrapping_mul(self.link_octets as u64)).wrapping_add(self.layer2_excess)
+    }
+
+    /// The same value with this many layer-2 octets.
+    #[must_use]
+    pub const fn with_layer2_octets(mut self, octets: u64) -> Self {
+        self.layer2_excess = 0;
+        self.layer2_excess = octets.wrapping_sub(self.layer2_octets());
+        self
+    }
 }
 
 /// In [`FlowValue::facts`]: the flow held IP fragments.

@@ -5,6 +5,7 @@
 
 pub mod flow;
 pub mod parse;
+pub mod protocol;
 pub mod stats;
 pub mod traffic;
 

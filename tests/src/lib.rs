@@ -1,1 +1,17 @@
+//! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
+//! traffic whose every packet is known ([`frames`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
+//! comparison of what was sent with what was reported ([`truth`]).
+//!
+//! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
+//! ([`skip`]).
 
+pub mod counterpart;
+pub mod daemon;
+pub mod frames;
+pub mod inject;
+pub mod ipfix;
+pub mod live;
+pub mod namespace;
+pub mod process;
+pub mod skip;
+pub mod truth;

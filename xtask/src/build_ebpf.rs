@@ -148,6 +148,8 @@ fn rustc_flags(toolchain: &Toolchain) -> Result<OsString> {
         "-Cdebuginfo=2".into(),
         linker,
         "-Clink-arg=--btf".into(),
+        // Else LLVM calls a function that copies byte by byte where it could store words.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
         "-Ctarget-cpu=v3".into(),
         "-Cpanic=abort".into(),
     ];

@@ -7,9 +7,20 @@ pub trait Frame {
     /// The header `T` that begins `offset` bytes into the frame; `None` where the frame ends before it does.
     fn read<T: Pod>(&self, offset: usize) -> Option<T>;
 
+    /// The same offset, of which the kernel's verifier knows nothing but that it is at most [`FARTHEST_OFFSET`]. Where many
+    /// ways through the headers meet, the verifier would follow each of their offsets to the end of the program; so it
+    /// follows one.
+    #[inline(always)]
+    fn forget_way(&self, offset: usize) -> usize {
+        offset
+    }
+
     /// Octets of the frame, those beyond what [`Frame::read`] can reach included.
     fn length(&self) -> u32;
 }
+
+/// No header that the parser reads begins beyond this: it gives up after far fewer octets.
+pub const FARTHEST_OFFSET: usize = 0x7fff;
 
 /// A captured frame on the host.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! From a frame to its flow key: one parser for the kernel programs and for the host.
 //!
 //! ```text
-//! ethernet ─ tags ─► ip ─► transport
-//!  link.rs           ip.rs  transport.rs
+//! ethernet ─ tags, labels, PPPoE ─► ip ─► transport
+//!      link.rs                      ip.rs   transport.rs, fragment.rs
 //! ```
 //!
 //! Each layer reads through a [`Frame`], which checks every access against the end of the frame, and either hands the next
@@ -11,12 +11,15 @@
 //!
 //! A new link or network protocol gets an arm in `link`; a new transport an arm in `transport`.
 
+mod fragment;
 mod frame;
 mod ip;
 mod link;
 mod transport;
 
-pub use frame::{Be16, Bytes, Frame};
+pub use fragment::{FragmentKey, FragmentPorts, Fragments, REMEMBERED_DATAGRAMS};
+pub use frame::{Be16, Bytes, FARTHEST_OFFSET, Frame};
+pub use link::{IPV4, IPV6};
 
 use crate::flow::{Direction, FlowKey};
 
@@ -46,6 +49,8 @@ pub struct Packet {
     pub network_offset: u32,
     /// TCP flags and [`crate::flow::FACT_FRAGMENT`].
     pub facts: u32,
+    /// First MPLS label stack entry without its TTL: label (20 bits), traffic class (3), bottom of stack (1); 0 without one.
+    pub mpls_top_label: u32,
     /// TTL or hop limit.
     pub ttl: u8,
     /// Type of service or traffic class.
@@ -64,42 +69,69 @@ pub struct Packet {
 pub enum Unparsed {
     /// The frame ends before its IP header does.
     Truncated = 0,
-    /// Neither IPv4 nor IPv6: ARP, LLC, LLDP, PPPoE discovery and the like.
+    /// Neither IPv4 nor IPv6: ARP, LLC, LLDP, PPP control, MPLS pseudowires and the like.
     NotIp = 1,
     /// The EtherType says IPv4; the version or the header length says no.
     BadIpv4Header = 2,
     /// The EtherType says IPv6; the version says no.
     BadIpv6Header = 3,
+    /// More VLAN tags or MPLS labels than are stepped over.
+    TooManyTags = 4,
 }
 
 impl Unparsed {
     /// Number of reasons.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// The names under which the reasons are shown, in the order of [`crate::InterfaceStats::unparsed`].
-    pub const NAMES: [&'static str; Self::COUNT] = ["truncated", "notIp", "badIpv4Header", "badIpv6Header"];
+    pub const NAMES: [&'static str; Self::COUNT] =
+        ["truncated", "notIp", "badIpv4Header", "badIpv6Header", "tooManyTags"];
 }
 
 /// Parses an Ethernet frame.
 ///
-/// `packet` is filled in place, because the kernel programs have 512 bytes of stack.
+/// `packet` is filled in place, because the kernel programs have 512 bytes of stack; it must come zeroed.
 ///
 /// # Errors
 /// The reason why the frame belongs to no flow; `packet` then holds nothing of use.
 #[inline(always)]
-pub fn ethernet(frame: &impl Frame, origin: Origin, packet: &mut Packet) -> Result<(), Unparsed> {
+pub fn ethernet(
+    frame: &impl Frame,
+    origin: Origin,
+    fragments: &impl Fragments,
+    packet: &mut Packet,
+) -> Result<(), Unparsed> {
+    let begin = link::ethernet(frame, packet)?;
+    network(frame, begin.ethertype, begin.offset, origin, fragments, packet)
+}
+
+/// Parses what begins `offset` octets into the frame and is said to be of `ethertype`: the entry for links other than
+/// Ethernet.
+///
+/// # Errors
+/// As [`ethernet`].
+#[inline(always)]
+pub fn network(
+    frame: &impl Frame,
+    ethertype: u16,
+    offset: usize,
+    origin: Origin,
+    fragments: &impl Fragments,
+    packet: &mut Packet,
+) -> Result<(), Unparsed> {
     packet.key.ifindex = origin.ifindex;
     packet.key.direction = origin.direction as u8;
-    packet.key.padding = 0;
-    let network = link::ethernet(frame, origin.offloaded_vlan, packet)?;
-    let payload = match network.ethertype {
-        link::IPV4 => ip::v4(frame, network.offset, packet)?,
-        link::IPV6 => ip::v6(frame, network.offset, packet)?,
+    let link::Network { ethertype, offset } =
+        link::to_ip(frame, link::Network { ethertype, offset }, origin.offloaded_vlan, packet)?;
+    let offset = frame.forget_way(offset);
+    let payload = match ethertype {
+        IPV4 => ip::v4(frame, offset, packet)?,
+        IPV6 => ip::v6(frame, offset, packet)?,
         _ => return Err(Unparsed::NotIp),
     };
-    packet.ethertype = network.ethertype;
-    packet.network_offset = as_u32(network.offset);
-    transport::ports(frame, &payload, packet);
+    packet.ethertype = ethertype;
+    packet.network_offset = as_u32(offset);
+    transport::ports(frame, &payload, fragments, packet);
     Ok(())
 }
 

@@ -1,9 +1,24 @@
 //! Frames written as bytes, and what the parser must find in them.
 
+use core::cell::Cell;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::flow::{Address, FACT_FRAGMENT};
+
+/// Remembers one datagram.
+#[derive(Default)]
+struct One(Cell<Option<(FragmentKey, FragmentPorts)>>);
+
+impl Fragments for One {
+    fn remember(&self, key: &FragmentKey, ports: FragmentPorts) {
+        self.0.set(Some((*key, ports)));
+    }
+
+    fn recall(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.0.get().filter(|(known, _)| known == key).map(|(_, ports)| ports)
+    }
+}
 
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 
@@ -33,7 +48,7 @@ fn parse_from(parts: &[&[u8]], offloaded_vlan: u16) -> Result<Packet, Unparsed> 
     let length = join(parts, &mut buffer);
     let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan };
     let mut packet = Packet::default();
-    ethernet(&Bytes::whole(&buffer[..length]), origin, &mut packet).map(|()| packet)
+    ethernet(&Bytes::whole(&buffer[..length]), origin, &One::default(), &mut packet).map(|()| packet)
 }
 
 const TCP_SYN_ACK_ECE: [u8; 20] = [0x00, 0x50, 0xc0, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x52, 0, 0, 0, 0, 0, 0];

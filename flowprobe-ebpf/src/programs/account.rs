@@ -30,17 +30,17 @@ pub(crate) fn account(flows: &FlowMap, packet: &Packet, weight: Weight, now: u64
     let value = FlowValue {
         packets: weight.packets,
         octets: weight.octets,
-        layer2_octets: weight.layer2_octets,
+        layer2_excess: excess(weight, packet.network_offset as u8),
         first_ns: now,
         last_ns: now,
         extremes: weight.extremes.pack(),
         facts: packet.facts,
         ethertype: packet.ethertype,
         tos: packet.tos,
-        padding: 0,
+        link_octets: packet.network_offset as u8,
         source_mac: packet.source_mac,
         destination_mac: packet.destination_mac,
-        padding2: 0,
+        mpls_top_label: packet.mpls_top_label,
     };
     match flows.insert(&packet.key, &value, BPF_NOEXIST.into()) {
         Err(EXISTS) => {
@@ -59,7 +59,10 @@ fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
     unsafe {
         add(&raw mut (*value).packets, weight.packets);
         add(&raw mut (*value).octets, weight.octets);
-        add(&raw mut (*value).layer2_octets, weight.layer2_octets);
+        let excess = excess(weight, (*value).link_octets);
+        if excess != 0 {
+            add(&raw mut (*value).layer2_excess, excess);
+        }
         // Without a read before it: that would cost more than the store, and a race here loses less than the clock's grain.
         (*value).last_ns = now;
         let facts = &raw mut (*value).facts;
@@ -68,6 +71,13 @@ fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
         }
         widen(&raw mut (*value).extremes, weight.extremes);
     }
+}
+
+/// What `weight` adds to [`FlowValue::layer2_excess`] of a flow with so many link octets.
+#[inline(always)]
+fn excess(weight: Weight, link_octets: u8) -> u64 {
+    let expected = weight.octets.wrapping_add(weight.packets.wrapping_mul(u64::from(link_octets)));
+    weight.layer2_octets.wrapping_sub(expected)
 }
 
 /// # Safety

@@ -17,10 +17,12 @@ extern crate aya_ebpf as _;
 extern crate self as aya_log_ebpf;
 
 mod account;
+mod fragments;
 mod macro_support;
 mod maps;
 mod meter;
 mod report;
+mod scratch;
 mod skb_frame;
 mod weight;
 mod xdp_frame;
@@ -34,16 +36,20 @@ use flowprobe_ebpf::Direction;
 /// Meters what a NIC receives, before the kernel has built a socket buffer.
 #[xdp(frags)]
 pub(crate) fn xdp_ingress(context: XdpContext) -> u32 {
-    let frame = xdp_frame::Xdp::new(&context);
-    meter::meter(&frame, context.ingress_ifindex() as u32, Direction::Ingress);
+    if let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) {
+        let frame = xdp_frame::Xdp::new(&context, scratch);
+        meter::meter(&frame, context.ingress_ifindex() as u32, Direction::Ingress);
+    }
     XDP_PASS
 }
 
 /// Meters what an interface receives, where XDP cannot go. `TC_ACT_UNSPEC` is `TCX_NEXT`: the verdict is left to others.
 #[classifier]
 pub(crate) fn tc_ingress(context: TcContext) -> i32 {
-    let frame = skb_frame::Skb::new(&context);
-    meter::meter(&frame, frame.ifindex(), Direction::Ingress);
+    if let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) {
+        let frame = skb_frame::Skb::new(&context, scratch);
+        meter::meter(&frame, frame.ifindex(), Direction::Ingress);
+    }
     TC_ACT_UNSPEC
 }
 

@@ -2,9 +2,11 @@
 //! maps when it loads the object.
 
 use aya_ebpf::Global;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 
+use crate::scratch::Scratch;
+use flowprobe_ebpf::parse::{FragmentKey, FragmentPorts, REMEMBERED_DATAGRAMS};
 use flowprobe_ebpf::{FlowKey, FlowValue, INTERFACE_SLOTS, InterfaceStats, STATS_ENTRIES};
 
 /// One generation of flows.
@@ -27,6 +29,14 @@ pub(crate) static INTERFACES: Array<u32, { INTERFACE_SLOTS as usize }> = Array::
 /// Counters by slot, direction and generation: [`flowprobe_ebpf::stats_index`].
 #[btf_map]
 pub(crate) static STATS: PerCpuArray<InterfaceStats, { STATS_ENTRIES as usize }> = PerCpuArray::new();
+
+/// Datagrams whose first fragment went by.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, REMEMBERED_DATAGRAMS> = LruHashMap::new();
+
+/// Memory of this CPU's run of a program, beyond the stack's 512 octets.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// 1 where the kernel has `bpf_ktime_get_coarse_ns` (5.11).
 #[unsafe(no_mangle)]

@@ -1,11 +1,11 @@
 //! One frame's way through a program: seen, parsed, accounted.
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
-use core::mem::MaybeUninit;
 
 use flowprobe_ebpf::parse::{self, Origin, Packet};
 use flowprobe_ebpf::{Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceStats, OverflowClass, stats_index};
 
+use crate::fragments::KernelFragments;
 use crate::maps::{COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, STATS};
 use crate::weight::KernelFrame;
 use crate::{account, report};
@@ -25,10 +25,8 @@ pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction
     let stats = unsafe { &mut *stats };
 
     let origin = Origin { ifindex, direction, offloaded_vlan: frame.offloaded_vlan() };
-    let mut packet = MaybeUninit::<Packet>::zeroed();
-    // SAFETY: a packet is plain integers, for which zero is a value.
-    let packet = unsafe { packet.assume_init_mut() };
-    if let Err(reason) = parse::ethernet(frame, origin, packet) {
+    let mut packet = Packet::default();
+    if let Err(reason) = parse::ethernet(frame, origin, &KernelFragments, &mut packet) {
         let (packets, octets) = (frame.packets(), frame.layer2_octets());
         stats.seen.add(packets, octets);
         if let Some(counter) = stats.unparsed.get_mut(reason as usize) {
@@ -36,14 +34,14 @@ pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction
         }
         return;
     }
-    let weight = frame.weigh(packet);
+    let weight = frame.weigh(&packet);
     stats.seen.add(weight.packets, weight.layer2_octets);
     let now = now();
     // Two arms instead of one pointer to a map: the kernel can inline a lookup only where it knows which map it is.
     let outcome = if generation == 0 {
-        account::account(&FLOWS_0, packet, weight, now)
+        account::account(&FLOWS_0, &packet, weight, now)
     } else {
-        account::account(&FLOWS_1, packet, weight, now)
+        account::account(&FLOWS_1, &packet, weight, now)
     };
     if let Err(error) = outcome {
         overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, ifindex, error);

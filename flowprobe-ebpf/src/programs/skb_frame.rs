@@ -1,7 +1,5 @@
 //! A frame as tc programs get it: `__sk_buff` as a [`Frame`] that may stand for several packets.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
@@ -10,14 +8,19 @@ use bytemuck::Pod;
 use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::{Frame, Packet};
 
+use crate::scratch::{self, Scratch, VISIBLE};
 use crate::weight::{KernelFrame, Weight, capped};
-use crate::xdp_frame::read_between;
+use crate::xdp_frame::read_words;
 
 /// A socket buffer, which may stand for several packets: what a driver or GRO has joined, or what is yet to be segmented.
+///
+/// Its first octets are copied into [`Scratch`] by one helper call, which knows the buffer's fragments; reading from there
+/// gives the verifier one way to follow instead of two for each header.
 pub(crate) struct Skb {
     context: *mut __sk_buff,
-    data: usize,
-    data_end: usize,
+    scratch: *mut Scratch,
+    /// Octets in `scratch`.
+    visible: usize,
     length: u32,
     segments: u32,
     segment_size: u32,
@@ -30,17 +33,20 @@ pub(crate) struct Skb {
 const TAG: u32 = 4;
 
 impl Skb {
+    /// `scratch` points to a value of the map `SCRATCH`.
     #[inline(always)]
-    pub(crate) fn new(context: &TcContext) -> Self {
+    pub(crate) fn new(context: &TcContext, scratch: *mut Scratch) -> Self {
         let skb = context.skb.skb;
         // SAFETY: the context is the one that the kernel handed to this run of the program.
         let fields = unsafe { &*skb };
         let tagged = fields.vlan_present != 0;
+        let length = fields.len;
+        let visible = copy_headers(skb, length as usize, scratch);
         Self {
             context: skb,
-            data: fields.data as usize,
-            data_end: fields.data_end as usize,
-            length: fields.len,
+            scratch,
+            visible,
+            length,
             segments: fields.gso_segs,
             segment_size: fields.gso_size,
             tag: if tagged { TAG } else { 0 },
@@ -55,20 +61,40 @@ impl Skb {
     }
 }
 
+/// Copies the beginning of the buffer into `scratch` and returns how many octets that are; none where there is not even an
+/// Ethernet header.
+#[inline(always)]
+fn copy_headers(skb: *mut __sk_buff, length: usize, scratch: *mut Scratch) -> usize {
+    if length < ETHERNET_HEADER {
+        return 0;
+    }
+    let visible = if length > VISIBLE { VISIBLE } else { length };
+    // SAFETY: `scratch` has room for `VISIBLE` octets; the helper checks the source.
+    let status = unsafe { bpf_skb_load_bytes(skb.cast(), 0, (&raw mut (*scratch).headers).cast(), visible as u32) };
+    if status == 0 { visible } else { 0 }
+}
+
+/// Octets of the shortest header that begins a frame.
+const ETHERNET_HEADER: usize = 14;
+
 impl Frame for Skb {
-    /// Reads from the linear part; where that ends too soon, by the helper that knows the fragments.
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        if let Some(header) = read_between(self.data, self.data_end, offset) {
-            return Some(header);
+        if offset + size_of::<T>() > self.visible {
+            return None;
         }
-        let mut header = MaybeUninit::<T>::uninit();
-        // SAFETY: the destination holds `size_of::<T>()` octets; the helper checks the source.
-        let status = unsafe {
-            bpf_skb_load_bytes(self.context.cast(), offset as u32, header.as_mut_ptr().cast(), size_of::<T>() as u32)
-        };
-        // SAFETY: on success the helper has written all of `header`, and `T` is plain bytes.
-        (status == 0).then(|| unsafe { header.assume_init() })
+        // The mask changes nothing and tells the verifier what the comparison above tells the reader.
+        let within = offset & (VISIBLE - 1);
+        // SAFETY: a read that begins in the visible octets ends in `headers`, which has room for the largest beyond them.
+        let start = unsafe { (&raw const (*self.scratch).headers).cast::<u8>().add(within) };
+        // SAFETY: as above.
+        Some(unsafe { read_words(start as usize) })
+    }
+
+    #[inline(always)]
+    fn forget_way(&self, offset: usize) -> usize {
+        // SAFETY: by the contract of `new`.
+        unsafe { scratch::forget(self.scratch, offset) }
     }
 
     #[inline(always)]

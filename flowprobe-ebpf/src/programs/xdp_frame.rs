@@ -1,5 +1,7 @@
 //! A frame as XDP programs get it: `xdp_md` as a [`Frame`].
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
@@ -8,41 +10,53 @@ use bytemuck::Pod;
 
 use flowprobe_ebpf::parse::Frame;
 
+use crate::scratch::{self, Scratch};
+
 /// 1 where the kernel has multi-buffer XDP and `bpf_xdp_get_buff_len` (5.18).
 #[unsafe(no_mangle)]
 static MULTI_BUFFER: Global<u8> = Global::new(1);
 
 /// A frame as the driver received it.
 pub(crate) struct Xdp {
-    context: *mut xdp_md,
     data: usize,
     data_end: usize,
     length: u32,
+    scratch: *mut Scratch,
 }
 
 impl Xdp {
+    /// `scratch` points to a value of the map `SCRATCH`.
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
+    pub(crate) fn new(context: &XdpContext, scratch: *mut Scratch) -> Self {
         let (data, data_end) = (context.data(), context.data_end());
-        let mut frame = Self { context: context.ctx, data, data_end, length: (data_end - data) as u32 };
-        if MULTI_BUFFER.load() != 0 {
-            frame.length = frame.length_of_all_buffers();
-        }
-        frame
+        let length =
+            if MULTI_BUFFER.load() != 0 { length_of_all_buffers(context.ctx) } else { (data_end - data) as u32 };
+        Self { data, data_end, length, scratch }
     }
+}
 
-    #[inline(always)]
-    fn length_of_all_buffers(&self) -> u32 {
-        // SAFETY: the context is the one that the kernel handed to this run of the program.
-        unsafe { bpf_xdp_get_buff_len(self.context) as u32 }
-    }
+#[inline(always)]
+fn length_of_all_buffers(context: *mut xdp_md) -> u32 {
+    // SAFETY: the context is the one that the kernel handed to this run of the program.
+    unsafe { bpf_xdp_get_buff_len(context) as u32 }
 }
 
 impl Frame for Xdp {
     /// Headers lie in the first buffer; drivers that split a frame put at least 128 octets there.
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        read_between(self.data, self.data_end, offset)
+        let start = self.data + offset;
+        if start + size_of::<T>() > self.data_end {
+            return None;
+        }
+        // SAFETY: `start..start + size_of::<T>()` lies between the packet's two ends, which the verifier proves again.
+        Some(unsafe { read_words(start) })
+    }
+
+    #[inline(always)]
+    fn forget_way(&self, offset: usize) -> usize {
+        // SAFETY: by the contract of `new`.
+        unsafe { scratch::forget(self.scratch, offset) }
     }
 
     #[inline(always)]
@@ -51,16 +65,28 @@ impl Frame for Xdp {
     }
 }
 
-/// Reads `T` from packet memory between `data` and `data_end`.
+/// Reads a header word by word, in words of its alignment. Volatile, because the compiler would else copy the header's parts
+/// from the packet with a loop over bytes.
+///
+/// # Safety
+/// `start..start + size_of::<T>()` can be read. It may be unaligned: BPF defines such loads from packets and maps where the
+/// CPU does (the verifier refuses the program elsewhere).
 #[inline(always)]
-pub(crate) fn read_between<T: Pod>(data: usize, data_end: usize, offset: usize) -> Option<T> {
-    let start = data + offset;
-    if start + size_of::<T>() > data_end {
-        return None;
+pub(crate) unsafe fn read_words<T: Pod>(start: usize) -> T {
+    let mut header = MaybeUninit::<T>::uninit();
+    let to = header.as_mut_ptr();
+    let word = align_of::<T>();
+    for position in 0..size_of::<T>() / word {
+        // SAFETY: a multiple of its alignment is a type's size, so the words cover `T` exactly, in the source by this
+        // function's contract and in `header`.
+        unsafe {
+            match word {
+                4 => to.cast::<u32>().add(position).write((start as *const u32).add(position).read_volatile()),
+                2 => to.cast::<u16>().add(position).write((start as *const u16).add(position).read_volatile()),
+                _ => to.cast::<u8>().add(position).write((start as *const u8).add(position).read_volatile()),
+            }
+        }
     }
-    let header = start as *const T;
-    // SAFETY: `start..start + size_of::<T>()` lies between the packet's two ends, which the verifier proves again, and `T`
-    // is plain bytes. The pointer may be unaligned: BPF defines such loads from packets where the CPU does (the verifier
-    // refuses the program elsewhere), and each field is then one load instead of one per byte.
-    Some(unsafe { header.read() })
+    // SAFETY: every word was written, and `T` is plain bytes.
+    unsafe { header.assume_init() }
 }

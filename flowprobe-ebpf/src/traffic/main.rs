@@ -9,14 +9,15 @@
 #![expect(internal_features, reason = "the only way to BPF's atomic instructions")]
 #![expect(unsafe_code, reason = "kernel memory is reached by pointers; the verifier checks each access")]
 
+#[path = "../programs/scratch.rs"]
+mod scratch;
 #[path = "../programs/xdp_frame.rs"]
 mod xdp_frame;
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
-use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
@@ -36,6 +37,10 @@ static SENT: Array<u64, 1> = Array::new();
 /// Entry 0: the program under test.
 #[btf_map]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+
+/// What the parser needs beside the stack.
+#[btf_map]
+static SCRATCH: PerCpuArray<scratch::Scratch, 1> = PerCpuArray::new();
 
 /// Rewrites the frame for the next flow and goes on in the program under test.
 #[xdp(frags)]
@@ -67,12 +72,11 @@ pub(crate) fn empty(_: XdpContext) -> u32 {
 /// The cost of parsing, with a result that the compiler cannot do without.
 #[xdp(frags)]
 pub(crate) fn parse_only(context: XdpContext) -> u32 {
-    let frame = xdp_frame::Xdp::new(&context);
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return XDP_ABORTED };
+    let frame = xdp_frame::Xdp::new(&context, scratch);
     let origin = Origin { ifindex: context.ingress_ifindex() as u32, direction: Direction::Ingress, offloaded_vlan: 0 };
-    let mut packet = MaybeUninit::<Packet>::zeroed();
-    // SAFETY: a packet is plain integers, for which zero is a value.
-    let packet = unsafe { packet.assume_init_mut() };
-    let outcome = parse::ethernet(&frame, origin, packet);
+    let mut packet = Packet::default();
+    let outcome = parse::ethernet(&frame, origin, &(), &mut packet);
     core::hint::black_box(&packet);
     if outcome.is_ok() { XDP_PASS } else { XDP_DROP }
 }
@@ -85,7 +89,7 @@ fn next_flow(context: &XdpContext) -> Option<&'static TrafficPlan> {
     let plan = PLAN.get(0)?;
     let sent = SENT.get_ptr_mut(0)?;
     // SAFETY: the pointer comes from the map; other CPUs add to the word in the same way.
-    let run = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sent, 1) };
+    let run = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(sent, 1) };
     let flow = (run.wrapping_mul(STRIDE) & u64::from(plan.flow_mask)) as u32;
     put(context, plan.address_offset, &(plan.address_base | flow).to_be())?;
     if plan.port_offset != 0 {

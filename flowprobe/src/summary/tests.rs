@@ -19,7 +19,7 @@ fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16
         destination_port: ports.1,
         ..FlowKey::default()
     };
-    (key, FlowValue { packets: octets / 100, octets, layer2_octets: octets, ..FlowValue::default() })
+    (key, FlowValue { packets: octets / 100, octets, ..FlowValue::default() })
 }
 
 fn tick(now_ns: u64, packets: u64) -> Tick {

@@ -85,7 +85,7 @@ impl Entry {
     }
 
     fn counter(&self) -> Counter {
-        Counter { packets: self.value.packets, octets: self.value.layer2_octets }
+        Counter { packets: self.value.packets, octets: self.value.layer2_octets() }
     }
 }
 
@@ -131,7 +131,7 @@ impl Table {
     pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         let (key, value) = delta;
         self.totals.entry((key.ifindex, key.direction)).or_default().held +=
-            Counter { packets: value.packets, octets: value.layer2_octets };
+            Counter { packets: value.packets, octets: value.layer2_octets() };
         let hash = self.hasher.hash_one(key);
         let found = self.index.find(hash, |&slot| self.entry(slot).key == *key).copied();
         let Some(slot) = found else {
@@ -235,7 +235,7 @@ impl Table {
         let entry = self.entry_mut(slot);
         out.push(record(&entry.key, &entry.value, EndReason::ActiveTimeout, offset));
         let value = &mut entry.value;
-        (value.packets, value.octets, value.layer2_octets) = (0, 0, 0);
+        (value.packets, value.octets, value.layer2_excess) = (0, 0, 0);
         value.facts = 0;
     }
 
@@ -280,9 +280,10 @@ fn absorb(value: &mut FlowValue, more: &FlowValue) {
         (value.tos, value.source_mac, value.destination_mac) = first_of_flow;
         return;
     }
+    let layer2_octets = value.layer2_octets() + more.layer2_octets();
     value.packets += more.packets;
     value.octets += more.octets;
-    value.layer2_octets += more.layer2_octets;
+    *value = value.with_layer2_octets(layer2_octets);
     value.first_ns = value.first_ns.min(more.first_ns);
     value.last_ns = value.last_ns.max(more.last_ns);
     value.extremes = Extremes::unpack(value.extremes).union(Extremes::unpack(more.extremes)).pack();
@@ -294,7 +295,7 @@ fn record(key: &FlowKey, value: &FlowValue, end_reason: EndReason, offset: WallO
         key: *key,
         packets: value.packets,
         octets: value.octets,
-        layer2_octets: value.layer2_octets,
+        layer2_octets: value.layer2_octets(),
         start_ms: offset.to_wall_ms(value.first_ns),
         end_ms: offset.to_wall_ms(value.last_ns),
         extremes: Extremes::unpack(value.extremes),

@@ -40,14 +40,13 @@ fn delta(port: u16, first: u64, last: u64, facts: u32) -> FlowDelta {
     let value = FlowValue {
         packets,
         octets: packets * 100,
-        layer2_octets: packets * 114,
         first_ns: first * SECOND,
         last_ns: last * SECOND,
         extremes: Extremes::of(100, 64).pack(),
         facts,
         ..FlowValue::default()
     };
-    (key(port), value)
+    (key(port), value.with_layer2_octets(packets * 114))
 }
 
 struct Lab {
@@ -62,7 +61,7 @@ impl Lab {
     }
 
     fn merge(&mut self, delta: FlowDelta) -> &mut Self {
-        self.sent.add(delta.1.packets, delta.1.layer2_octets);
+        self.sent.add(delta.1.packets, delta.1.layer2_octets());
         self.table.merge(&delta, offset(), &mut self.out);
         self.check();
         self

@@ -1,0 +1,33 @@
+//! Memory of one run of a program, in a per-CPU map: nothing else runs on this CPU meanwhile.
+
+use flowprobe_ebpf::parse::FARTHEST_OFFSET;
+
+/// Octets of a socket buffer that the parser can see: with every tunnel that is opened, its headers end before.
+pub(crate) const VISIBLE: usize = 256;
+
+/// The largest header that is read at once.
+const LARGEST_READ: usize = 64;
+
+/// The memory.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// Where an offset goes to be forgotten.
+    offset: u64,
+    /// The beginning of a socket buffer, and room so that a read that begins in it ends in it.
+    pub(crate) headers: [u8; VISIBLE + LARGEST_READ],
+}
+
+/// Takes `offset` out of the verifier's sight: what it reads from a map it knows nothing about.
+///
+/// # Safety
+/// `scratch` points to a value of the map `SCRATCH`.
+#[inline(always)]
+pub(crate) unsafe fn forget(scratch: *mut Scratch, offset: usize) -> usize {
+    // SAFETY: by this function's contract.
+    let word = unsafe { &raw mut (*scratch).offset };
+    // SAFETY: as above; volatile, so that the compiler does not see through it.
+    unsafe { word.write_volatile(offset as u64) };
+    // SAFETY: as above.
+    let offset = unsafe { word.read_volatile() };
+    offset as usize & FARTHEST_OFFSET
+}

@@ -1,0 +1,203 @@
+//! The daemon under test.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::namespace::Namespace;
+use crate::process::{Finished, PATIENCE, Process};
+use crate::truth::{Object, Total, must_balance};
+
+/// A running `flowprobe run --json`.
+pub struct Daemon {
+    process: Process,
+}
+
+/// What a daemon has printed in its life.
+#[derive(Debug)]
+pub struct Report {
+    /// How it ended and what it logged.
+    pub finished: Finished,
+    /// Its flow records.
+    pub records: Vec<Object>,
+    /// Its accounting objects, oldest first.
+    pub accounting: Vec<Object>,
+}
+
+/// `flowprobe` with these arguments, in a namespace.
+///
+/// # Errors
+/// `FLOWPROBE_BIN` is not set.
+pub fn flowprobe(namespace: &Namespace, arguments: &[&str]) -> Result<Command> {
+    let mut command = namespace.command(binary()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// The daemon's path.
+///
+/// # Errors
+/// `FLOWPROBE_BIN` is not set.
+pub fn binary() -> Result<std::ffi::OsString> {
+    std::env::var_os("FLOWPROBE_BIN").context("FLOWPROBE_BIN is not set")
+}
+
+impl Daemon {
+    /// Starts `flowprobe run --json` with more arguments and waits until it meters every interface that they name.
+    ///
+    /// # Errors
+    /// It ends before.
+    pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let mut process = Process::start(flowprobe(namespace, &["run", "--json"])?.args(arguments))?;
+        let interfaces = arguments.iter().filter(|argument| **argument == "-i").count();
+        process.wait_for_error_lines(" metering ", interfaces)?;
+        Ok(Self { process })
+    }
+
+    /// Starts with the timeouts that most tests want: drains five times a second, flows end two seconds after their last
+    /// packet.
+    ///
+    /// # Errors
+    /// It ends before.
+    pub fn quick(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::start(namespace, &[&["--interval", "200ms", "--idle-timeout", "2s"], arguments].concat())
+    }
+
+    /// Waits until its log has `count` lines that contain `text`.
+    ///
+    /// # Errors
+    /// It ends before, or takes too long.
+    pub fn wait_for_log(&mut self, text: &str, count: usize) -> Result<()> {
+        self.process.wait_for_error_lines(text, count)
+    }
+
+    /// Its log so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.errors()
+    }
+
+    /// Waits until it prints a record for which `wanted` holds.
+    ///
+    /// # Errors
+    /// It ends before, or takes too long.
+    pub fn wait_for_record(&mut self, what: &str, wanted: impl Fn(&Object) -> bool) -> Result<Object> {
+        let line = self.process.wait_for_output(what, |line| record(line).is_some_and(|record| wanted(&record)))?;
+        record(&line).context("a record")
+    }
+
+    /// Waits until the accounting of an interface shows this many packets seen.
+    ///
+    /// # Errors
+    /// It ends before, or takes too long.
+    pub fn wait_until_seen(&mut self, interface: &str, packets: u64) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let what = format!("{packets} packets seen on {interface}");
+        loop {
+            let line =
+                self.process.wait_for_output(&what, |line| seen(line, interface).is_some_and(|seen| seen >= packets));
+            if line.is_ok() || Instant::now() >= end {
+                return line.map(drop);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it outright.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn kill(self) -> Result<Finished> {
+        self.process.stop(Signal::KILL)
+    }
+
+    /// Ends it with SIGTERM; see [`Daemon::stop_with`].
+    ///
+    /// # Errors
+    /// See [`Daemon::stop_with`].
+    pub fn stop(self) -> Result<Report> {
+        self.stop_with(Signal::TERM)
+    }
+
+    /// Ends it, and makes sure of what holds for every run: exit code 0, lines that are JSON, sums that balance in every
+    /// accounting object, nothing held at the end, every record's time running forwards.
+    ///
+    /// # Errors
+    /// One of these does not hold.
+    pub fn stop_with(self, signal: Signal) -> Result<Report> {
+        let finished = self.process.stop(signal)?;
+        ensure!(finished.status.success(), "the daemon ended with {}: {:?}", finished.status, finished.stderr);
+        let (mut records, mut accounting) = (Vec::new(), Vec::new());
+        for line in &finished.stdout {
+            let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            let object = value.as_object().with_context(|| format!("no object: {line}"))?;
+            match object.get("accounting").and_then(Value::as_object) {
+                Some(sum) => accounting.push(sum.clone()),
+                None => records.push(object.clone()),
+            }
+        }
+        for sum in &accounting {
+            must_balance(sum)?;
+        }
+        for record in &records {
+            let time = |name| crate::truth::number(record, name);
+            ensure!(
+                time("flowStartMilliseconds")? <= time("flowEndMilliseconds")?,
+                "a flow ends before it starts: {record:?}"
+            );
+        }
+        let report = Report { finished, records, accounting };
+        for interface in report.interfaces() {
+            ensure!(report.term(&interface, "held")? == Total::default(), "{interface}: flows are held at the end");
+        }
+        Ok(report)
+    }
+}
+
+impl Report {
+    /// A term of the last accounting of an interface.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn term(&self, interface: &str, term: &str) -> Result<Total> {
+        let of_interface = |sum: &&Object| sum.get("interface").and_then(Value::as_str) == Some(interface);
+        let last = self.accounting.iter().rev().find(of_interface);
+        Total::of_term(last.with_context(|| format!("no accounting of {interface}"))?, term)
+    }
+
+    /// The log lines that contain `text`.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> Vec<&String> {
+        self.finished.stderr.iter().filter(|line| line.contains(text)).collect()
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        let names = self.accounting.iter().filter_map(|sum| sum.get("interface")?.as_str().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn record(line: &str) -> Option<Object> {
+    if line.starts_with("{\"accounting\"") {
+        return None;
+    }
+    serde_json::from_str::<Object>(line).ok()
+}
+
+fn seen(line: &str, interface: &str) -> Option<u64> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let accounting = &value["accounting"];
+    (accounting["interface"] == interface).then(|| accounting["seen"]["packets"].as_u64())?
+}

@@ -1,0 +1,94 @@
+//! Holds that at more than a million packets a second no packet is lost or counted twice, whatever the drains do meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use flowprobe_tests::daemon::{Daemon, Report};
+use flowprobe_tests::live::{Generator, redirected};
+use flowprobe_tests::namespace::Namespace;
+use flowprobe_tests::require;
+use flowprobe_tests::truth::{Counts, Flows, Total};
+
+/// How long traffic flows: long enough for two dozen drains.
+fn duration() -> Duration {
+    Duration::from_secs(if std::env::var_os("FLOWPROBE_LONG").is_some() { 30 } else { 5 })
+}
+
+/// Live frames of `flows` flows while the daemon drains; its report and what the kernel says arrived.
+fn run(flows: u32, arguments: &[&str]) -> Result<(Generator, u64, Report)> {
+    let room = Namespace::with_pair()?;
+    let mut daemon = Daemon::start(&room, &[&["-i", "vb", "--interval", "200ms"], arguments].concat())?;
+    let mut generator = Generator::new(&room, "va", flows)?;
+    let rate = generator.send_for(&room, duration())?;
+    let (arrived, refused) = redirected(&room, "va")?;
+    println!(
+        "{flows} flows: {:.2} million packets a second, {} frames made, {refused} refused by the veth's full ring",
+        rate / 1e6,
+        generator.sent(),
+    );
+    ensure!(arrived + refused == generator.sent(), "the driver does not account for every frame");
+    // The frames that its program was run for, by the interface's own count.
+    let received = room.counters("vb")?.rx_packets;
+    ensure!(received == arrived, "{arrived} frames were handed over, {received} received");
+    daemon.wait_until_seen("vb", arrived)?;
+    Ok((generator, arrived, daemon.stop()?))
+}
+
+/// Every frame has the same size, so octets follow from packets.
+fn total(packets: u64, each: Counts) -> Total {
+    Total { packets, octets: packets * each.layer2_octets }
+}
+
+fn nothing_is_lost(flows: u32) -> Result<()> {
+    let (generator, arrived, report) = run(flows, &[])?;
+    let arrived_total = total(arrived, generator.counts());
+    ensure!(report.term("vb", "seen")? == arrived_total, "seen {:?}, arrived {arrived}", report.term("vb", "seen")?);
+    ensure!(report.term("vb", "exported")? == arrived_total, "exported {:?}", report.term("vb", "exported")?);
+    let reported = Flows::of_records(&report.records)?;
+    ensure!(total(reported.sum().packets, generator.counts()) == reported.sum().into(), "octets do not fit packets");
+    ensure!(reported.sum().packets == arrived, "{} packets in records, arrived {arrived}", reported.sum().packets);
+
+    let refused = generator.sent() - arrived;
+    let made = generator.packets_by_flow()?;
+    ensure!(reported.0.len() == made.len(), "{} flows reported, {} sent", reported.0.len(), made.len());
+    for (flow, counts) in &reported.0 {
+        let made = made.get(flow).copied().unwrap_or(0);
+        // Which frames the ring refused is not known, only how many.
+        let possible = made.saturating_sub(refused)..=made;
+        ensure!(possible.contains(&counts.packets), "{flow:?}: {} packets reported, {made} sent", counts.packets);
+    }
+    Ok(())
+}
+
+#[test]
+fn four_thousand_flows() -> Result<()> {
+    require!("ethtool");
+    nothing_is_lost(4096)
+}
+
+#[test]
+fn sixty_five_thousand_flows() -> Result<()> {
+    require!("ethtool");
+    nothing_is_lost(65_536)
+}
+
+#[test]
+fn a_full_map_overflows_and_says_so() -> Result<()> {
+    require!("ethtool");
+    let (generator, arrived, report) = run(65_536, &["--max-flows", "1024"])?;
+    let [seen, exported, overflow] = ["seen", "exported", "overflow"].map(|term| report.term("vb", term));
+    let (seen, exported, overflow) = (seen?, exported?, overflow?);
+    ensure!(seen == total(arrived, generator.counts()), "seen {seen:?}, arrived {arrived}");
+    ensure!(overflow.packets > 0, "1,024 entries hold 65,536 flows");
+    ensure!(exported.packets + overflow.packets == arrived, "{exported:?} + {overflow:?} is not {arrived}");
+    ensure!(!report.logged("the kernel's flow map was full").is_empty(), "the operator is not told");
+
+    let reported = Flows::of_records(&report.records)?;
+    ensure!(Total::from(reported.sum()) == exported, "the records do not add up to {exported:?}");
+    let made = generator.packets_by_flow()?;
+    for (flow, counts) in &reported.0 {
+        let made = made.get(flow).copied().unwrap_or(0);
+        ensure!(counts.packets <= made, "{flow:?}: {} packets reported, {made} sent", counts.packets);
+    }
+    Ok(())
+}

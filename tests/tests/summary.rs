@@ -1,0 +1,139 @@
+//! Holds that the summary fits the terminal, shows who talks, and is not garbled.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::daemon::{binary, flowprobe};
+use flowprobe_tests::frames::{Flow, packets_of};
+use flowprobe_tests::inject;
+use flowprobe_tests::namespace::Namespace;
+use flowprobe_tests::process::{PATIENCE, Process, read, wait_until};
+use flowprobe_tests::require;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const COLUMNS: usize = 80;
+const LINES: usize = 24;
+
+/// A talker of IPv4, of which much is sent, and one of IPv6 with the longest address.
+const TALKER: &str = "10.1.0.2";
+const LONG_TALKER: &str = "2001:db8:1111:2222:3333:4444:5555:6661";
+
+fn talk(room: &Namespace) -> Result<()> {
+    let mut long = Flow::udp(1, true);
+    long.id.source = LONG_TALKER.parse()?;
+    long.id.destination = "2001:db8:1111:2222:3333:4444:5555:6662".parse()?;
+    let (frames, _) = packets_of(&[Flow::udp(2, false), Flow::udp(2, false), long], 50)?;
+    inject::send(room, "va", "vb", &frames)
+}
+
+fn must_be_clean(lines: &[String], widest: usize) -> Result<()> {
+    for line in lines {
+        ensure!(line.chars().count() <= widest, "longer than {widest}: {line}");
+        let odd = line.chars().find(|character| character.is_control() || *character == '\u{fffd}');
+        ensure!(odd.is_none(), "{odd:?} in {line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pipe_gets_plain_lines() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let mut daemon = Process::start(&mut flowprobe(&room, &["run", "-i", "vb", "--interval", "200ms"])?)?;
+    daemon.wait_for_error_lines("metering vb", 1)?;
+    talk(&room)?;
+    daemon.wait_for_output("the talker", |line| line.contains(TALKER))?;
+    let finished = daemon.stop(Signal::TERM)?;
+    ensure!(finished.status.success(), "ended with {}", finished.status);
+    must_be_clean(&finished.stdout, COLUMNS)?;
+    ensure!(finished.stdout.iter().any(|line| line.contains("vb")), "the interface is not named");
+    Ok(())
+}
+
+/// A tmux server of the test's own, which ends when dropped.
+struct Terminal {
+    folder: TempDir,
+}
+
+impl Terminal {
+    /// A window of 80 by 24 in which `command` runs; it stays when the command has ended.
+    fn start(command: &str) -> Result<Self> {
+        // Before the server is: it ends also when something below fails.
+        let terminal = Self { folder: TempDir::new()? };
+        let size = ["-x", &COLUMNS.to_string(), "-y", &LINES.to_string()];
+        let options = ["set-option", "-g", "remain-on-exit", "on", ";", "new-session", "-d"];
+        read(terminal.tmux().args(options).args(size).arg(command))?;
+        Ok(terminal)
+    }
+
+    fn tmux(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.folder.path().join("socket")).args(["-f", "/dev/null"]);
+        command
+    }
+
+    /// What is on the screen.
+    fn screen(&self) -> Result<Vec<String>> {
+        Ok(read(self.tmux().args(["capture-pane", "-p"]))?.lines().map(|line| line.trim_end().to_owned()).collect())
+    }
+
+    fn wait_for(&self, what: &str) -> Result<Vec<String>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let screen = self.screen()?;
+            if screen.iter().any(|line| line.contains(what)) {
+                return Ok(screen);
+            }
+            ensure!(Instant::now() < end, "no `{what}` on the screen:\n{}", screen.join("\n"));
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What tmux knows of its window, by one of its format variables.
+    fn ask(&self, variable: &str) -> Result<String> {
+        Ok(read(self.tmux().args(["display-message", "-p", variable]))?.trim().to_owned())
+    }
+
+    fn press(&self, key: &str) -> Result<()> {
+        read(self.tmux().args(["send-keys", key])).map(drop)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may not have started.
+        let _ = self.tmux().arg("kill-server").output();
+    }
+}
+
+#[test]
+fn a_terminal_gets_one_screenful() -> Result<()> {
+    require!("tmux");
+    let room = Namespace::with_pair()?;
+    let binary = binary()?;
+    let binary = binary.to_str().context("a path in UTF-8")?;
+    let command = format!("ip netns exec {} '{binary}' run -i vb --interval 200ms", room.name());
+    let terminal = Terminal::start(&command)?;
+    terminal.wait_for("vb")?;
+    talk(&room)?;
+    let screen = terminal.wait_for(LONG_TALKER)?;
+    ensure!(screen.iter().any(|line| line.contains(TALKER)), "the talker is not shown:\n{}", screen.join("\n"));
+    must_be_clean(&screen, COLUMNS)?;
+    ensure!(screen.len() <= LINES, "{} lines", screen.len());
+
+    // A warning does not tear the picture.
+    room.ip("link delete va")?;
+    let screen = terminal.wait_for("interface vb is gone")?;
+    must_be_clean(&screen, COLUMNS)?;
+
+    // Redrawn in place, not one below the other.
+    let titles = screen.iter().filter(|line| line.contains("flowprobe")).count();
+    ensure!(titles <= 1, "drawn {titles} times:\n{}", screen.join("\n"));
+    terminal.press("C-c")?;
+    wait_until("the daemon's end", || Ok(terminal.ask("#{pane_dead}")? == "1"))?;
+    ensure!(terminal.ask("#{pane_dead_status}")? == "0", "it has failed:\n{}", terminal.screen()?.join("\n"));
+    Ok(())
+}
