@@ -136,3 +136,75 @@ fn what_is_no_flow_says_why() {
     assert_eq!(parse(&[&MACS, &[8, 0], &short]), Err(Unparsed::BadIpv4Header));
     assert_eq!(parse(&[&MACS, &[0x86, 0xdd], &[0x45; 40]]), Err(Unparsed::BadIpv6Header));
 }
+
+#[test]
+fn labels_are_stepped_over_and_the_first_is_kept() {
+    let stack = [0x88, 0x47, 0x12, 0x34, 0x50, 0x40, 0, 1, 0x01, 0x40];
+    let packet = parse(&[&MACS, &stack, &ipv4(17, 28, 0), &[0, 53, 0, 99, 0, 8, 0, 0]]).expect("a flow");
+    assert_eq!((packet.mpls_top_label, packet.key.source_port, packet.network_offset), (0x12_3450, 53, 22));
+    let pseudowire = [0x88, 0x47, 0x12, 0x34, 0x51, 0x40, 0, 0, 0, 0];
+    assert_eq!(parse(&[&MACS, &pseudowire, &[0; 40]]), Err(Unparsed::NotIp));
+    assert_eq!(parse(&[&MACS, &[0x88, 0x47], &[0; 40]]), Err(Unparsed::TooManyTags));
+}
+
+#[test]
+fn pppoe_carries_ip_or_nothing_of_interest() {
+    let session = [0x88, 0x64, 0x11, 0, 0, 1, 0, 30, 0x00, 0x21];
+    let packet = parse(&[&MACS, &session, &ipv4(17, 28, 0), &[0, 53, 0, 99, 0, 8, 0, 0]]).expect("a flow");
+    assert_eq!((packet.key.destination_port, packet.ethertype), (99, 0x0800));
+    let control = [0x88, 0x64, 0x11, 0, 0, 1, 0, 30, 0xc0, 0x21];
+    assert_eq!(parse(&[&MACS, &control, &[0; 40]]), Err(Unparsed::NotIp));
+}
+
+#[test]
+fn too_many_tags_are_said_to_be() {
+    let tag = [0x81, 0, 0, 1];
+    assert_eq!(parse(&[&MACS, &tag, &tag, &tag, &tag, &tag, &tag, &tag, &[8, 0]]), Err(Unparsed::TooManyTags));
+}
+
+/// An IPv6 header whose payload begins with `next_header`.
+fn ipv6(next_header: u8) -> [u8; 40] {
+    let mut header = [0; 40];
+    header[0] = 0x60;
+    header[5] = 100;
+    header[6] = next_header;
+    header[39] = 1;
+    header
+}
+
+#[test]
+fn extension_headers_are_stepped_over_each_by_its_own_length() {
+    let hop_by_hop = [51, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let authentication = [17, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let udp = [0, 53, 0, 99, 0, 8, 0, 0];
+    let packet = parse(&[&MACS, &[0x86, 0xdd], &ipv6(0), &hop_by_hop, &authentication, &udp]).expect("a flow");
+    assert_eq!((packet.key.protocol, packet.key.source_port, packet.key.destination_port), (17, 53, 99));
+    assert_eq!(packet.headers, 14 + 40 + 16 + 12 + 8);
+    let cut = parse(&[&MACS, &[0x86, 0xdd], &ipv6(0), &hop_by_hop[..7]]).expect("a flow");
+    assert_eq!(cut.key.protocol, 0);
+}
+
+#[test]
+fn fragments_share_the_ports_of_the_first() {
+    let memory = One::default();
+    let read = |parts: &[&[u8]]| {
+        let mut buffer = [0; 256];
+        let length = join(parts, &mut buffer);
+        let origin = Origin { ifindex: 1, direction: Direction::Ingress, offloaded_vlan: 0 };
+        let mut packet = Packet::default();
+        ethernet(&Bytes::whole(&buffer[..length]), origin, &memory, &mut packet).expect("a flow");
+        packet
+    };
+    let udp = [0, 53, 0, 99, 0, 8, 0, 0];
+    let first = read(&[&MACS, &[8, 0], &ipv4(17, 28, 0x2000), &udp]);
+    let later = read(&[&MACS, &[8, 0], &ipv4(17, 28, 0x0001), &[0xff; 8]]);
+    assert_eq!((later.key, later.facts), (first.key, FACT_FRAGMENT));
+
+    let fragment = |offset: u8, identification: u8| [17, 0, 0, offset, 0, 0, 0, identification];
+    let first = read(&[&MACS, &[0x86, 0xdd], &ipv6(44), &fragment(1, 7), &udp]);
+    assert_eq!(first.key.source_port, 53);
+    assert_eq!(read(&[&MACS, &[0x86, 0xdd], &ipv6(44), &fragment(8, 7), &[0xff; 8]]).key, first.key);
+    assert_eq!(read(&[&MACS, &[0x86, 0xdd], &ipv6(44), &fragment(8, 9), &[0xff; 8]]).key.source_port, 0);
+    // An atomic fragment (RFC 6946) is whole.
+    assert_eq!(read(&[&MACS, &[0x86, 0xdd], &ipv6(44), &fragment(0, 7), &udp]).facts, 0);
+}
