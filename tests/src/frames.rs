@@ -147,7 +147,7 @@ impl Flow {
             }
             _ => return Err(anyhow::anyhow!("no builder for protocol {protocol}")),
         };
-        segment.extend((0..payload).map(|position| (position % 251) as u8));
+        segment.extend((0..=250).cycle().take(payload));
         let mut summed = if protocol == ICMP { Vec::new() } else { self.pseudo_header(segment.len())? };
         summed.extend(&segment);
         let sum = match (checksum(&summed), protocol) {

@@ -12,6 +12,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::namespace::Namespace;
 use crate::process::PATIENCE;
 
+/// `AF_PACKET` (`include/linux/socket.h`) in the width of `sockaddr_ll`.
+const FAMILY: u16 = 17;
+
 /// Frames that may be on their way: fewer than the 256 that a veth's ring for XDP holds.
 const WINDOW: u64 = 128;
 
@@ -68,7 +71,7 @@ fn packet_socket(index: u32) -> Result<Socket> {
         // SAFETY: `try_init` hands out zeroed storage that is larger than every socket address and aligned for each, and
         // for a `sockaddr_ll` all zero is a value.
         let address = unsafe { &mut *address };
-        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_family = FAMILY;
         address.sll_ifindex = interface;
         // SAFETY: `try_init` hands out a valid pointer to the length.
         unsafe { *storage_length = length };

@@ -124,7 +124,7 @@ fn traffic() -> Result<(Vec<Vec<u8>>, Flows)> {
 
 /// One of the flows: a fifth is IPv6; protocols, tags and options alternate at periods that have no common factor.
 fn flow(number: u16) -> Flow {
-    let v6 = number % 5 == 0;
+    let v6 = number.is_multiple_of(5);
     let protocol = match number % 7 {
         0 | 1 if v6 => ICMPV6,
         0 | 1 => ICMP,
@@ -147,13 +147,13 @@ fn flow(number: u16) -> Flow {
     };
     let destination_port = match protocol {
         // Destination unreachable with its codes, echo request.
-        ICMP if number % 2 == 0 => 3 * 256 + number % 16,
+        ICMP if number.is_multiple_of(2) => 3 * 256 + number % 16,
         ICMP => 8 * 256,
         ICMPV6 => 128 * 256 + 256 * (number % 2),
         _ => 1 + number % 1000,
     };
     Flow {
-        options: !v6 && number % 13 == 0,
+        options: !v6 && number.is_multiple_of(13),
         ..Flow::new(FlowId {
             source: address(1),
             destination: address(2),
