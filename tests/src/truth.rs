@@ -226,14 +226,14 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Object {
+    fn object(value: &Value) -> Object {
         value.as_object().expect("an object").clone()
     }
 
     #[test]
     fn every_kind_of_difference_is_found() -> Result<()> {
         let record = |port: u16, packets: u64| {
-            object(json!({
+            object(&json!({
                 "sourceIPv4Address": "10.0.0.1", "destinationIPv4Address": "10.0.0.2", "protocolIdentifier": 17,
                 "sourceTransportPort": port, "destinationTransportPort": 53,
                 "packetDeltaCount": packets, "octetDeltaCount": 60, "layer2OctetDeltaCount": 74,
@@ -253,7 +253,7 @@ mod tests {
     fn a_sum_that_is_one_octet_off_is_found() {
         let accounting = |seen: u64| {
             let zero = json!({"packets": 0, "octets": 0});
-            object(json!({
+            object(&json!({
                 "seen": {"packets": 1, "octets": seen}, "exported": {"packets": 1, "octets": 60},
                 "held": zero, "overflow": zero, "unparsed": zero, "sampledOut": zero,
             }))
