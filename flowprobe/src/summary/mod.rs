@@ -69,12 +69,15 @@ impl Summary {
             let rate = u128::from(amount) * 1_000_000_000 / u128::from(nanoseconds.max(1));
             if nanoseconds == 0 { 0 } else { u64::try_from(rate).unwrap_or(u64::MAX) }
         };
+        let total = format!("total {} packets, {}", compact(packets), bytes(octets));
+        if tick.last {
+            // The programs are off and the table is empty: there is no "now" any more.
+            return total;
+        }
         format!(
-            "now {} packets/s, {} · total {} packets, {} · {} open flows",
+            "now {} packets/s, {} · {total} · {} open flows",
             compact(per_second(packets - packets_before)),
             bits_per_second(per_second(octets - octets_before)),
-            compact(packets),
-            bytes(octets),
             compact(tick.open_flows as u64),
         )
     }

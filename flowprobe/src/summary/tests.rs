@@ -90,3 +90,11 @@ fn what_is_older_than_the_window_is_forgotten() {
     assert!(draw(&mut summary, &[], &tick(10_000_000_000, 1)).contains("10.0.0.1"));
     assert!(!draw(&mut summary, &[], &tick(11_000_000_000, 1)).contains("10.0.0.1"));
 }
+
+#[test]
+fn the_last_one_shows_no_rate() {
+    let mut summary = summary();
+    draw(&mut summary, &[], &tick(1_000_000_000, 10));
+    let text = draw(&mut summary, &[], &Tick { last: true, ..tick(1_001_000_000, 12) });
+    assert!(text.contains("\ntotal 12 packets, 1.36 kB\n") && !text.contains("now "), "{text}");
+}
