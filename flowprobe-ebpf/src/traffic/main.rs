@@ -88,6 +88,7 @@ const STRIDE: u64 = 0x9e37_79b1;
 fn next_flow(context: &XdpContext) -> Option<&'static TrafficPlan> {
     let plan = PLAN.get(0)?;
     let sent = SENT.get_ptr_mut(0)?;
+    // Not relaxed: of a relaxed addition LLVM drops the result where only its lower half is used, as here.
     // SAFETY: the pointer comes from the map; other CPUs add to the word in the same way.
     let run = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(sent, 1) };
     let flow = (run.wrapping_mul(STRIDE) & u64::from(plan.flow_mask)) as u32;
