@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Meter interfaces until stopped.
     Run(RunArgs),
+    /// Read captures instead of interfaces; needs no privilege
+    Replay(ReplayArgs),
     /// Check a configuration file and say what it means.
     CheckConfig {
         /// The file.
@@ -110,6 +112,50 @@ impl RunArgs {
         };
         Ok(flags.or(file))
     }
+}
+
+/// Flags of `flowprobe replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Captures, pcap or pcapng, also gzipped; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Print records, and the accounting at the end, as JSON, one object a line, instead of a summary
+    #[arg(long, conflicts_with_all = ["csv", "quiet"])]
+    pub json: bool,
+
+    /// Print records as comma-separated values instead of a summary
+    #[arg(long, conflicts_with = "quiet")]
+    pub csv: bool,
+
+    /// Print nothing but warnings and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Write records to an IPFIX file (RFC 5655) as well
+    #[arg(long, value_name = "FILE")]
+    pub ipfix_file: Option<PathBuf>,
+
+    /// Where to send IPFIX, such as udp://192.0.2.1:4739; may be given several times
+    #[arg(long = "collector", value_name = "URL", action = ArgAction::Append)]
+    pub collectors: Vec<Collector>,
+
+    /// A flow without packets for this long, on the capture's clock, has ended [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    pub idle_timeout: Option<Duration>,
+
+    /// A flow that goes on is reported this often, on the capture's clock [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    pub active_timeout: Option<Duration>,
+
+    /// Flows held at once [default: 262144]
+    #[arg(long, value_name = "NUMBER", value_parser = config::max_flows)]
+    pub max_flows: Option<NonZeroU32>,
+
+    /// IPFIX Observation Domain ID
+    #[arg(long, value_name = "NUMBER", default_value_t = config::DEFAULT_OBSERVATION_DOMAIN)]
+    pub observation_domain: u32,
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod metering;
 pub mod output;
 pub mod probe;
 pub mod record;
+pub mod replay;
 pub mod run;
 pub mod sink;
 pub mod summary;

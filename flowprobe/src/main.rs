@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 
-use flowprobe::cli::{Cli, Command, RunArgs};
+use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::config::{OutputMode, Settings};
-use flowprobe::{logging, probe, run};
+use flowprobe::{logging, probe, replay, run};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -15,6 +15,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => meter(args),
+        Command::Replay(args) => replay(args),
         Command::CheckConfig { file } => check_config(&file),
     };
     match outcome {
@@ -37,15 +38,28 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
     let config = args.settings().and_then(Settings::check).map_err(usage)?;
     probe::check_privilege(config.promisc).map_err(usage)?;
     let log = logging::start(if config.output == OutputMode::Quiet { "warn" } else { "info" });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Running(error.into()))?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(run::run(config, &log)).map_err(Failure::Running);
     // A thread that hangs on a pipe nobody reads must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+fn replay(args: ReplayArgs) -> Result<(), Failure> {
+    let inputs = replay::open_all(&args.files).map_err(usage)?;
+    let _ = logging::start("warn");
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(replay::run(args, inputs)).map_err(Failure::Running);
+    runtime.shutdown_background();
+    outcome
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Running(error.into()))
 }
 
 fn check_config(file: &std::path::Path) -> Result<(), Failure> {

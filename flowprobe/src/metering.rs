@@ -20,6 +20,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 /// The table and those who wait for its records.
 pub struct Metering {
     table: Table,
+    patience: Option<Duration>,
     sinks: Vec<Sink>,
     /// The kernel's counters as of the last drain.
     stats: Vec<MeterStats>,
@@ -29,11 +30,13 @@ pub struct Metering {
 }
 
 impl Metering {
-    /// A metering stage with an empty table.
+    /// A metering stage with an empty table. `patience` is how long a full sink is waited for: not at all where the source
+    /// is live and would be delayed.
     #[must_use]
-    pub fn new(config: TableConfig, sinks: Vec<Sink>) -> Self {
+    pub fn new(config: TableConfig, sinks: Vec<Sink>, patience: Option<Duration>) -> Self {
         Self {
             table: Table::new(config),
+            patience,
             sinks,
             stats: Vec::new(),
             records: Vec::new(),
@@ -52,8 +55,8 @@ impl Metering {
                     for delta in &deltas {
                         self.table.merge(delta, offset, &mut self.records);
                     }
-                    self.offer(&Event::Deltas(deltas.into()), None);
-                    self.hand_out_records(None);
+                    self.offer(&Event::Deltas(deltas.into()), self.patience);
+                    self.hand_out_records(self.patience);
                 }
                 Drained::End(report) => {
                     (offset, drain) = (report.offset, report.took);
@@ -62,7 +65,7 @@ impl Metering {
             }
         }
         self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
-        self.hand_out_records(Some(SHUTDOWN_PATIENCE));
+        self.hand_out_records(self.patience.or(Some(SHUTDOWN_PATIENCE)));
         self.tick(clock::monotonic_ns(), offset, drain, true);
     }
 
@@ -70,7 +73,7 @@ impl Metering {
         let DrainReport { now_ns, offset, took, stats, .. } = report;
         self.stats = stats;
         self.table.expire(now_ns, offset, &mut self.records);
-        self.hand_out_records(None);
+        self.hand_out_records(self.patience);
         self.tick(now_ns, offset, took, false);
     }
 
@@ -86,7 +89,8 @@ impl Metering {
             dropped: self.sinks.iter().map(Sink::dropped).collect(),
             last,
         };
-        self.offer(&Event::Tick(Arc::new(tick)), last.then_some(SHUTDOWN_PATIENCE));
+        let patience = self.patience.or(last.then_some(SHUTDOWN_PATIENCE));
+        self.offer(&Event::Tick(Arc::new(tick)), patience);
     }
 
     fn hand_out_records(&mut self, patience: Option<Duration>) {

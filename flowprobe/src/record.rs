@@ -2,16 +2,8 @@
 //! that leaves it.
 
 use flowprobe_ebpf::flow::{Extremes, FACT_TCP_FLAGS};
+pub use flowprobe_ebpf::protocol::{ICMP, ICMPV6, TCP, UDP, has_ports};
 use flowprobe_ebpf::{FlowKey, FlowValue};
-
-/// ICMP's protocol number.
-pub const ICMP: u8 = 1;
-/// TCP's protocol number.
-pub const TCP: u8 = 6;
-/// UDP's protocol number.
-pub const UDP: u8 = 17;
-/// ICMPv6's protocol number.
-pub const ICMPV6: u8 = 58;
 
 /// The FIN bit of `tcpControlBits`.
 pub const TCP_FIN: u32 = 0x01;
@@ -82,12 +74,6 @@ impl FlowRecord {
     pub fn is_icmp(&self) -> bool {
         matches!(self.key.protocol, ICMP | ICMPV6)
     }
-}
-
-/// Whether a protocol's first four octets are two ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
-#[must_use]
-pub const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, TCP | UDP | 33 | 132 | 136)
 }
 
 /// The TCP flags among a flow's facts.

@@ -1,5 +1,6 @@
 //! Wires the stages of `flowprobe run` in the order of the data and takes them down in the same order.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
@@ -14,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Collector, Config, OutputMode};
 use crate::drain::{self, Drain, DrainError};
-use crate::export::{UdpExporter, resolve};
+use crate::export::{UdpExporter, connect_all};
 use crate::logging::Log;
 use crate::metering::Metering;
 use crate::output::{self, JsonLines};
@@ -36,7 +37,7 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 pub async fn run(config: Config, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let exporters = connect_all(&config).await?;
+    let exporters = connect_all(&config.collectors, config.observation_domain).await?;
 
     let mut ebpf = probe::load_object(config.table.max_flows, Features::of_this_kernel(), kernel_log_level())?;
     // The reader keeps the ring buffer open, which the programs need when they are loaded.
@@ -74,18 +75,6 @@ fn open(mut ebpf: aya::Ebpf, config: &Config) -> Result<(Probe, Drain)> {
     let slots = Arc::new(probe::Slots::new(interfaces)?);
     let drain = Drain::new(&mut ebpf, Arc::clone(&slots))?;
     Ok((Probe::new(ebpf, slots, config.mode, config.promisc, &config.interfaces), drain))
-}
-
-async fn connect_all(config: &Config) -> Result<Vec<(Collector, UdpExporter)>> {
-    let mut exporters = Vec::new();
-    for collector in &config.collectors {
-        let address = resolve(collector).await.with_context(|| format!("cannot find the collector {collector}"))?;
-        let exporter = UdpExporter::connect(collector, address, config.observation_domain)
-            .await
-            .with_context(|| format!("cannot reach the collector {collector}"))?;
-        exporters.push((collector.clone(), exporter));
-    }
-    Ok(exporters)
 }
 
 /// What the kernel programs may say: as much as the daemon's own log shows.
@@ -134,17 +123,17 @@ impl Stages {
             OutputMode::Json => {
                 let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
                 sinks.push(sink);
-                Some(output::start(JsonLines::default(), queue, end.clone())?)
+                Some(output::start(JsonLines::with_every_tick(), io::stdout(), queue, end.clone())?)
             }
             OutputMode::Summary => {
                 let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
                 sinks.push(sink);
                 let summary = Summary::new(Screen::stdout(log), metered(probe));
-                Some(output::start(summary, queue, end.clone())?)
+                Some(output::start(summary, io::stdout(), queue, end.clone())?)
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, sinks);
+        let metering = Metering::new(config.table, sinks, None);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let (stop_drain, stop) = std_mpsc::channel();
         let interval = config.interval;

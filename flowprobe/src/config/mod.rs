@@ -183,7 +183,8 @@ impl fmt::Display for Config {
 }
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-const DEFAULT_OBSERVATION_DOMAIN: u32 = 1;
+/// See [`Config::observation_domain`].
+pub const DEFAULT_OBSERVATION_DOMAIN: u32 = 1;
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]

@@ -4,4 +4,4 @@ pub mod elements;
 pub mod message;
 mod udp;
 
-pub use udp::{UdpExporter, resolve};
+pub use udp::{UdpExporter, connect_all};

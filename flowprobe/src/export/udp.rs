@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -21,11 +22,26 @@ use crate::sink::Event;
 const HEADERS_V4: usize = 8 + 20;
 const HEADERS_V6: usize = 8 + 40;
 
-/// Finds the address of a collector.
+/// A session with each of `collectors`.
 ///
 /// # Errors
-/// The name has no address.
-pub async fn resolve(collector: &Collector) -> io::Result<SocketAddr> {
+/// A name has no address, or a socket cannot be opened.
+pub async fn connect_all(
+    collectors: &[Collector],
+    observation_domain: u32,
+) -> anyhow::Result<Vec<(Collector, UdpExporter)>> {
+    let mut exporters = Vec::new();
+    for collector in collectors {
+        let address = resolve(collector).await.with_context(|| format!("cannot find the collector {collector}"))?;
+        let exporter = UdpExporter::connect(collector, address, observation_domain)
+            .await
+            .with_context(|| format!("cannot reach the collector {collector}"))?;
+        exporters.push((collector.clone(), exporter));
+    }
+    Ok(exporters)
+}
+
+async fn resolve(collector: &Collector) -> io::Result<SocketAddr> {
     let mut addresses = tokio::net::lookup_host((collector.host.as_str(), collector.port)).await?;
     addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }

@@ -8,10 +8,19 @@ use crate::export::elements::{Family, Field};
 use crate::record::FlowRecord;
 use crate::sink::Event;
 
-/// Writes records and accounting.
+/// Writes records, and the accounting of the last tick.
 #[derive(Debug, Default)]
 pub struct JsonLines {
     line: String,
+    every_tick: bool,
+}
+
+impl JsonLines {
+    /// Accounting at every tick, not only at the last.
+    #[must_use]
+    pub fn with_every_tick() -> Self {
+        Self { every_tick: true, ..Self::default() }
+    }
 }
 
 impl Writer for JsonLines {
@@ -25,8 +34,10 @@ impl Writer for JsonLines {
                 }
                 Ok(())
             }
-            Event::Tick(tick) => tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json())),
-            Event::Deltas(_) => Ok(()),
+            Event::Tick(tick) if self.every_tick || tick.last => {
+                tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json()))
+            }
+            Event::Tick(_) | Event::Deltas(_) => Ok(()),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! What standard output gets, on a thread of its own: writing to a pipe that nobody reads blocks, and must block nothing
-//! else.
+//! What standard output or a file gets, on a thread of its own: writing to a pipe that nobody reads blocks, and must block
+//! nothing else.
 
+mod csv;
+mod ipfix_file;
 mod json;
 
 use std::io::{self, Write};
@@ -10,6 +12,8 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::sink::Event;
+pub use csv::CsvLines;
+pub use ipfix_file::IpfixFile;
 pub use json::JsonLines;
 
 /// Something that turns events into text.
@@ -21,23 +25,25 @@ pub trait Writer: Send + 'static {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Writes the events of `queue` to standard output until the queue is closed or nobody reads any more; then `closed` is told.
+/// Writes the events of `queue` to `destination` until the queue is closed, or until the destination refuses: then `closed`
+/// is told.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn start(
     mut writer: impl Writer,
+    destination: impl Write + Send + 'static,
     mut queue: mpsc::Receiver<Event>,
     closed: mpsc::Sender<()>,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("output".into()).spawn(move || {
-        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let mut out = io::BufWriter::with_capacity(1 << 16, destination);
         while let Some(event) = queue.blocking_recv() {
             let idle = queue.is_empty();
             let outcome = writer.write(&event, &mut out).and_then(|()| if idle { out.flush() } else { Ok(()) });
             if let Err(error) = outcome {
                 if error.kind() != io::ErrorKind::BrokenPipe {
-                    warn!("cannot write to standard output: {error}");
+                    warn!("cannot write the output: {error}");
                 }
                 // Whoever wanted to read has gone; the buffer has no reader either.
                 let (_, _) = out.into_parts();
@@ -46,7 +52,7 @@ pub fn start(
             }
         }
         if let Err(error) = out.flush() {
-            warn!("cannot write to standard output: {error}");
+            warn!("cannot write the output: {error}");
         }
     })
 }

@@ -24,6 +24,8 @@ const WIDTH: usize = 80;
 /// Writes a summary at each tick.
 pub struct Summary {
     screen: Screen,
+    /// How much of the past the tables show; all of it, and only at the end, without.
+    span: Option<Duration>,
     window: Window,
     /// What is metered and how, as the title shows it.
     metered: String,
@@ -36,7 +38,13 @@ impl Summary {
     /// A summary of the interfaces that `metered` names.
     #[must_use]
     pub fn new(screen: Screen, metered: String) -> Self {
-        Self { screen, window: Window::new(WINDOW), metered, begin_ns: None, previous: None }
+        Self { screen, span: Some(WINDOW), window: Window::new(WINDOW), metered, begin_ns: None, previous: None }
+    }
+
+    /// A summary, at the end, of everything that was read from `captures`.
+    #[must_use]
+    pub fn of_everything(captures: String) -> Self {
+        Self { span: None, ..Self::new(Screen::elsewhere(), captures) }
     }
 
     fn render(&mut self, tick: &Tick, rows: usize) -> Vec<String> {
@@ -82,9 +90,17 @@ impl Summary {
         )
     }
 
+    /// The heading of a table as wide as the screen, which says how much of the past it shows.
+    fn heading(&self, title: &str) -> String {
+        match self.span {
+            Some(span) => heading(&format!("{title} (last {})", duration(span)), WIDTH),
+            None => heading(title, WIDTH),
+        }
+    }
+
     fn tables(&self, rows: usize) -> Vec<String> {
         let totals = self.window.totals();
-        let mut lines = vec![heading("Top sources", WIDTH)];
+        let mut lines = vec![self.heading("Top sources")];
         lines.extend(totals.top_sources(rows).map(|(address, amount)| row(&address.to_string(), amount, WIDTH)));
         lines.push(String::new());
 
@@ -101,7 +117,7 @@ impl Summary {
         }
         lines.push(String::new());
 
-        lines.push(heading("Conversations", WIDTH));
+        lines.push(self.heading("Conversations"));
         lines.extend(
             totals.top_conversations(rows).map(|(conversation, amount)| row(&describe(&conversation), amount, WIDTH)),
         );
@@ -114,6 +130,10 @@ impl Writer for Summary {
         match event {
             Event::Deltas(deltas) => {
                 self.window.add(deltas);
+                Ok(())
+            }
+            Event::Tick(tick) if self.span.is_none() && !tick.last => {
+                self.begin_ns.get_or_insert(tick.now_ns);
                 Ok(())
             }
             Event::Tick(tick) => {
@@ -132,7 +152,6 @@ const NUMBER: usize = 10;
 
 fn heading(title: &str, width: usize) -> String {
     let label = width - 2 * NUMBER;
-    let title = if width == WIDTH { format!("{title} (last {})", duration(WINDOW)) } else { title.to_owned() };
     format!("{title:label$}{:>NUMBER$}{:>NUMBER$}", "packets", "bytes")
 }
 

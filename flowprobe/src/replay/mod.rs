@@ -1,0 +1,219 @@
+//! Captures instead of interfaces: the same parser, compiled for the host, the same table and the same outputs, on the
+//! capture's own clock.
+//!
+//! A packet becomes a delta of one packet; once for each second of the capture's clock a report goes after them, as a drain
+//! would send it, so that flows time out as they would have live.
+
+mod capture;
+mod fragments;
+mod link;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use flowprobe_ebpf::flow::Extremes;
+use flowprobe_ebpf::parse::{Bytes, Origin, Packet};
+use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats};
+use hashbrown::HashMap;
+use tokio::sync::mpsc;
+
+use crate::clock::WallOffset;
+use crate::drain::{DrainReport, Drained, MeterStats};
+use crate::record::FlowDelta;
+use capture::CapturedFrame;
+pub use capture::{CaptureError, Input};
+use fragments::RecentFragments;
+pub use run::{open_all, run};
+
+/// Deltas in one message to the metering thread.
+const BATCH: usize = 8192;
+
+/// How often flows are looked at for their timeouts, on the capture's clock.
+const STEP_NS: u64 = 1_000_000_000;
+
+/// Nobody wants the rest: standard output was closed, or the metering thread has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+pub struct NoReceiver;
+
+/// Why a replay stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A capture cannot be read, or not to its end. What came before the place was metered.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// What was read has nowhere to go.
+    #[error(transparent)]
+    NoReceiver(#[from] NoReceiver),
+}
+
+/// Reads captures and hands on what they hold.
+pub struct Replay {
+    out: SyncSender<Drained>,
+    closed: mpsc::Receiver<()>,
+    deltas: Vec<FlowDelta>,
+    fragments: RecentFragments,
+    interfaces: Vec<Interface>,
+    by_source: HashMap<(PathBuf, u32), usize>,
+    /// The capture's clock: the latest packet's time stamp.
+    now_ns: u64,
+    reported_ns: u64,
+    packets: u64,
+}
+
+/// One interface of one capture.
+struct Interface {
+    name: Arc<str>,
+    stats: InterfaceStats,
+}
+
+impl Replay {
+    /// A replay whose deltas go to `out`, until a word comes from `closed`.
+    #[must_use]
+    pub fn new(out: SyncSender<Drained>, closed: mpsc::Receiver<()>) -> Self {
+        Self {
+            out,
+            closed,
+            deltas: Vec::with_capacity(BATCH),
+            fragments: RecentFragments::default(),
+            interfaces: Vec::new(),
+            by_source: HashMap::new(),
+            now_ns: 0,
+            reported_ns: 0,
+            packets: 0,
+        }
+    }
+
+    /// Reads `input` to its end. `progress` is told now and then how many octets of it were read.
+    ///
+    /// # Errors
+    /// The capture is damaged or of an unknown kind; everything before the damage has been handed on.
+    pub fn read(&mut self, input: Input, progress: &mut dyn FnMut(u64)) -> Result<(), ReplayError> {
+        let path = input.path().to_owned();
+        input.read(progress, |frame| self.frame(&path, frame))
+    }
+
+    /// Hands on what is left and ends the replay. Returns the number of packets.
+    ///
+    /// # Errors
+    /// The metering thread has ended.
+    pub fn finish(mut self) -> Result<u64, NoReceiver> {
+        self.report()?;
+        Ok(self.packets)
+    }
+
+    fn frame(&mut self, path: &Path, frame: &CapturedFrame<'_>) -> Result<(), ReplayError> {
+        let number = self.interface(path, frame);
+        self.packets += 1;
+        if frame.time_ns > self.now_ns {
+            self.now_ns = frame.time_ns;
+            if self.reported_ns == 0 {
+                self.reported_ns = self.now_ns;
+            } else if self.now_ns - self.reported_ns >= STEP_NS {
+                self.report()?;
+                self.reported_ns = self.now_ns;
+            }
+        }
+        let origin = Origin {
+            // The kernel numbers interfaces from 1.
+            ifindex: u32::try_from(number).unwrap_or(u32::MAX - 1) + 1,
+            direction: Direction::Ingress,
+            offloaded_vlan: 0,
+        };
+        let bytes = Bytes { captured: frame.data, original_length: frame.original_length };
+        let octets = u64::from(frame.original_length);
+        let stats = &mut self.interfaces[number].stats;
+        stats.seen.add(1, octets);
+        let mut packet = Packet::default();
+        match frame.link.parse(&bytes, origin, &self.fragments, &mut packet) {
+            Ok(()) => self.deltas.push((packet.key, value_of(&packet, frame))),
+            Err(reason) => stats.unparsed[reason as usize].add(1, octets),
+        }
+        if self.deltas.len() == BATCH {
+            self.hand_on()?;
+        }
+        Ok(())
+    }
+
+    /// The number of the frame's interface among all that were met.
+    fn interface(&mut self, path: &Path, frame: &CapturedFrame<'_>) -> usize {
+        // Nearly always the one before.
+        if let Some(number) = self.by_source.get(&InterfaceOf { path, number: frame.interface }) {
+            return *number;
+        }
+        let number = self.interfaces.len();
+        let name = if frame.interface == 0 {
+            path.display().to_string()
+        } else {
+            format!("{}#{}", path.display(), frame.interface)
+        };
+        self.interfaces.push(Interface { name: name.into(), stats: InterfaceStats::default() });
+        self.by_source.insert((path.to_owned(), frame.interface), number);
+        number
+    }
+
+    fn hand_on(&mut self) -> Result<(), NoReceiver> {
+        if self.closed.try_recv().is_ok() {
+            return Err(NoReceiver);
+        }
+        let deltas = std::mem::replace(&mut self.deltas, Vec::with_capacity(BATCH));
+        self.out.send(Drained::Flows(deltas)).map_err(|_| NoReceiver)
+    }
+
+    fn report(&mut self) -> Result<(), NoReceiver> {
+        if !self.deltas.is_empty() {
+            self.hand_on()?;
+        }
+        let stats = self.interfaces.iter().zip(1..).map(|(interface, ifindex)| MeterStats {
+            interface: Arc::clone(&interface.name),
+            ifindex,
+            direction: Direction::Ingress,
+            totals: interface.stats,
+        });
+        let report = DrainReport {
+            now_ns: self.now_ns,
+            // The capture's time stamps are the wall clock.
+            offset: WallOffset::between(Duration::ZERO, 0),
+            flows: 0,
+            took: Duration::ZERO,
+            stats: stats.collect(),
+        };
+        self.out.send(Drained::End(report)).map_err(|_| NoReceiver)
+    }
+}
+
+/// A key of [`Replay::by_source`] that owns nothing.
+#[derive(Hash)]
+struct InterfaceOf<'a> {
+    path: &'a Path,
+    number: u32,
+}
+
+impl hashbrown::Equivalent<(PathBuf, u32)> for InterfaceOf<'_> {
+    fn equivalent(&self, (path, number): &(PathBuf, u32)) -> bool {
+        self.path == path && self.number == *number
+    }
+}
+
+fn value_of(packet: &Packet, frame: &CapturedFrame<'_>) -> FlowValue {
+    let length = u16::try_from(packet.octets).unwrap_or(u16::MAX);
+    FlowValue {
+        packets: 1,
+        octets: u64::from(packet.octets),
+        layer2_excess: 0,
+        first_ns: frame.time_ns,
+        last_ns: frame.time_ns,
+        extremes: Extremes::of(length, packet.ttl).pack(),
+        facts: packet.facts,
+        ethertype: packet.ethertype,
+        tos: packet.tos,
+        link_octets: u8::try_from(packet.network_offset).unwrap_or(u8::MAX),
+        source_mac: packet.source_mac,
+        destination_mac: packet.destination_mac,
+        mpls_top_label: packet.mpls_top_label,
+    }
+    .with_layer2_octets(u64::from(frame.original_length))
+}

@@ -1,0 +1,132 @@
+//! Wires `flowprobe replay`.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc as std_mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{CaptureError, Input, Replay, ReplayError};
+use crate::cli::ReplayArgs;
+use crate::export::connect_all;
+use crate::metering::Metering;
+use crate::output::{self, CsvLines, IpfixFile, JsonLines};
+use crate::sink::{Sink, Wants};
+use crate::summary::Summary;
+use crate::table::TableConfig;
+
+/// Pieces of captures that may wait for the metering thread.
+const QUEUE: usize = 16;
+
+/// A capture does not run away: a sink is waited for.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Files that are read in no time get no progress bar.
+const LONG: u64 = 64 << 20;
+
+/// Opens every capture.
+///
+/// # Errors
+/// The first that cannot be opened.
+pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
+    files.iter().map(|path| Input::open(path)).collect()
+}
+
+/// Reads `inputs` one after the other, as `args` say. A capture that is damaged is read up to the damage; the others follow.
+///
+/// # Errors
+/// A capture was damaged, an output cannot be written, or a collector not be reached.
+pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
+    let (end, closed) = mpsc::channel(1);
+    let mut sinks = Vec::new();
+    let mut exporters = JoinSet::new();
+    for (collector, exporter) in connect_all(&args.collectors, args.observation_domain).await? {
+        let (sink, queue) = Sink::new(collector.to_string(), Wants::Records);
+        sinks.push(sink);
+        exporters.spawn(exporter.run(queue));
+    }
+    let outputs = outputs(&args, &mut sinks, &end)?;
+    let defaults = TableConfig::default();
+    let table = TableConfig {
+        idle_timeout: args.idle_timeout.unwrap_or(defaults.idle_timeout),
+        active_timeout: args.active_timeout.unwrap_or(defaults.active_timeout),
+        max_flows: args.max_flows.unwrap_or(defaults.max_flows),
+    };
+    let (out, drained) = std_mpsc::sync_channel(QUEUE);
+    let metering = Metering::new(table, sinks, Some(PATIENCE));
+    let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
+    let replay = Replay::new(out, closed);
+    let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
+    let ended = tokio::task::spawn_blocking(move || {
+        let all = std::iter::once(metering).chain(outputs);
+        all.map(JoinHandle::join).all(|joined| joined.is_ok())
+    });
+    if !ended.await? {
+        return Err(anyhow!("a thread has failed"));
+    }
+    while exporters.join_next().await.is_some() {}
+    outcome
+}
+
+/// Starts what was asked for on standard output, and the IPFIX file.
+fn outputs(args: &ReplayArgs, sinks: &mut Vec<Sink>, end: &mpsc::Sender<()>) -> Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    if let Some(path) = &args.ipfix_file {
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let (sink, queue) = Sink::new(path.display().to_string(), Wants::RecordsAndTicks);
+        sinks.push(sink);
+        threads.push(output::start(IpfixFile::new(args.observation_domain), file, queue, end.clone())?);
+    }
+    let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };
+    if !args.quiet {
+        let (sink, queue) = Sink::new("standard output", wants);
+        sinks.push(sink);
+        let (out, end) = (io::stdout(), end.clone());
+        threads.push(if args.json {
+            output::start(JsonLines::default(), out, queue, end)?
+        } else if args.csv {
+            output::start(CsvLines::default(), out, queue, end)?
+        } else {
+            let names: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+            output::start(Summary::of_everything(names.join(", ")), out, queue, end)?
+        });
+    }
+    Ok(threads)
+}
+
+fn read_all(mut replay: Replay, inputs: Vec<Input>) -> Result<()> {
+    let mut first_damage = None;
+    for input in inputs {
+        let bar = progress_bar(&input);
+        let outcome = replay.read(input, &mut |octets| bar.set_position(octets));
+        bar.finish_and_clear();
+        match outcome {
+            Ok(()) => {}
+            // Whoever reads has seen enough.
+            Err(ReplayError::NoReceiver(_)) => return Ok(()),
+            Err(ReplayError::Capture(error)) => match first_damage {
+                None => first_damage = Some(error),
+                Some(_) => tracing::error!("{error}"),
+            },
+        }
+    }
+    // Also where nobody reads: there is nothing left to do.
+    let _ = replay.finish();
+    first_damage.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A bar on a terminal, for files that take their time.
+fn progress_bar(input: &Input) -> ProgressBar {
+    let Some(size) = input.size().filter(|size| *size >= LONG) else { return ProgressBar::hidden() };
+    let bar = ProgressBar::new(size);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}% {bytes_per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
