@@ -8,7 +8,7 @@ use flowprobe_ebpf::{Counter, Direction, InterfaceStats};
 use tracing::{error, warn};
 
 use crate::accounting::{Accounting, add_stats};
-use crate::clock::{self, WallOffset};
+use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, MeterStats};
 use crate::record::{EndReason, FlowRecord};
 use crate::sink::{Event, RECORDS_PER_EVENT, Sink, Tick};
@@ -47,8 +47,8 @@ impl Metering {
 
     /// Takes in what is drained until the drain ends, then lets every open flow leave.
     pub fn run(mut self, drained: &Receiver<Drained>) {
-        let mut offset = WallOffset::measure();
-        let mut drain = Duration::ZERO;
+        // What the last drain says also holds for what follows it.
+        let (mut offset, mut now_ns, mut drain) = (WallOffset::measure(), 0, Duration::ZERO);
         for message in drained {
             match message {
                 Drained::Flows(deltas) => {
@@ -59,14 +59,14 @@ impl Metering {
                     self.hand_out_records(self.patience);
                 }
                 Drained::End(report) => {
-                    (offset, drain) = (report.offset, report.took);
+                    (offset, now_ns, drain) = (report.offset, report.now_ns, report.took);
                     self.complete(report);
                 }
             }
         }
         self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
         self.hand_out_records(self.patience.or(Some(SHUTDOWN_PATIENCE)));
-        self.tick(clock::monotonic_ns(), offset, drain, true);
+        self.tick(now_ns, offset, drain, true);
     }
 
     fn complete(&mut self, report: DrainReport) {

@@ -21,6 +21,12 @@ pub fn can_run(test: &str, programs: &[&str]) -> bool {
     let Some(reason) = missing(programs) else {
         return true;
     };
+    note(test, &reason);
+    false
+}
+
+/// Says on standard error, and in the file that `FLOWPROBE_SKIP_FILE` names, that `test` cannot run and why.
+pub fn note(test: &str, reason: &str) {
     // Past the capture of libtest, which hides what a passing test prints.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
     if let Some(file) = std::env::var_os("FLOWPROBE_SKIP_FILE")
@@ -32,7 +38,6 @@ pub fn can_run(test: &str, programs: &[&str]) -> bool {
     {
         let _ = writeln!(std::io::stderr(), "cannot write to {}: {error}", file.display());
     }
-    false
 }
 
 fn missing(programs: &[&str]) -> Option<String> {

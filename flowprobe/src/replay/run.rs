@@ -18,7 +18,7 @@ use crate::export::connect_all;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
 use crate::sink::{Sink, Wants};
-use crate::summary::Summary;
+use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
 
 /// Pieces of captures that may wait for the metering thread.
@@ -93,7 +93,8 @@ fn outputs(args: &ReplayArgs, sinks: &mut Vec<Sink>, end: &mpsc::Sender<()>) -> 
         } else if args.csv {
             output::start(CsvLines::default(), out, queue, end)?
         } else {
-            let names: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+            let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
+            let names: Vec<String> = names.collect();
             output::start(Summary::of_everything(names.join(", ")), out, queue, end)?
         });
     }

@@ -50,13 +50,11 @@ impl Summary {
     fn render(&mut self, tick: &Tick, rows: usize) -> Vec<String> {
         let begin = *self.begin_ns.get_or_insert(tick.now_ns);
         let up = Duration::from_nanos(tick.now_ns.saturating_sub(begin));
-        let mut lines = vec![
-            shortened(
-                &format!("flowprobe {} · up {} · {}", env!("CARGO_PKG_VERSION"), duration(up), self.metered),
-                WIDTH,
-            ),
-            self.rates(tick),
-        ];
+        let title = match self.span {
+            Some(_) => format!("flowprobe {} · up {} · {}", env!("CARGO_PKG_VERSION"), duration(up), self.metered),
+            None => format!("flowprobe {} · {}", env!("CARGO_PKG_VERSION"), self.metered),
+        };
+        let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(tick.accounting.iter().map(accounting_line));
         for (name, lost) in tick.dropped.iter().filter(|(_, lost)| *lost > 0) {
             lines.push(format!("{name}: {} records lost, its queue was full", count(*lost)));
@@ -132,10 +130,7 @@ impl Writer for Summary {
                 self.window.add(deltas);
                 Ok(())
             }
-            Event::Tick(tick) if self.span.is_none() && !tick.last => {
-                self.begin_ns.get_or_insert(tick.now_ns);
-                Ok(())
-            }
+            Event::Tick(tick) if self.span.is_none() && !tick.last => Ok(()),
             Event::Tick(tick) => {
                 self.window.tick(tick.now_ns);
                 let rows = self.screen.rows();
@@ -189,7 +184,7 @@ fn accounting_line(one: &Accounting) -> String {
     let verdict = if one.balances() { "" } else { "  DOES NOT ADD UP" };
     let line = format!(
         "{}: seen {} = exported {} + held {} + overflow {} + unparsed {}",
-        one.interface,
+        file_name(&one.interface),
         count(one.kernel.seen.packets),
         count(one.exported.packets),
         count(one.held.packets),
@@ -197,6 +192,12 @@ fn accounting_line(one: &Accounting) -> String {
         count(one.unparsed().packets),
     );
     format!("{}{verdict}", shortened(&line, WIDTH))
+}
+
+/// Of a capture, its name without the folders. Interfaces have none.
+#[must_use]
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 #[cfg(test)]
