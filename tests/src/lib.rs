@@ -5,6 +5,7 @@
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
 
+pub mod captures;
 pub mod counterpart;
 pub mod daemon;
 pub mod frames;

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, pcap, shared};
 use flowprobe_tests::daemon::binary;
 use flowprobe_tests::process::{Finished, Process};
 use flowprobe_tests::{require, skip};
@@ -13,26 +14,8 @@ use netflow_parser::{NetflowPacket, NetflowParser};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Real captures and a reader of its own that lie beside some checkouts of the project.
-fn shared(part: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(part)
-}
-
 fn replay(arguments: &[&str]) -> Result<Finished> {
     Process::start(Command::new(binary()?).arg("replay").args(arguments))?.wait()
-}
-
-/// A pcap of microseconds and Ethernet with one frame a second.
-fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
-    for (second, frame) in (1_700_000_000_u32..).zip(frames) {
-        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_le_bytes();
-        for word in [second.to_le_bytes(), 500_000_u32.to_le_bytes(), length, length] {
-            file.extend(word);
-        }
-        file.extend(frame);
-    }
-    file
 }
 
 /// An IPv4 UDP frame from `port`.
@@ -57,39 +40,57 @@ fn parsed(lines: &[String]) -> Result<(Vec<Value>, Value)> {
     Ok((records, accounting))
 }
 
+/// Replays a capture, checks that its sum holds, and has the independent reader compare the flows.
+fn agrees(oracle: &Path, folder: &TempDir, capture: &str) -> Result<()> {
+    let finished = replay(&["--json", capture])?;
+    ensure!(finished.status.success(), "{capture}: {:?}", finished.stderr);
+    let (_, sum) = parsed(&finished.stdout)?;
+    for unit in ["packets", "octets"] {
+        let terms = ["exported", "held", "overflow", "unparsed", "sampledOut"];
+        let total: u64 = terms.iter().filter_map(|term| sum[term][unit].as_u64()).sum();
+        ensure!(sum["seen"][unit] == total, "{capture}: {sum}");
+    }
+    let records = write(folder, "records.json", finished.stdout.join("\n").as_bytes())?;
+    let verdict = Command::new("python3").arg(oracle).args(["--compare", &records, capture]).output()?;
+    ensure!(verdict.status.success(), "{capture}: {}", String::from_utf8_lossy(&verdict.stdout));
+    Ok(())
+}
+
 #[test]
 fn every_capture_gives_the_flows_that_another_reader_finds() -> Result<()> {
     require!("python3");
-    let oracle = shared("tools/pcap_oracle.py");
-    if !oracle.exists() {
+    let Some(oracle) = shared("tools/pcap_oracle.py") else {
         skip::note("every_capture_gives_the_flows_that_another_reader_finds", "no captures beside this checkout");
         return Ok(());
-    }
+    };
     let folder = TempDir::new()?;
     let mut compared = 0;
     for place in ["corpus/packets", "corpus/labelled", "corpus/netflow"] {
-        for entry in fs::read_dir(shared(place))? {
-            let path = entry?.path();
-            let name = path.to_str().context("a path that is text")?;
-            if !(name.ends_with(".pcap") || name.ends_with(".pcap.gz")) {
-                continue;
-            }
-            let finished = replay(&["--json", name])?;
-            ensure!(finished.status.success(), "{name}: {:?}", finished.stderr);
-            let (_, sum) = parsed(&finished.stdout)?;
-            for unit in ["packets", "octets"] {
-                let terms = ["exported", "held", "overflow", "unparsed", "sampledOut"];
-                let total: u64 = terms.iter().filter_map(|term| sum[term][unit].as_u64()).sum();
-                ensure!(sum["seen"][unit] == total, "{name}: {sum}");
-            }
-            let records = write(&folder, "records.json", finished.stdout.join("\n").as_bytes())?;
-            let verdict = Command::new("python3").arg(&oracle).args(["--compare", &records, name]).output()?;
-            ensure!(verdict.status.success(), "{name}: {}", String::from_utf8_lossy(&verdict.stdout));
+        for capture in captures_in(&shared(place).with_context(|| format!("no {place}"))?)? {
+            agrees(&oracle, &folder, capture.to_str().context("a path that is text")?)?;
             compared += 1;
         }
     }
     ensure!(compared > 0, "no capture was found");
     println!("{compared} captures compared");
+    Ok(())
+}
+
+#[test]
+fn frames_gone_wrong_give_the_flows_that_another_reader_finds() -> Result<()> {
+    require!("python3");
+    let (Some(oracle), Some(captures)) = (shared("tools/pcap_oracle.py"), shared("corpus/packets")) else {
+        skip::note("frames_gone_wrong_give_the_flows_that_another_reader_finds", "no captures beside this checkout");
+        return Ok(());
+    };
+    let files: Vec<Vec<u8>> = captures_in(&captures)?.iter().map(fs::read).collect::<Result<_, _>>()?;
+    let captured: Vec<&[u8]> = files.iter().flat_map(|file| ethernet_frames(file)).collect();
+    let folder = TempDir::new()?;
+    for seed in [1, 0x5eed] {
+        println!("seed {seed:#x}");
+        let capture = write(&folder, "mutated.pcap", &pcap(&mutated(&captured, 10_000, seed)))?;
+        agrees(&oracle, &folder, &capture)?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,94 @@
+//! Captures: those that lie beside some checkouts of the project, files of a test's own, and frames gone wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+/// Real captures and an independent reader, where they lie beside the checkout.
+#[must_use]
+pub fn shared(part: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(part);
+    path.exists().then_some(path)
+}
+
+/// The captures in a folder, in the order of their names.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn captures_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut captures = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.to_string_lossy();
+        if name.ends_with(".pcap") || name.ends_with(".pcap.gz") {
+            captures.push(path);
+        }
+    }
+    captures.sort();
+    Ok(captures)
+}
+
+/// A pcap of microseconds and Ethernet with one frame a second.
+#[must_use]
+pub fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+    for (second, frame) in (1_700_000_000_u32..).zip(frames) {
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_le_bytes();
+        for word in [second.to_le_bytes(), 500_000_u32.to_le_bytes(), length, length] {
+            file.extend(word);
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+/// The captured octets of an Ethernet capture's frames; nothing where the file is none in pcap's older format.
+#[must_use]
+pub fn ethernet_frames(file: &[u8]) -> Vec<&[u8]> {
+    let (Some([0xd4, 0xc3, 0xb2, 0xa1]), Some([1, 0, 0, 0])) = (file.get(..4), file.get(20..24)) else {
+        return Vec::new();
+    };
+    let mut frames = Vec::new();
+    let mut rest = &file[24..];
+    while let Some((header, after)) = rest.split_at_checked(16) {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let Some((frame, after)) = after.split_at_checked(length as usize) else { break };
+        frames.push(frame);
+        rest = after;
+    }
+    frames
+}
+
+/// How far into a frame mutations reach: past the headers of nearly all.
+const HEADERS: usize = 90;
+
+/// `count` frames made from `frames`, each with one to four octets of its headers changed or its end cut off. The same seed
+/// makes the same frames.
+#[must_use]
+pub fn mutated(frames: &[&[u8]], count: usize, seed: u64) -> Vec<Vec<u8>> {
+    let mut state = seed;
+    // SplitMix64 (Steele, Lea and Flood, 2014): enough for mutations, and the same everywhere.
+    let mut random = |below: usize| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % below as u64).unwrap_or(0)
+    };
+    let mut made = Vec::with_capacity(count);
+    while made.len() < count {
+        let mut frame = frames[random(frames.len())].to_vec();
+        for _ in 0..=random(4) {
+            let place = random(frame.len().clamp(1, HEADERS));
+            if let Some(octet) = frame.get_mut(place) {
+                *octet = u8::try_from(random(256)).unwrap_or(0);
+            }
+        }
+        if random(8) == 0 {
+            frame.truncate(random(frame.len().max(1)));
+        }
+        made.push(frame);
+    }
+    made
+}
