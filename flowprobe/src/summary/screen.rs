@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
-use terminal_size::{Height, terminal_size};
+use terminal_size::{Height, Width, terminal_size};
 
 use crate::logging::RecentLines;
 
@@ -58,6 +58,8 @@ impl Screen {
         }
         write!(out, "\x1b[K\r\n")?;
         for line in log.last(LOG_LINES) {
+            // A line that wrapped would push the summary off the screen.
+            let line: String = line.chars().take(columns()).collect();
             write!(out, "{line}\x1b[K\r\n")?;
         }
         write!(out, "\x1b[J")?;
@@ -66,4 +68,9 @@ impl Screen {
         }
         out.flush()
     }
+}
+
+/// Columns of the terminal; those of the summary where it does not say.
+fn columns() -> usize {
+    terminal_size().map_or(super::WIDTH, |(Width(columns), _)| usize::from(columns))
 }
