@@ -97,8 +97,8 @@ pub struct FlowValue {
     /// Octets from the IP header on, the header included (IPv4 total length, IPv6 payload length + 40).
     pub octets: u64,
     /// Layer-2 octets beyond [`FlowValue::link_octets`] for each packet, wrapping: padding of short frames, and whatever
-    /// differs from the first packet. For most packets that is nothing, and then there is nothing to add: the third atomic
-    /// addition would be a tenth of a packet's cost. [`FlowValue::layer2_octets`] is what to read.
+    /// differs from the first packet. For most packets that is nothing, which saves a third atomic addition.
+    /// [`FlowValue::layer2_octets`] is what to read.
     pub layer2_excess: u64,
     /// Kernel monotonic clock (`CLOCK_MONOTONIC`), nanoseconds, when the first packet was metered.
     pub first_ns: u64,

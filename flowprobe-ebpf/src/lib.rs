@@ -8,9 +8,11 @@ pub mod parse;
 pub mod protocol;
 pub mod stats;
 pub mod traffic;
+pub mod weight;
 
 pub use flow::{Address, Direction, FlowKey, FlowValue};
 pub use stats::{Counter, InterfaceStats, OverflowClass};
+pub use weight::Weight;
 
 /// How many interfaces can be metered at once: the number of slots in the map `INTERFACES`, a power of two.
 pub const INTERFACE_SLOTS: u32 = 512;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::config::{self, AttachMode, Collector, ConfigError, OutputMode, Settings};
+use crate::table::TableConfig;
 
 /// Counts what crosses the network, per flow, in the kernel, and exports it as IPFIX.
 #[derive(Debug, Parser)]
@@ -38,10 +39,6 @@ pub struct RunArgs {
     #[arg(short, long = "interface", value_name = "IFACE", action = ArgAction::Append)]
     pub interfaces: Vec<String>,
 
-    /// Where to send IPFIX, such as udp://192.0.2.1:4739; may be given several times
-    #[arg(long = "collector", value_name = "URL", action = ArgAction::Append)]
-    pub collectors: Vec<Collector>,
-
     /// How to attach [default: auto]
     #[arg(long, value_enum)]
     pub mode: Option<AttachMode>,
@@ -54,21 +51,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     pub interval: Option<Duration>,
 
-    /// A flow without packets for this long has ended [default: 15s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    pub idle_timeout: Option<Duration>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub table: TableArgs,
 
-    /// A flow that goes on is reported this often [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    pub active_timeout: Option<Duration>,
-
-    /// Flows held at once, by the table and by each of the kernel's two maps [default: 262144]
-    #[arg(long, value_name = "NUMBER", value_parser = config::max_flows)]
-    pub max_flows: Option<NonZeroU32>,
-
-    /// IPFIX Observation Domain ID [default: 1]
-    #[arg(long, value_name = "NUMBER")]
-    pub observation_domain: Option<u32>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub export: ExportArgs,
 
     /// Print records and accounting as JSON, one object a line, instead of the summary
     #[arg(long, conflicts_with = "quiet")]
@@ -103,11 +92,11 @@ impl RunArgs {
             mode: self.mode,
             promisc: self.promisc.then_some(true),
             interval: self.interval,
-            idle_timeout: self.idle_timeout,
-            active_timeout: self.active_timeout,
-            max_flows: self.max_flows,
-            collectors: Some(self.collectors).filter(|collectors| !collectors.is_empty()),
-            observation_domain: self.observation_domain,
+            idle_timeout: self.table.idle_timeout,
+            active_timeout: self.table.active_timeout,
+            max_flows: self.table.max_flows,
+            collectors: Some(self.export.collectors).filter(|collectors| !collectors.is_empty()),
+            observation_domain: self.export.observation_domain,
             output,
         };
         Ok(flags.or(file))
@@ -137,25 +126,64 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "FILE")]
     pub ipfix_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub table: TableArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub export: ExportArgs,
+}
+
+// Not documentation comments: clap would take them for the help of the command that flattens them.
+// When records leave the table.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct TableArgs {
+    /// A flow without packets for this long has ended [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    pub idle_timeout: Option<Duration>,
+
+    /// A flow that goes on is reported this often [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    pub active_timeout: Option<Duration>,
+
+    /// Flows held at once, by the table and, live, by each of the kernel's two maps [default: 262144]
+    #[arg(long, value_name = "NUMBER", value_parser = config::max_flows)]
+    pub max_flows: Option<NonZeroU32>,
+}
+
+// Where records are sent, and as what.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct ExportArgs {
     /// Where to send IPFIX, such as udp://192.0.2.1:4739; may be given several times
     #[arg(long = "collector", value_name = "URL", action = ArgAction::Append)]
     pub collectors: Vec<Collector>,
 
-    /// A flow without packets for this long, on the capture's clock, has ended [default: 15s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    pub idle_timeout: Option<Duration>,
+    /// IPFIX Observation Domain ID [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub observation_domain: Option<u32>,
+}
 
-    /// A flow that goes on is reported this often, on the capture's clock [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    pub active_timeout: Option<Duration>,
+impl TableArgs {
+    /// These timeouts and bounds, with those of `base` where nothing was given.
+    #[must_use]
+    pub fn over(&self, base: TableConfig) -> TableConfig {
+        TableConfig {
+            idle_timeout: self.idle_timeout.unwrap_or(base.idle_timeout),
+            active_timeout: self.active_timeout.unwrap_or(base.active_timeout),
+            max_flows: self.max_flows.unwrap_or(base.max_flows),
+        }
+    }
+}
 
-    /// Flows held at once [default: 262144]
-    #[arg(long, value_name = "NUMBER", value_parser = config::max_flows)]
-    pub max_flows: Option<NonZeroU32>,
-
-    /// IPFIX Observation Domain ID
-    #[arg(long, value_name = "NUMBER", default_value_t = config::DEFAULT_OBSERVATION_DOMAIN)]
-    pub observation_domain: u32,
+impl ExportArgs {
+    /// The Observation Domain ID.
+    #[must_use]
+    pub fn observation_domain(&self) -> u32 {
+        self.observation_domain.unwrap_or(config::DEFAULT_OBSERVATION_DOMAIN)
+    }
 }
 
 #[cfg(test)]

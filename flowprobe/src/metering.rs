@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::{Counter, Direction, InterfaceStats};
 use tracing::{error, warn};
@@ -11,29 +11,28 @@ use crate::accounting::{Accounting, add_stats};
 use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, MeterStats};
 use crate::record::{EndReason, FlowRecord};
-use crate::sink::{Event, RECORDS_PER_EVENT, Sink, Tick};
+use crate::sink::{Event, Patience, RECORDS_PER_EVENT, Sink, Tick};
 use crate::table::{Table, TableConfig};
 
-/// How long a sink may keep the shutdown waiting for room in its queue.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long full queues may keep the shutdown waiting, all together.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The table and those who wait for its records.
 pub struct Metering {
     table: Table,
-    patience: Option<Duration>,
+    patience: Patience,
     sinks: Vec<Sink>,
     /// The kernel's counters as of the last drain.
     stats: Vec<MeterStats>,
     records: Vec<FlowRecord>,
     overflow_warned: u64,
-    drops_warned: u64,
+    losses_told: u64,
 }
 
 impl Metering {
-    /// A metering stage with an empty table. `patience` is how long a full sink is waited for: not at all where the source
-    /// is live and would be delayed.
+    /// A metering stage with an empty table. `patience` is what the source has with full queues.
     #[must_use]
-    pub fn new(config: TableConfig, sinks: Vec<Sink>, patience: Option<Duration>) -> Self {
+    pub fn new(config: TableConfig, sinks: Vec<Sink>, patience: Patience) -> Self {
         Self {
             table: Table::new(config),
             patience,
@@ -41,7 +40,7 @@ impl Metering {
             stats: Vec::new(),
             records: Vec::new(),
             overflow_warned: 0,
-            drops_warned: 0,
+            losses_told: 0,
         }
     }
 
@@ -55,8 +54,8 @@ impl Metering {
                     for delta in &deltas {
                         self.table.merge(delta, offset, &mut self.records);
                     }
-                    self.offer(&Event::Deltas(deltas.into()), self.patience);
-                    self.hand_out_records(self.patience);
+                    self.offer(&Event::Deltas(deltas.into()));
+                    self.hand_out_records();
                 }
                 Drained::End(report) => {
                     (offset, now_ns, drain) = (report.offset, report.now_ns, report.took);
@@ -65,7 +64,11 @@ impl Metering {
             }
         }
         self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
-        self.hand_out_records(self.patience.or(Some(SHUTDOWN_PATIENCE)));
+        if self.patience == Patience::None {
+            // There is no more to come that could be delayed.
+            self.patience = Patience::Until(Instant::now() + SHUTDOWN_PATIENCE);
+        }
+        self.hand_out_records();
         self.tick(now_ns, offset, drain, true);
     }
 
@@ -73,7 +76,7 @@ impl Metering {
         let DrainReport { now_ns, offset, took, stats, .. } = report;
         self.stats = stats;
         self.table.expire(now_ns, offset, &mut self.records);
-        self.hand_out_records(self.patience);
+        self.hand_out_records();
         self.tick(now_ns, offset, took, false);
     }
 
@@ -86,26 +89,25 @@ impl Metering {
             accounting,
             open_flows: self.table.len(),
             drain,
-            dropped: self.sinks.iter().map(Sink::dropped).collect(),
+            lost: self.sinks.iter().map(Sink::lost).collect(),
             last,
         };
-        let patience = self.patience.or(last.then_some(SHUTDOWN_PATIENCE));
-        self.offer(&Event::Tick(Arc::new(tick)), patience);
+        self.offer(&Event::Tick(Arc::new(tick)));
     }
 
-    fn hand_out_records(&mut self, patience: Option<Duration>) {
+    fn hand_out_records(&mut self) {
         let records = std::mem::take(&mut self.records);
         for piece in records.chunks(RECORDS_PER_EVENT) {
-            self.offer(&Event::Records(piece.into()), patience);
+            self.offer(&Event::Records(piece.into()));
         }
         self.records = records;
         self.records.clear();
         self.records.shrink_to(RECORDS_PER_EVENT);
     }
 
-    fn offer(&self, event: &Event, patience: Option<Duration>) {
+    fn offer(&self, event: &Event) {
         for sink in &self.sinks {
-            sink.offer(event, patience);
+            sink.offer(event, self.patience);
         }
     }
 
@@ -142,18 +144,19 @@ impl Metering {
             );
             self.overflow_warned = overflow;
         }
-        let drops: u64 = self.sinks.iter().map(|sink| sink.dropped().1).sum();
-        if drops > self.drops_warned {
-            let by_sink: Vec<String> = self
-                .sinks
-                .iter()
-                .map(Sink::dropped)
-                .filter(|(_, lost)| *lost > 0)
-                .map(|(name, lost)| format!("{name}: {lost}"))
-                .collect();
-            error!("records lost because a queue was full, in total by sink: {}", by_sink.join(", "));
-            self.drops_warned = drops;
+        self.tell_losses_of_sinks();
+    }
+
+    /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.
+    fn tell_losses_of_sinks(&mut self) {
+        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| *lost > 0).collect();
+        let total: u64 = losses.iter().map(|(_, lost)| lost).sum();
+        if total == 0 || total < self.losses_told.saturating_mul(2) {
+            return;
         }
+        let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {lost}")).collect();
+        error!("records lost on the way out, in total by sink: {}", by_sink.join(", "));
+        self.losses_told = total;
     }
 }
 

@@ -54,6 +54,8 @@ pub struct FlowRecord {
     pub ethertype: u16,
     /// Type of service or traffic class of the first packet.
     pub tos: u8,
+    /// First MPLS label stack entry of the first packet, without its TTL; 0 without one.
+    pub mpls_top_label: u32,
     /// Source MAC address of the first packet.
     pub source_mac: [u8; 6],
     /// Destination MAC address of the first packet.
@@ -80,4 +82,36 @@ impl FlowRecord {
 #[must_use]
 pub const fn tcp_flags(facts: u32) -> u16 {
     (facts & FACT_TCP_FLAGS) as u16
+}
+
+#[cfg(test)]
+impl FlowRecord {
+    /// A record for tests that ask for any, or for one that differs from this in a field or two.
+    pub(crate) fn example() -> Self {
+        Self {
+            key: FlowKey {
+                source: std::net::Ipv4Addr::new(192, 0, 2, 1).into(),
+                destination: std::net::Ipv4Addr::new(198, 51, 100, 2).into(),
+                ifindex: 7,
+                source_port: 50_000,
+                destination_port: 443,
+                protocol: TCP,
+                ip_version: 4,
+                ..FlowKey::default()
+            },
+            packets: 3,
+            octets: 156,
+            layer2_octets: 198,
+            start_ms: 1_700_000_000_123,
+            end_ms: 1_700_000_001_456,
+            extremes: Extremes::of(52, 64),
+            tcp_flags: 0x11b,
+            ethertype: 0x0800,
+            tos: 0xb8,
+            mpls_top_label: 0,
+            source_mac: [2, 0, 0, 0, 0, 1],
+            destination_mac: [2, 0, 0, 0, 0, 2],
+            end_reason: EndReason::EndOfFlow,
+        }
+    }
 }

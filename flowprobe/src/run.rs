@@ -11,7 +11,7 @@ use aya::maps::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{Collector, Config, OutputMode};
 use crate::drain::{self, Drain, DrainError};
@@ -20,7 +20,7 @@ use crate::logging::Log;
 use crate::metering::Metering;
 use crate::output::{self, JsonLines};
 use crate::probe::{self, Features, Probe};
-use crate::sink::{Sink, Wants};
+use crate::sink::{Patience, Sink, Wants};
 use crate::summary::{Screen, Summary};
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
@@ -28,7 +28,7 @@ use crate::summary::{Screen, Summary};
 const DRAINED_QUEUE: usize = 32;
 
 /// How long collectors and standard output get to take the last records.
-const SHUTDOWN: Duration = Duration::from_secs(10);
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Meters until a signal comes, or standard output has no reader any more.
 ///
@@ -55,7 +55,8 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = stages.ended.recv() => break,
-            _ = link_changes.recv() => probe.reconcile(),
+            // Where the watcher has ended there is nothing to wait for: the branch is off.
+            Some(()) = link_changes.recv() => probe.reconcile(),
         }
     }
     info!("stopping: detaching, then sending what is open");
@@ -96,7 +97,7 @@ struct Stages {
     stop_drain: std_mpsc::Sender<()>,
     drain: JoinHandle<Result<(), DrainError>>,
     metering: JoinHandle<()>,
-    output: Option<JoinHandle<()>>,
+    output: Option<JoinHandle<io::Result<()>>>,
     exporters: JoinSet<()>,
     /// Told when a stage has ended that should not have.
     ended: mpsc::Receiver<()>,
@@ -114,9 +115,9 @@ impl Stages {
         let mut sinks = Vec::new();
         let mut tasks = JoinSet::new();
         for (collector, exporter) in exporters {
-            let (sink, queue) = Sink::new(collector.to_string(), Wants::Records);
-            sinks.push(sink);
+            let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
             tasks.spawn(exporter.run(queue));
+            sinks.push(sink);
         }
         let output = match config.output {
             OutputMode::Quiet => None,
@@ -133,7 +134,7 @@ impl Stages {
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, sinks, None);
+        let metering = Metering::new(config.table, sinks, Patience::None);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let (stop_drain, stop) = std_mpsc::channel();
         let interval = config.interval;
@@ -161,19 +162,18 @@ impl Stages {
         let sinks = async {
             while exporters.join_next().await.is_some() {}
             if let Some(output) = output {
-                let joined = tokio::task::spawn_blocking(move || output.join());
-                if !matches!(joined.await, Ok(Ok(()))) {
-                    error!("the output thread has failed");
-                }
+                return tokio::task::spawn_blocking(move || output::ended(output)).await?;
             }
+            Ok(())
         };
-        if tokio::time::timeout(SHUTDOWN, sinks).await.is_err() {
+        let written = tokio::time::timeout(SHUTDOWN, sinks).await.unwrap_or_else(|_| {
             warn!("a collector or standard output did not take the last records within {SHUTDOWN:?}");
-        }
+            Ok(())
+        });
         drop(ended);
         metered.map_err(|_| anyhow!("the metering thread has failed"))?;
         drained.map_err(|_| anyhow!("the drain thread has failed"))??;
-        Ok(())
+        written
     }
 }
 

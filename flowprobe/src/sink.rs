@@ -36,8 +36,8 @@ pub struct Tick {
     pub open_flows: usize,
     /// How the drain went.
     pub drain: Duration,
-    /// What each sink's queue refused since the start, by the sink's name.
-    pub dropped: Vec<(Arc<str>, u64)>,
+    /// What each sink has lost since the start, by the sink's name.
+    pub lost: Vec<(Arc<str>, u64)>,
     /// Whether this is the last one.
     pub last: bool,
 }
@@ -64,12 +64,40 @@ impl Wants {
     }
 }
 
-/// Events that wait in one queue. Together with [`RECORDS_PER_EVENT`] this bounds a sink's memory: about 70 MB when a sink
-/// has stopped and the queue is full of records.
+/// Events that wait in one queue. It bounds a sink's memory when the sink has stopped: at most 4,096 records or 8,192 deltas
+/// in each, which is some 70 MB of records or 130 MB of deltas.
 const QUEUE: usize = 128;
 
 /// Records in one event at most.
 pub const RECORDS_PER_EVENT: usize = 4096;
+
+/// How long a full queue is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: the source is live, and would be delayed.
+    None,
+    /// Until this moment, however many events there are.
+    Until(Instant),
+    /// As long as it takes: the source can wait.
+    Forever,
+}
+
+/// What a sink has lost: records, and other events as one each. Counted by the queue that refuses and by the sink itself.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Arc<AtomicU64>);
+
+impl Losses {
+    /// Counts `lost` more.
+    pub fn add(&self, lost: u64) {
+        self.0.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// All so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The sending end of a sink's queue.
 #[derive(Debug)]
@@ -77,46 +105,60 @@ pub struct Sink {
     name: Arc<str>,
     wants: Wants,
     queue: mpsc::Sender<Event>,
-    dropped: AtomicU64,
+    losses: Losses,
 }
 
 impl Sink {
     /// A queue for a sink called `name`, and the end from which the sink reads.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, wants: Wants) -> (Self, mpsc::Receiver<Event>) {
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        (Self { name: name.into(), wants, queue, dropped: AtomicU64::new(0) }, receiver)
+        Self::sharing(name, wants, Losses::default())
     }
 
-    /// Queues `event` if the sink wants it. Without `patience` a full queue refuses at once; else it is waited for that long.
-    /// What is refused is counted: records one by one, other events as one each.
-    pub fn offer(&self, event: &Event, patience: Option<Duration>) {
+    /// The same for a sink that counts in `losses` what it loses itself.
+    #[must_use]
+    pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (Self { name: name.into(), wants, queue, losses }, receiver)
+    }
+
+    /// Queues `event` if the sink wants it. What a full queue refuses is counted; a sink that has ended has said why itself.
+    /// Must not be called from an asynchronous task, which it could block.
+    pub fn offer(&self, event: &Event, patience: Patience) {
         if !self.wants.takes(event) {
             return;
         }
-        let deadline = patience.map(|patience| Instant::now() + patience);
-        let mut event = event.clone();
+        let refused = match patience {
+            // It refuses only where the sink has ended.
+            Patience::Forever => return drop(self.queue.blocking_send(event.clone())),
+            Patience::None => self.offer_until(event.clone(), None),
+            Patience::Until(end) => self.offer_until(event.clone(), Some(end)),
+        };
+        match refused {
+            None => {}
+            Some(Event::Records(records)) => self.losses.add(records.len() as u64),
+            Some(Event::Deltas(_) | Event::Tick(_)) => self.losses.add(1),
+        }
+    }
+
+    /// Gives `event` back if there is still no room at `end`, or at once.
+    fn offer_until(&self, mut event: Event, end: Option<Instant>) -> Option<Event> {
         loop {
             event = match self.queue.try_send(event) {
-                Ok(()) => return,
-                Err(TrySendError::Full(event)) if deadline.is_some_and(|deadline| Instant::now() < deadline) => event,
-                Err(TrySendError::Full(event) | TrySendError::Closed(event)) => {
-                    let lost = match event {
-                        Event::Records(records) => records.len() as u64,
-                        Event::Deltas(_) | Event::Tick(_) => 1,
-                    };
-                    self.dropped.fetch_add(lost, Ordering::Relaxed);
-                    return;
-                }
+                Ok(()) | Err(TrySendError::Closed(_)) => return None,
+                Err(TrySendError::Full(event)) => event,
             };
+            if end.is_none_or(|end| Instant::now() >= end) {
+                return Some(event);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// The sink's name and what its queue has refused so far.
+    /// The sink's name and what it has lost so far.
     #[must_use]
-    pub fn dropped(&self) -> (Arc<str>, u64) {
-        (Arc::clone(&self.name), self.dropped.load(Ordering::Relaxed))
+    pub fn lost(&self) -> (Arc<str>, u64) {
+        (Arc::clone(&self.name), self.losses.total())
     }
 }
 
@@ -125,45 +167,59 @@ mod tests {
     use super::*;
 
     fn records(count: usize) -> Event {
-        let record = FlowRecord {
-            key: flowprobe_ebpf::FlowKey::default(),
-            packets: 1,
-            octets: 1,
-            layer2_octets: 1,
-            start_ms: 0,
-            end_ms: 0,
-            extremes: flowprobe_ebpf::flow::Extremes::of(1, 1),
-            tcp_flags: 0,
-            ethertype: 0,
-            tos: 0,
-            source_mac: [0; 6],
-            destination_mac: [0; 6],
-            end_reason: crate::record::EndReason::IdleTimeout,
-        };
-        Event::Records(vec![record; count].into())
+        Event::Records(vec![FlowRecord::example(); count].into())
     }
 
     #[test]
     fn a_full_queue_refuses_at_once_and_counts_every_record() {
-        let (sink, mut receiver) = Sink::new("slow", Wants::Records);
+        let losses = Losses::default();
+        let (sink, mut receiver) = Sink::sharing("slow", Wants::Records, losses.clone());
         for _ in 0..QUEUE {
-            sink.offer(&records(2), None);
+            sink.offer(&records(2), Patience::None);
         }
-        assert_eq!(sink.dropped().1, 0);
-        sink.offer(&records(3), None);
-        sink.offer(&records(4), Some(Duration::from_millis(5)));
-        assert_eq!(sink.dropped().1, 7);
+        assert_eq!(sink.lost().1, 0);
+        sink.offer(&records(3), Patience::None);
+        losses.add(4);
+        assert_eq!(sink.lost().1, 7);
         assert!(receiver.try_recv().is_ok());
-        sink.offer(&records(5), None);
-        assert_eq!(sink.dropped().1, 7);
+        sink.offer(&records(5), Patience::None);
+        assert_eq!(sink.lost().1, 7);
+    }
+
+    #[test]
+    fn patience_is_for_all_events_together() {
+        let (sink, _receiver) = Sink::new("stuck", Wants::Records);
+        let end = Instant::now() + Duration::from_millis(20);
+        for _ in 0..QUEUE + 1000 {
+            sink.offer(&records(1), Patience::Until(end));
+        }
+        assert_eq!(sink.lost().1, 1000);
+    }
+
+    #[test]
+    fn a_source_that_can_wait_loses_nothing() {
+        let (sink, mut receiver) = Sink::new("slow", Wants::Records);
+        let reader = std::thread::spawn(move || {
+            let mut count = 0;
+            while receiver.blocking_recv().is_some() {
+                count += 1;
+            }
+            count
+        });
+        for _ in 0..QUEUE * 4 {
+            sink.offer(&records(1), Patience::Forever);
+        }
+        assert_eq!(sink.lost().1, 0);
+        drop(sink);
+        assert_eq!(reader.join().expect("a count"), QUEUE * 4);
     }
 
     #[test]
     fn a_sink_gets_only_what_it_wants() {
         let (sink, mut receiver) = Sink::new("deltas", Wants::DeltasAndTicks);
-        sink.offer(&records(1), None);
+        sink.offer(&records(1), Patience::None);
         assert!(receiver.try_recv().is_err());
-        sink.offer(&Event::Deltas(Vec::new().into()), None);
+        sink.offer(&Event::Deltas(Vec::new().into()), Patience::None);
         assert!(receiver.try_recv().is_ok());
     }
 }

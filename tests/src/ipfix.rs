@@ -154,7 +154,7 @@ pub fn as_on_the_wire(record: &Object) -> Object {
 }
 
 /// Every element that the daemon exports: netflow_parser's name, and the registry's, which the daemon's JSON has.
-const NAMES: [(Field, &str); 31] = [
+const NAMES: [(Field, &str); 32] = [
     (Field::FlowStartMilliseconds, "flowStartMilliseconds"),
     (Field::FlowEndMilliseconds, "flowEndMilliseconds"),
     (Field::SourceIpv4address, "sourceIPv4Address"),
@@ -182,6 +182,7 @@ const NAMES: [(Field, &str); 31] = [
     (Field::VlanId, "vlanId"),
     (Field::Dot1qVlanId, "dot1qVlanId"),
     (Field::Dot1qCustomerVlanId, "dot1qCustomerVlanId"),
+    (Field::MplsTopLabelStackSection, "mplsTopLabelStackSection"),
     (Field::EthernetType, "ethernetType"),
     (Field::SourceMacaddress, "sourceMacAddress"),
     (Field::DestinationMacaddress, "destinationMacAddress"),

@@ -191,3 +191,31 @@ fn a_broken_capture_says_where_and_gives_what_came_before() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() -> Result<()> {
+    require!();
+    let folder = TempDir::new()?;
+    let file = write(&folder, "one.pcap", &pcap(&[frame(1)]))?;
+    let finished = replay(&["--quiet", "--ipfix-file", "/dev/full", &file])?;
+    let said = finished.stderr.join("\n");
+    ensure!(finished.status.code() == Some(1) && said.contains("cannot write the output: No space left"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn an_output_goes_on_when_another_has_no_reader_any_more() -> Result<()> {
+    require!();
+    let folder = TempDir::new()?;
+    let frames: Vec<Vec<u8>> = (0..60_000).map(|number: u32| frame(number.to_be_bytes()[3])).collect();
+    let file = write(&folder, "many.pcap", &pcap(&frames))?;
+    let [alone, beside] = ["alone.ipfix", "beside.ipfix"].map(|name| folder.path().join(name));
+    let quiet = Command::new(binary()?).args(["replay", "--quiet", &file, "--ipfix-file"]).arg(&alone).status()?;
+    let mut command = Command::new(binary()?);
+    command.args(["replay", "--json", &file, "--ipfix-file"]).arg(&beside).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    drop(child.stdout.take());
+    ensure!(quiet.success() && child.wait()?.success(), "a reader that leaves is no failure");
+    ensure!(fs::read(&alone)? == fs::read(&beside)?, "the IPFIX file is not whole");
+    Ok(())
+}

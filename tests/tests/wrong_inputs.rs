@@ -194,3 +194,26 @@ fn a_reader_that_goes_away_ends_it_cleanly() -> Result<()> {
     ensure!(room.programs("vb")?.is_empty(), "programs are left");
     Ok(())
 }
+
+#[test]
+fn a_reader_that_stands_still_does_not_keep_it_from_ending() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let mut command = flowprobe(&room, &["run", "-i", "vb", "--json", "--interval", "10ms"])?;
+    let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let said = daemon.stderr.take().context("no error output")?;
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(said));
+    // Accounting alone fills the pipe and then the queue; the loss is reported.
+    let lost = said.by_ref().map_while(Result::ok).any(|line| line.contains("records lost on the way out"));
+    let pid = rustix::process::Pid::from_child(&daemon);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    let ended = wait_until("the daemon's end", || Ok(daemon.try_wait()?.is_some()));
+    if ended.is_err() {
+        daemon.kill()?;
+    }
+    let status = daemon.wait()?;
+    ended?;
+    ensure!(lost && status.success(), "ended with {status}; the loss was reported: {lost}");
+    ensure!(room.programs("vb")?.is_empty(), "programs are left");
+    Ok(())
+}

@@ -4,12 +4,11 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use flowprobe_ebpf::FlowValue;
 use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::Packet;
+use flowprobe_ebpf::{FlowValue, Weight};
 
 use crate::maps::FlowMap;
-use crate::weight::Weight;
 
 /// `-EEXIST`: another CPU was first to insert the flow.
 const EXISTS: i32 = -17;
@@ -27,21 +26,7 @@ pub(crate) fn account(flows: &FlowMap, packet: &Packet, weight: Weight, now: u64
         update(value, packet, weight, now);
         return Ok(());
     }
-    let value = FlowValue {
-        packets: weight.packets,
-        octets: weight.octets,
-        layer2_excess: excess(weight, packet.network_offset as u8),
-        first_ns: now,
-        last_ns: now,
-        extremes: weight.extremes.pack(),
-        facts: packet.facts,
-        ethertype: packet.ethertype,
-        tos: packet.tos,
-        link_octets: packet.network_offset as u8,
-        source_mac: packet.source_mac,
-        destination_mac: packet.destination_mac,
-        mpls_top_label: packet.mpls_top_label,
-    };
+    let value = FlowValue::begin(packet, weight, now);
     match flows.insert(&packet.key, &value, BPF_NOEXIST.into()) {
         Err(EXISTS) => {
             let value = flows.get_ptr_mut(&packet.key).ok_or(EXISTS)?;
@@ -59,11 +44,11 @@ fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
     unsafe {
         add(&raw mut (*value).packets, weight.packets);
         add(&raw mut (*value).octets, weight.octets);
-        let excess = excess(weight, (*value).link_octets);
+        let excess = weight.excess((*value).link_octets);
         if excess != 0 {
             add(&raw mut (*value).layer2_excess, excess);
         }
-        // Without a read before it: that would cost more than the store, and a race here loses less than the clock's grain.
+        // A race here loses less than the clock's grain.
         (*value).last_ns = now;
         let facts = &raw mut (*value).facts;
         if *facts & packet.facts != packet.facts {
@@ -71,13 +56,6 @@ fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
         }
         widen(&raw mut (*value).extremes, weight.extremes);
     }
-}
-
-/// What `weight` adds to [`FlowValue::layer2_excess`] of a flow with so many link octets.
-#[inline(always)]
-fn excess(weight: Weight, link_octets: u8) -> u64 {
-    let expected = weight.octets.wrapping_add(weight.packets.wrapping_mul(u64::from(link_octets)));
-    weight.layer2_octets.wrapping_sub(expected)
 }
 
 /// # Safety

@@ -18,13 +18,13 @@ extern crate self as aya_log_ebpf;
 
 mod account;
 mod fragments;
+mod kernel_frame;
 mod macro_support;
 mod maps;
 mod meter;
 mod report;
 mod scratch;
 mod skb_frame;
-mod weight;
 mod xdp_frame;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};

@@ -6,8 +6,8 @@ use flowprobe_ebpf::parse::{self, Origin, Packet};
 use flowprobe_ebpf::{Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceStats, OverflowClass, stats_index};
 
 use crate::fragments::KernelFragments;
+use crate::kernel_frame::KernelFrame;
 use crate::maps::{COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, STATS};
-use crate::weight::KernelFrame;
 use crate::{account, report};
 
 /// Counts `frame` once in `seen` and once in exactly one of: a flow, overflow, unparsed.
@@ -15,7 +15,7 @@ use crate::{account, report};
 pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction) {
     // The generation is read once, so that a frame's `seen` and its flow fall into the same one.
     let Some(generation) = generation() else { return };
-    // The daemon fills the slot before it attaches the program, and empties it after the interface is gone.
+    // The daemon fills the slot before it attaches the program, and lets it stand when the interface is gone.
     let Some(slot) = slot_of(ifindex) else { return };
     let Some(stats) = STATS.get_ptr_mut(stats_index(slot, direction, generation)) else {
         return;

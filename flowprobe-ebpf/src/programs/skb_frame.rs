@@ -5,11 +5,13 @@ use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
 use bytemuck::Pod;
 
+use flowprobe_ebpf::Weight;
 use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::{Frame, Packet};
+use flowprobe_ebpf::weight::capped;
 
+use crate::kernel_frame::KernelFrame;
 use crate::scratch::{self, Scratch, VISIBLE};
-use crate::weight::{KernelFrame, Weight, capped};
 use crate::xdp_frame::read_words;
 
 /// A socket buffer, which may stand for several packets: what a driver or GRO has joined, or what is yet to be segmented.

@@ -42,7 +42,7 @@ fn length_of_all_buffers(context: *mut xdp_md) -> u32 {
 }
 
 impl Frame for Xdp {
-    /// Headers lie in the first buffer; drivers that split a frame put at least 128 octets there.
+    /// Reads from the first buffer. A header that a driver put beyond it is not seen, as if the frame had been cut there.
     #[inline(always)]
     fn read<T: Pod>(&self, offset: usize) -> Option<T> {
         let start = self.data + offset;

@@ -130,6 +130,7 @@ impl Drain {
     /// The first drain that fails.
     pub fn run(mut self, interval: Duration, stop: &Receiver<()>, out: &SyncSender<Drained>) -> Result<(), DrainError> {
         let mut next = Instant::now() + interval;
+        let mut late = 0;
         loop {
             let stopped = match stop.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
@@ -143,8 +144,12 @@ impl Drain {
             next += interval;
             let now = Instant::now();
             if next < now {
-                warn!("a drain took longer than the interval of {interval:?}");
                 next = now;
+                late += 1;
+                // Not each time: where the interval is too short, that would be every time.
+                if u64::is_power_of_two(late) {
+                    warn!("{late} drains took longer than the interval of {interval:?}");
+                }
             }
         }
     }

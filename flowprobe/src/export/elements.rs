@@ -126,6 +126,11 @@ const DOT1Q_CUSTOMER_VLAN_ID: Element =
     only_if(element("dot1qCustomerVlanId", 245, 2, |record| unsigned(record.key.customer_vlan)), |record| {
         record.key.customer_vlan != 0
     });
+/// Three octets: label (20 bits), traffic class (3), bottom of stack (1). In JSON the number that they make.
+const MPLS_TOP_LABEL_STACK_SECTION: Element =
+    only_if(element("mplsTopLabelStackSection", 70, 3, |record| unsigned(record.mpls_top_label)), |record| {
+        record.mpls_top_label != 0
+    });
 const ETHERNET_TYPE: Element = element("ethernetType", 256, 2, |record| unsigned(record.ethertype));
 const SOURCE_MAC_ADDRESS: Element = element("sourceMacAddress", 56, 6, |record| Field::Mac(record.source_mac));
 const DESTINATION_MAC_ADDRESS: Element =
@@ -148,64 +153,42 @@ fn metered_at(record: &FlowRecord, direction: Direction) -> Field {
     unsigned(if record.key.direction == direction as u8 { record.key.ifindex } else { 0 })
 }
 
-static V4: &[Element] = &[
-    FLOW_START_MILLISECONDS,
-    FLOW_END_MILLISECONDS,
-    SOURCE_IPV4_ADDRESS,
-    DESTINATION_IPV4_ADDRESS,
-    SOURCE_TRANSPORT_PORT,
-    DESTINATION_TRANSPORT_PORT,
-    PROTOCOL_IDENTIFIER,
-    IP_VERSION,
-    IP_CLASS_OF_SERVICE,
-    TCP_CONTROL_BITS,
-    ICMP_TYPE_CODE_IPV4,
-    MINIMUM_TTL,
-    MAXIMUM_TTL,
-    MINIMUM_IP_TOTAL_LENGTH,
-    MAXIMUM_IP_TOTAL_LENGTH,
-    PACKET_DELTA_COUNT,
-    OCTET_DELTA_COUNT,
-    LAYER2_OCTET_DELTA_COUNT,
-    INGRESS_INTERFACE,
-    EGRESS_INTERFACE,
-    FLOW_DIRECTION,
-    VLAN_ID,
-    DOT1Q_VLAN_ID,
-    DOT1Q_CUSTOMER_VLAN_ID,
-    ETHERNET_TYPE,
-    SOURCE_MAC_ADDRESS,
-    DESTINATION_MAC_ADDRESS,
-    FLOW_END_REASON,
-];
+/// The elements of a family, in the order of its template; the families differ in addresses and ICMP.
+macro_rules! family {
+    ($source:ident, $destination:ident, $icmp_type_code:ident) => {
+        &[
+            FLOW_START_MILLISECONDS,
+            FLOW_END_MILLISECONDS,
+            $source,
+            $destination,
+            SOURCE_TRANSPORT_PORT,
+            DESTINATION_TRANSPORT_PORT,
+            PROTOCOL_IDENTIFIER,
+            IP_VERSION,
+            IP_CLASS_OF_SERVICE,
+            TCP_CONTROL_BITS,
+            $icmp_type_code,
+            MINIMUM_TTL,
+            MAXIMUM_TTL,
+            MINIMUM_IP_TOTAL_LENGTH,
+            MAXIMUM_IP_TOTAL_LENGTH,
+            PACKET_DELTA_COUNT,
+            OCTET_DELTA_COUNT,
+            LAYER2_OCTET_DELTA_COUNT,
+            INGRESS_INTERFACE,
+            EGRESS_INTERFACE,
+            FLOW_DIRECTION,
+            VLAN_ID,
+            DOT1Q_VLAN_ID,
+            DOT1Q_CUSTOMER_VLAN_ID,
+            MPLS_TOP_LABEL_STACK_SECTION,
+            ETHERNET_TYPE,
+            SOURCE_MAC_ADDRESS,
+            DESTINATION_MAC_ADDRESS,
+            FLOW_END_REASON,
+        ]
+    };
+}
 
-static V6: &[Element] = &[
-    FLOW_START_MILLISECONDS,
-    FLOW_END_MILLISECONDS,
-    SOURCE_IPV6_ADDRESS,
-    DESTINATION_IPV6_ADDRESS,
-    SOURCE_TRANSPORT_PORT,
-    DESTINATION_TRANSPORT_PORT,
-    PROTOCOL_IDENTIFIER,
-    IP_VERSION,
-    IP_CLASS_OF_SERVICE,
-    TCP_CONTROL_BITS,
-    ICMP_TYPE_CODE_IPV6,
-    MINIMUM_TTL,
-    MAXIMUM_TTL,
-    MINIMUM_IP_TOTAL_LENGTH,
-    MAXIMUM_IP_TOTAL_LENGTH,
-    PACKET_DELTA_COUNT,
-    OCTET_DELTA_COUNT,
-    LAYER2_OCTET_DELTA_COUNT,
-    INGRESS_INTERFACE,
-    EGRESS_INTERFACE,
-    FLOW_DIRECTION,
-    VLAN_ID,
-    DOT1Q_VLAN_ID,
-    DOT1Q_CUSTOMER_VLAN_ID,
-    ETHERNET_TYPE,
-    SOURCE_MAC_ADDRESS,
-    DESTINATION_MAC_ADDRESS,
-    FLOW_END_REASON,
-];
+static V4: &[Element] = family!(SOURCE_IPV4_ADDRESS, DESTINATION_IPV4_ADDRESS, ICMP_TYPE_CODE_IPV4);
+static V6: &[Element] = family!(SOURCE_IPV6_ADDRESS, DESTINATION_IPV6_ADDRESS, ICMP_TYPE_CODE_IPV6);

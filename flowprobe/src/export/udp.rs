@@ -16,7 +16,7 @@ use crate::clock::{self, WallOffset};
 use crate::config::Collector;
 use crate::kernel;
 use crate::record::FlowRecord;
-use crate::sink::Event;
+use crate::sink::{Event, Losses};
 
 /// Octets of the UDP header and of the IP header without options.
 const HEADERS_V4: usize = 8 + 20;
@@ -60,7 +60,7 @@ pub struct UdpExporter {
     /// Messages refused in a row.
     failures: u64,
     records_sent: u64,
-    records_lost: u64,
+    losses: Losses,
 }
 
 impl UdpExporter {
@@ -86,13 +86,19 @@ impl UdpExporter {
             templates_sent: None,
             failures: 0,
             records_sent: 0,
-            records_lost: 0,
+            losses: Losses::default(),
         };
         exporter.follow_path_mtu();
         Ok(exporter)
     }
 
-    /// Sends what comes in until the queue is closed and empty.
+    /// Where it counts the records that could not be sent.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
+    /// Sends what comes in until the queue is closed and empty. What cannot be sent is counted in [`UdpExporter::losses`].
     pub async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
         while let Some(event) = queue.recv().await {
             if let Event::Records(records) = event {
@@ -106,10 +112,9 @@ impl UdpExporter {
             }
         }
         self.flush().await;
-        if self.records_lost == 0 {
-            info!("{}: {} records sent", self.name, self.records_sent);
-        } else {
-            warn!("{}: {} records sent, {} lost", self.name, self.records_sent, self.records_lost);
+        match self.losses.total() {
+            0 => info!("{}: {} records sent", self.name, self.records_sent),
+            lost => warn!("{}: {} records sent, {lost} lost", self.name, self.records_sent),
         }
     }
 
@@ -197,7 +202,7 @@ impl UdpExporter {
     }
 
     fn lost(&mut self, message: Message, error: &io::Error) {
-        self.records_lost += u64::from(message.records);
+        self.losses.add(u64::from(message.records));
         self.failures += 1;
         // The collector has not seen these templates.
         self.templates_sent = None;

@@ -67,36 +67,14 @@ fn put_record(record: &FlowRecord, line: &mut String) {
 #[cfg(test)]
 mod tests {
     use flowprobe_ebpf::FlowKey;
-    use flowprobe_ebpf::flow::Extremes;
     use serde_json::Value;
 
     use super::*;
-    use crate::record::EndReason;
 
     fn object(protocol: u8, port: u16) -> Value {
-        let record = FlowRecord {
-            key: FlowKey {
-                source: std::net::Ipv4Addr::new(10, 0, 0, 1).into(),
-                destination: std::net::Ipv4Addr::new(10, 0, 0, 2).into(),
-                ifindex: 4,
-                destination_port: port,
-                protocol,
-                ip_version: 4,
-                ..FlowKey::default()
-            },
-            packets: 2,
-            octets: 168,
-            layer2_octets: 196,
-            start_ms: 1_700_000_000_000,
-            end_ms: 1_700_000_000_500,
-            extremes: Extremes::of(84, 64),
-            tcp_flags: 0,
-            ethertype: 0x0800,
-            tos: 0,
-            source_mac: [2, 0, 0, 0, 0, 10],
-            destination_mac: [2, 0, 0, 0, 0, 2],
-            end_reason: EndReason::IdleTimeout,
-        };
+        let example = FlowRecord::example();
+        let key = FlowKey { source_port: 0, destination_port: port, protocol, ..example.key };
+        let record = FlowRecord { key, tcp_flags: 0, source_mac: [2, 0, 0, 0, 0, 10], ..example };
         let mut line = String::new();
         put_record(&record, &mut line);
         serde_json::from_str(&line).expect("one JSON object")
@@ -105,11 +83,11 @@ mod tests {
     #[test]
     fn an_icmp_record_has_type_and_code_and_no_ports() {
         let object = object(1, 8 * 256);
-        assert_eq!(object["sourceIPv4Address"], "10.0.0.1");
-        assert_eq!((&object["icmpTypeCodeIPv4"], &object["octetDeltaCount"]), (&2048.into(), &168.into()));
-        assert_eq!(object["flowStartMilliseconds"], 1_700_000_000_000_u64);
+        assert_eq!(object["sourceIPv4Address"], "192.0.2.1");
+        assert_eq!((&object["icmpTypeCodeIPv4"], &object["octetDeltaCount"]), (&2048.into(), &156.into()));
+        assert_eq!(object["flowStartMilliseconds"], 1_700_000_000_123_u64);
         assert_eq!(object["sourceMacAddress"], "02:00:00:00:00:0a");
-        assert_eq!((&object["ingressInterface"], &object["flowEndReason"]), (&4.into(), &1.into()));
+        assert_eq!((&object["ingressInterface"], &object["flowEndReason"]), (&7.into(), &3.into()));
         for absent in ["destinationTransportPort", "sourceTransportPort", "vlanId", "egressInterface", "tcpControlBits"]
         {
             assert!(object.get(absent).is_none(), "{absent}");

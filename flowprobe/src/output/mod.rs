@@ -8,8 +8,8 @@ mod json;
 use std::io::{self, Write};
 use std::thread::{self, JoinHandle};
 
+use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::sink::Event;
 pub use csv::CsvLines;
@@ -25,34 +25,47 @@ pub trait Writer: Send + 'static {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Writes the events of `queue` to `destination` until the queue is closed, or until the destination refuses: then `closed`
-/// is told.
+/// Writes the events of `queue` to `destination` on a thread of its own, until the queue is closed or the destination
+/// refuses; then `closed` is told. The thread's result is what the destination said; a pipe whose reader has gone is no error.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn start(
-    mut writer: impl Writer,
+    writer: impl Writer,
     destination: impl Write + Send + 'static,
-    mut queue: mpsc::Receiver<Event>,
+    queue: mpsc::Receiver<Event>,
     closed: mpsc::Sender<()>,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<JoinHandle<io::Result<()>>> {
     thread::Builder::new().name("output".into()).spawn(move || {
         let mut out = io::BufWriter::with_capacity(1 << 16, destination);
-        while let Some(event) = queue.blocking_recv() {
-            let idle = queue.is_empty();
-            let outcome = writer.write(&event, &mut out).and_then(|()| if idle { out.flush() } else { Ok(()) });
-            if let Err(error) = outcome {
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    warn!("cannot write the output: {error}");
-                }
-                // Whoever wanted to read has gone; the buffer has no reader either.
-                let (_, _) = out.into_parts();
-                let _ = closed.try_send(());
-                return;
-            }
+        let outcome = write_all(writer, &mut out, queue);
+        if outcome.is_err() {
+            // What is in the buffer would be refused again.
+            let (_, _) = out.into_parts();
+            let _ = closed.try_send(());
         }
-        if let Err(error) = out.flush() {
-            warn!("cannot write the output: {error}");
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome,
         }
     })
+}
+
+fn write_all(mut writer: impl Writer, out: &mut impl Write, mut queue: mpsc::Receiver<Event>) -> io::Result<()> {
+    while let Some(event) = queue.blocking_recv() {
+        writer.write(&event, out)?;
+        if queue.is_empty() {
+            out.flush()?;
+        }
+    }
+    out.flush()
+}
+
+/// Waits for an output's end.
+///
+/// # Errors
+/// What the destination said, or that the thread has failed.
+pub fn ended(output: JoinHandle<io::Result<()>>) -> anyhow::Result<()> {
+    let outcome = output.join().map_err(|_| anyhow!("an output thread has failed"))?;
+    outcome.context("cannot write the output")
 }

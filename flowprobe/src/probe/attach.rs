@@ -55,7 +55,7 @@ enum Link {
 }
 
 /// A program could not be attached.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error("cannot attach to `{interface}` as {hook}: {reason}")]
 pub struct AttachError {
     interface: String,
@@ -121,12 +121,6 @@ impl Programs {
         let link =
             attach().map_err(|error| AttachError { interface: interface.to_owned(), hook, reason: explain(&error) })?;
         Ok(Attached { hook, instead_of: None, _link: Link::Tc(link) })
-    }
-}
-
-impl Clone for AttachError {
-    fn clone(&self) -> Self {
-        Self { interface: self.interface.clone(), hook: self.hook, reason: self.reason.clone() }
     }
 }
 

@@ -14,9 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::{Bytes, Origin, Packet};
-use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats};
+use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats, Weight};
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
@@ -34,7 +33,7 @@ const BATCH: usize = 8192;
 /// How often flows are looked at for their timeouts, on the capture's clock.
 const STEP_NS: u64 = 1_000_000_000;
 
-/// Nobody wants the rest: standard output was closed, or the metering thread has failed.
+/// Nobody wants the rest: every output was closed, or the metering thread has failed.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]
 pub struct NoReceiver;
@@ -54,6 +53,8 @@ pub enum ReplayError {
 pub struct Replay {
     out: SyncSender<Drained>,
     closed: mpsc::Receiver<()>,
+    /// Outputs and collectors that still take records.
+    readers: usize,
     deltas: Vec<FlowDelta>,
     fragments: RecentFragments,
     interfaces: Vec<Interface>,
@@ -71,12 +72,14 @@ struct Interface {
 }
 
 impl Replay {
-    /// A replay whose deltas go to `out`, until a word comes from `closed`.
+    /// A replay whose deltas go to `out`. There are `readers` of what becomes of them, and a word comes from `closed` for each
+    /// that takes no more; after the last one there is no use in reading on.
     #[must_use]
-    pub fn new(out: SyncSender<Drained>, closed: mpsc::Receiver<()>) -> Self {
+    pub fn new(out: SyncSender<Drained>, closed: mpsc::Receiver<()>, readers: usize) -> Self {
         Self {
             out,
             closed,
+            readers,
             deltas: Vec::with_capacity(BATCH),
             fragments: RecentFragments::default(),
             interfaces: Vec::new(),
@@ -129,7 +132,10 @@ impl Replay {
         stats.seen.add(1, octets);
         let mut packet = Packet::default();
         match frame.link.parse(&bytes, origin, &self.fragments, &mut packet) {
-            Ok(()) => self.deltas.push((packet.key, value_of(&packet, frame))),
+            Ok(()) => {
+                let weight = Weight::of_one(&packet, octets);
+                self.deltas.push((packet.key, FlowValue::begin(&packet, weight, frame.time_ns)));
+            }
             Err(reason) => stats.unparsed[reason as usize].add(1, octets),
         }
         if self.deltas.len() == BATCH {
@@ -156,8 +162,11 @@ impl Replay {
     }
 
     fn hand_on(&mut self) -> Result<(), NoReceiver> {
-        if self.closed.try_recv().is_ok() {
-            return Err(NoReceiver);
+        while self.closed.try_recv().is_ok() {
+            self.readers -= 1;
+            if self.readers == 0 {
+                return Err(NoReceiver);
+            }
         }
         let deltas = std::mem::replace(&mut self.deltas, Vec::with_capacity(BATCH));
         self.out.send(Drained::Flows(deltas)).map_err(|_| NoReceiver)
@@ -196,24 +205,4 @@ impl hashbrown::Equivalent<(PathBuf, u32)> for InterfaceOf<'_> {
     fn equivalent(&self, (path, number): &(PathBuf, u32)) -> bool {
         self.path == path && self.number == *number
     }
-}
-
-fn value_of(packet: &Packet, frame: &CapturedFrame<'_>) -> FlowValue {
-    let length = u16::try_from(packet.octets).unwrap_or(u16::MAX);
-    FlowValue {
-        packets: 1,
-        octets: u64::from(packet.octets),
-        layer2_excess: 0,
-        first_ns: frame.time_ns,
-        last_ns: frame.time_ns,
-        extremes: Extremes::of(length, packet.ttl).pack(),
-        facts: packet.facts,
-        ethertype: packet.ethertype,
-        tos: packet.tos,
-        link_octets: u8::try_from(packet.network_offset).unwrap_or(u8::MAX),
-        source_mac: packet.source_mac,
-        destination_mac: packet.destination_mac,
-        mpls_top_label: packet.mpls_top_label,
-    }
-    .with_layer2_octets(u64::from(frame.original_length))
 }

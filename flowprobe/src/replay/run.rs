@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,15 +16,12 @@ use crate::cli::ReplayArgs;
 use crate::export::connect_all;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
-use crate::sink::{Sink, Wants};
+use crate::sink::{Patience, Sink, Wants};
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
 
 /// Pieces of captures that may wait for the metering thread.
 const QUEUE: usize = 16;
-
-/// A capture does not run away: a sink is waited for.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Files that are read in no time get no progress bar.
 const LONG: u64 = 64 << 20;
@@ -43,45 +39,42 @@ pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
 /// # Errors
 /// A capture was damaged, an output cannot be written, or a collector not be reached.
 pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
-    let (end, closed) = mpsc::channel(1);
+    let (end, closed) = mpsc::channel(2);
     let mut sinks = Vec::new();
     let mut exporters = JoinSet::new();
-    for (collector, exporter) in connect_all(&args.collectors, args.observation_domain).await? {
-        let (sink, queue) = Sink::new(collector.to_string(), Wants::Records);
-        sinks.push(sink);
+    for (collector, exporter) in connect_all(&args.export.collectors, args.export.observation_domain()).await? {
+        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
         exporters.spawn(exporter.run(queue));
+        sinks.push(sink);
     }
     let outputs = outputs(&args, &mut sinks, &end)?;
-    let defaults = TableConfig::default();
-    let table = TableConfig {
-        idle_timeout: args.idle_timeout.unwrap_or(defaults.idle_timeout),
-        active_timeout: args.active_timeout.unwrap_or(defaults.active_timeout),
-        max_flows: args.max_flows.unwrap_or(defaults.max_flows),
-    };
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
-    let metering = Metering::new(table, sinks, Some(PATIENCE));
+    let readers = sinks.len();
+    let metering = Metering::new(args.table.over(TableConfig::default()), sinks, Patience::Forever);
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
-    let replay = Replay::new(out, closed);
+    let replay = Replay::new(out, closed, readers);
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
     let ended = tokio::task::spawn_blocking(move || {
-        let all = std::iter::once(metering).chain(outputs);
-        all.map(JoinHandle::join).all(|joined| joined.is_ok())
+        metering.join().map_err(|_| anyhow!("the metering thread has failed"))?;
+        outputs.into_iter().try_for_each(output::ended)
     });
-    if !ended.await? {
-        return Err(anyhow!("a thread has failed"));
-    }
+    ended.await??;
     while exporters.join_next().await.is_some() {}
     outcome
 }
 
 /// Starts what was asked for on standard output, and the IPFIX file.
-fn outputs(args: &ReplayArgs, sinks: &mut Vec<Sink>, end: &mpsc::Sender<()>) -> Result<Vec<JoinHandle<()>>> {
+fn outputs(
+    args: &ReplayArgs,
+    sinks: &mut Vec<Sink>,
+    end: &mpsc::Sender<()>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>> {
     let mut threads = Vec::new();
     if let Some(path) = &args.ipfix_file {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let (sink, queue) = Sink::new(path.display().to_string(), Wants::RecordsAndTicks);
         sinks.push(sink);
-        threads.push(output::start(IpfixFile::new(args.observation_domain), file, queue, end.clone())?);
+        threads.push(output::start(IpfixFile::new(args.export.observation_domain()), file, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };
     if !args.quiet {
@@ -110,7 +103,7 @@ fn read_all(mut replay: Replay, inputs: Vec<Input>) -> Result<()> {
         match outcome {
             Ok(()) => {}
             // Whoever reads has seen enough.
-            Err(ReplayError::NoReceiver(_)) => return Ok(()),
+            Err(ReplayError::NoReceiver(_)) => break,
             Err(ReplayError::Capture(error)) => match first_damage {
                 None => first_damage = Some(error),
                 Some(_) => tracing::error!("{error}"),

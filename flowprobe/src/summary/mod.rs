@@ -56,8 +56,8 @@ impl Summary {
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(tick.accounting.iter().map(accounting_line));
-        for (name, lost) in tick.dropped.iter().filter(|(_, lost)| *lost > 0) {
-            lines.push(format!("{name}: {} records lost, its queue was full", count(*lost)));
+        for (name, lost) in tick.lost.iter().filter(|(_, lost)| *lost > 0) {
+            lines.push(format!("{name}: {} records lost", count(*lost)));
         }
         let rows_per_table = (rows.saturating_sub(lines.len() + 7) / 3).clamp(3, 10);
         lines.push(String::new());

@@ -37,7 +37,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         accounting: vec![accounting],
         open_flows: 3,
         drain: Duration::from_millis(1),
-        dropped: vec![("udp://192.0.2.1:4739".into(), 12)],
+        lost: vec![("udp://192.0.2.1:4739".into(), 12)],
         last: false,
     }
 }

@@ -275,9 +275,9 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// Adds `more` to `value`. A value that was reported at its active timeout begins anew.
 fn absorb(value: &mut FlowValue, more: &FlowValue) {
     if value.packets == 0 {
-        let first_of_flow = (value.tos, value.source_mac, value.destination_mac);
+        let first_of_flow = (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac);
         *value = *more;
-        (value.tos, value.source_mac, value.destination_mac) = first_of_flow;
+        (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac) = first_of_flow;
         return;
     }
     let layer2_octets = value.layer2_octets() + more.layer2_octets();
@@ -302,6 +302,7 @@ fn record(key: &FlowKey, value: &FlowValue, end_reason: EndReason, offset: WallO
         tcp_flags: tcp_flags(value.facts),
         ethertype: value.ethertype,
         tos: value.tos,
+        mpls_top_label: value.mpls_top_label,
         source_mac: value.source_mac,
         destination_mac: value.destination_mac,
         end_reason,

@@ -2,13 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::{Address, FlowKey};
 use netflow_parser::variable_versions::ipfix::FlowSetBody;
 use netflow_parser::{NetflowPacket, NetflowParser};
 
 use super::*;
-use crate::record::EndReason;
 
 fn record(number: u16, family: Family) -> FlowRecord {
     let (source, destination) = match family {
@@ -18,32 +16,19 @@ fn record(number: u16, family: Family) -> FlowRecord {
             (address(1), address(2))
         }
     };
+    let example = FlowRecord::example();
     FlowRecord {
         key: FlowKey {
             source,
             destination,
-            ifindex: 7,
             source_port: number,
-            destination_port: 443,
             vlan: 100,
-            customer_vlan: 0,
-            protocol: 6,
             ip_version: if family == Family::V4 { 4 } else { 6 },
-            direction: 0,
-            padding: 0,
+            ..example.key
         },
-        packets: 3,
         octets: u64::from(number) << 33,
-        layer2_octets: 17,
-        start_ms: 1_700_000_000_123,
-        end_ms: 1_700_000_001_456,
-        extremes: Extremes::of(52, 64),
-        tcp_flags: 0x11b,
-        ethertype: 0x0800,
-        tos: 0xb8,
-        source_mac: [2, 0, 0, 0, 0, 1],
-        destination_mac: [2, 0, 0, 0, 0, 2],
-        end_reason: EndReason::EndOfFlow,
+        mpls_top_label: 0x12_3451,
+        ..example
     }
 }
 
