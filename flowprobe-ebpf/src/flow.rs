@@ -106,8 +106,8 @@ pub struct FlowValue {
     pub last_ns: u64,
     /// [`Extremes`], packed into one word.
     pub extremes: u64,
-    /// TCP header flags seen (the low 9 bits: CWR, ECE, URG, ACK, PSH, RST, SYN, FIN and NS), or-ed over all packets, with
-    /// [`FACT_FRAGMENT`] above them.
+    /// TCP header flags seen (the low 9 bits: CWR, ECE, URG, ACK, PSH, RST, SYN, FIN and NS), or-ed over all packets;
+    /// above them [`FACT_FRAGMENT`], and the flow's route ([`route_of`]).
     pub facts: u32,
     /// EtherType of the frame's network layer (0x0800, 0x86DD), host byte order.
     pub ethertype: u16,
@@ -145,6 +145,23 @@ pub const FACT_FRAGMENT: u32 = 1 << 16;
 
 /// In [`FlowValue::facts`]: the bits that are TCP flags.
 pub const FACT_TCP_FLAGS: u32 = 0x1ff;
+
+/// In [`FlowValue::facts`]: the number of the flow's [`crate::Route`], above the rest.
+const ROUTE_SHIFT: u32 = 17;
+
+/// The number of the flow's route, 0 where it is unknown.
+#[must_use]
+#[inline(always)]
+pub const fn route_of(facts: u32) -> u32 {
+    facts >> ROUTE_SHIFT
+}
+
+/// `facts` with this number of a route, at most [`crate::interface::MOST_ROUTES`], instead of the one it has.
+#[must_use]
+#[inline(always)]
+pub const fn with_route(facts: u32, route: u32) -> u32 {
+    facts & ((1 << ROUTE_SHIFT) - 1) | route << ROUTE_SHIFT
+}
 
 /// Smallest and largest IP length and TTL (hop limit) of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,14 +4,22 @@
 #![no_std]
 
 pub mod flow;
+pub mod interface;
 pub mod parse;
 pub mod protocol;
+pub mod sampling;
+pub mod selection;
 pub mod stats;
 pub mod traffic;
+pub mod tunnel;
 pub mod weight;
 
 pub use flow::{Address, Direction, FlowKey, FlowValue};
+pub use interface::{InterfaceSlot, LinkLayer, Route};
+pub use sampling::{Sampling, SamplingMode};
+pub use selection::Selection;
 pub use stats::{Counter, InterfaceStats, OverflowClass};
+pub use tunnel::{Tunnel, TunnelKind, TunnelledKey, Tunnels};
 pub use weight::Weight;
 
 /// How many interfaces can be metered at once: the number of slots in the map `INTERFACES`, a power of two.

@@ -49,6 +49,10 @@ pub struct InterfaceStats {
     pub overflow: [Counter; OverflowClass::COUNT],
     /// Frames that carry no flow, by [`Unparsed`].
     pub unparsed: [Counter; Unparsed::COUNT],
+    /// Packets that the filter does not want.
+    pub filtered_out: Counter,
+    /// Packets that sampling did not choose.
+    pub sampled_out: Counter,
 }
 
 /// The protocol classes by which overflow is counted.
@@ -85,4 +89,4 @@ impl OverflowClass {
     }
 }
 
-const _: () = assert!(size_of::<InterfaceStats>() == 16 * (1 + OverflowClass::COUNT + Unparsed::COUNT));
+const _: () = assert!(size_of::<InterfaceStats>() == 16 * (3 + OverflowClass::COUNT + Unparsed::COUNT));

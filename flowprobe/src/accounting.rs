@@ -1,5 +1,5 @@
-//! The sum that proves the numbers: `seen = exported + held + overflow + unparsed + sampledOut`, in packets and in layer-2
-//! octets, per interface and direction.
+//! The sum that proves the numbers: `seen = exported + held + overflow + unparsed + sampledOut + filteredOut`, in
+//! packets and in layer-2 octets, per interface and direction.
 //!
 //! The kernel's counters belong to a generation just as flows do, and are read when that generation is retired. So the sum
 //! is exact at every drain, also in the middle of traffic.
@@ -43,7 +43,7 @@ impl Accounting {
     #[must_use]
     pub fn balances(&self) -> bool {
         let mut total = self.exported;
-        for term in [self.held, self.overflow(), self.unparsed()] {
+        for term in [self.held, self.overflow(), self.unparsed(), self.kernel.sampled_out, self.kernel.filtered_out] {
             total += term;
         }
         total == self.kernel.seen
@@ -60,8 +60,8 @@ impl Accounting {
             "held": Terms::from(self.held),
             "overflow": Terms::from(self.overflow()),
             "unparsed": Terms::from(self.unparsed()),
-            // No packet is sampled out: every packet is looked at.
-            "sampledOut": Terms::from(Counter::default()),
+            "sampledOut": Terms::from(self.kernel.sampled_out),
+            "filteredOut": Terms::from(self.kernel.filtered_out),
             "overflowByProtocol": by_name(OverflowClass::NAMES, &self.kernel.overflow),
             "unparsedByReason": by_name(Unparsed::NAMES, &self.kernel.unparsed),
         }})
@@ -86,6 +86,8 @@ pub fn add_stats(total: &mut InterfaceStats, more: &InterfaceStats) {
     for (total, more) in total.unparsed.iter_mut().zip(more.unparsed) {
         *total += more;
     }
+    total.filtered_out += more.filtered_out;
+    total.sampled_out += more.sampled_out;
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use flowprobe_ebpf::Tunnels;
 
-use crate::config::{self, AttachMode, Collector, ConfigError, OutputMode, Settings};
+use crate::config::{self, AttachMode, Collector, ConfigError, OutputMode, SampleBy, SelectionSettings, Settings};
 use crate::table::TableConfig;
 
 /// Counts what crosses the network, per flow, in the kernel, and exports it as IPFIX.
@@ -46,6 +47,18 @@ pub struct RunArgs {
     /// Put the interfaces into promiscuous mode, for mirror ports and taps
     #[arg(long)]
     pub promisc: bool,
+
+    /// Meter what leaves too. On a router it is seen twice then: where it comes in and where it leaves
+    #[arg(long)]
+    pub egress: bool,
+
+    /// Look up the next hop and the egress interface of each new flow in the kernel's routing tables
+    #[arg(long)]
+    pub next_hop: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub selection: SelectionArgs,
 
     /// Time between drains of the kernel's flow maps, and between summaries [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
@@ -91,6 +104,9 @@ impl RunArgs {
             interfaces: Some(self.interfaces).filter(|names| !names.is_empty()),
             mode: self.mode,
             promisc: self.promisc.then_some(true),
+            egress: self.egress.then_some(true),
+            next_hop: self.next_hop.then_some(true),
+            selection: self.selection.settings(),
             interval: self.interval,
             idle_timeout: self.table.idle_timeout,
             active_timeout: self.table.active_timeout,
@@ -128,6 +144,10 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub selection: SelectionArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub table: TableArgs,
 
     #[command(flatten)]
@@ -153,6 +173,36 @@ pub struct TableArgs {
     pub max_flows: Option<NonZeroU32>,
 }
 
+// Which packets are metered, and how deep they are looked into.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct SelectionArgs {
+    /// Open tunnels: flows are those of the packets inside. Any of vxlan, geneve, gre, gtpu, ipip (also 4in4, 6in4, 4in6,
+    /// 6in6), all
+    #[arg(long, value_name = "TUNNEL", value_delimiter = ',', value_parser = config::tunnels)]
+    pub decapsulate: Vec<Tunnels>,
+
+    /// Meter one of so many packets or flows, such as 100 or 1:100; records say so, the others are counted [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = config::sample)]
+    pub sample: Option<NonZeroU32>,
+
+    /// What --sample chooses [default: packets]
+    #[arg(long, value_enum, requires = "sample")]
+    pub sample_by: Option<SampleBy>,
+}
+
+impl SelectionArgs {
+    /// The settings of these flags.
+    #[must_use]
+    pub fn settings(&self) -> SelectionSettings {
+        SelectionSettings {
+            tunnels: self.decapsulate.iter().copied().reduce(Tunnels::and),
+            sample: self.sample,
+            sample_by: self.sample_by,
+        }
+    }
+}
+
 // Where records are sent, and as what.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "see above")]
@@ -174,6 +224,7 @@ impl TableArgs {
             idle_timeout: self.idle_timeout.unwrap_or(base.idle_timeout),
             active_timeout: self.active_timeout.unwrap_or(base.active_timeout),
             max_flows: self.max_flows.unwrap_or(base.max_flows),
+            ..base
         }
     }
 }

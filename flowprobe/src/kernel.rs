@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use bytemuck::Pod;
-use flowprobe_ebpf::InterfaceStats;
+use flowprobe_ebpf::LinkLayer;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -112,13 +112,13 @@ unsafe fn bpf<T>(command: c_int, attributes: &mut T) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// [`InterfaceStats`] as a type that aya reads from maps.
+/// A type of which any bytes are a value, as aya reads and writes it in maps.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
-pub struct StatsValue(pub InterfaceStats);
+pub struct MapValue<T>(pub T);
 
-// SAFETY: `InterfaceStats` is `bytemuck::Pod`: any bytes are a value, and it has no padding.
-unsafe impl aya::Pod for StatsValue {}
+// SAFETY: `bytemuck::Pod` promises what aya's trait of the same name asks for: any bytes are a value, and there is no padding.
+unsafe impl<T: Pod> aya::Pod for MapValue<T> {}
 
 /// The programs' log, to be waited for.
 ///
@@ -137,6 +137,50 @@ pub fn interface_index(name: &str) -> Option<u32> {
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
 }
+
+/// How the frames of the interface called `name` begin, by its hardware type (`netdevice(7)`, `SIOCGIFHWADDR`).
+///
+/// # Errors
+/// `ENODEV` where there is no such interface.
+pub fn link_layer(name: &str) -> io::Result<LinkLayer> {
+    // SAFETY: the call takes three integers.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh and ours.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: a structure of integers and a union of integers and pointers; all zero is a value of each.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the request is a live `ifreq`, which is what this command reads and writes.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has filled in this arm of the union.
+    let hardware = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(match hardware {
+        libc::ARPHRD_NONE
+        | ARPHRD_RAWIP
+        | libc::ARPHRD_PPP
+        | libc::ARPHRD_TUNNEL
+        | libc::ARPHRD_TUNNEL6
+        | libc::ARPHRD_SIT
+        | libc::ARPHRD_IPGRE
+        | ARPHRD_IP6GRE => LinkLayer::Ip,
+        _ => LinkLayer::Ethernet,
+    })
+}
+
+/// Of `include/uapi/linux/if_arp.h`.
+const ARPHRD_RAWIP: libc::sa_family_t = 519;
+const ARPHRD_IP6GRE: libc::sa_family_t = 823;
 
 /// The names of all interfaces in this network namespace, in the kernel's order.
 #[must_use]

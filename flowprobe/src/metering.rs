@@ -50,6 +50,7 @@ impl Metering {
         let (mut offset, mut now_ns, mut drain) = (WallOffset::measure(), 0, Duration::ZERO);
         for message in drained {
             match message {
+                Drained::Routes(routes) => self.table.learn_routes(&routes),
                 Drained::Flows(deltas) => {
                     for delta in &deltas {
                         self.table.merge(delta, offset, &mut self.records);

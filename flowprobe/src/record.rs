@@ -1,9 +1,11 @@
 //! The two forms in which a flow travels through the daemon: the delta that a source hands to the table, and the record
 //! that leaves it.
 
+use std::num::NonZeroU32;
+
 use flowprobe_ebpf::flow::{Extremes, FACT_TCP_FLAGS};
 pub use flowprobe_ebpf::protocol::{ICMP, ICMPV6, TCP, UDP, has_ports};
-use flowprobe_ebpf::{FlowKey, FlowValue};
+use flowprobe_ebpf::{FlowKey, FlowValue, Route, Sampling, SamplingMode, Tunnel};
 
 /// The FIN bit of `tcpControlBits`.
 pub const TCP_FIN: u32 = 0x01;
@@ -13,7 +15,15 @@ pub const TCP_SYN: u32 = 0x02;
 pub const TCP_RST: u32 = 0x04;
 
 /// What a source counted of one flow since it last said so. Times are nanoseconds of the kernel's monotonic clock.
-pub type FlowDelta = (FlowKey, FlowValue);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowDelta {
+    /// What makes the flow, together with the tunnel.
+    pub key: FlowKey,
+    /// The tunnel out of which its packets came, or [`Tunnel::NONE`].
+    pub tunnel: Tunnel,
+    /// What was counted.
+    pub value: FlowValue,
+}
 
 /// Why a record left the table: IPFIX `flowEndReason` (element 136), RFC 5102.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +44,10 @@ pub enum EndReason {
 /// A finished record: what one flow did between two moments. Counters are those since the flow's previous record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
-    /// What makes the flow.
+    /// What makes the flow, together with the tunnel.
     pub key: FlowKey,
+    /// The tunnel out of which its packets came, or [`Tunnel::NONE`].
+    pub tunnel: Tunnel,
     /// Packets.
     pub packets: u64,
     /// Octets from the IP header on.
@@ -50,6 +62,8 @@ pub struct FlowRecord {
     pub extremes: Extremes,
     /// TCP flags, or-ed over all packets; 0 for other protocols.
     pub tcp_flags: u16,
+    /// Whether there were fragments among the packets.
+    pub fragmented: bool,
     /// EtherType of the network layer.
     pub ethertype: u16,
     /// Type of service or traffic class of the first packet.
@@ -60,8 +74,45 @@ pub struct FlowRecord {
     pub source_mac: [u8; 6],
     /// Destination MAC address of the first packet.
     pub destination_mac: [u8; 6],
+    /// Next hop and the interface on the other side, where they were asked for and are known.
+    pub route: Option<Route>,
+    /// How the packets were chosen.
+    pub sampling: SamplingRate,
     /// Why the record left the table.
     pub end_reason: EndReason,
+}
+
+/// Which packets were metered: one of so many. Counts are what was metered, never scaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SamplingRate {
+    /// All.
+    #[default]
+    All,
+    /// One packet of so many, each chosen by chance.
+    Packets(NonZeroU32),
+    /// One conversation of so many, chosen by a hash, with all its packets.
+    Flows(NonZeroU32),
+}
+
+impl SamplingRate {
+    /// Of how many one was metered.
+    #[must_use]
+    pub const fn interval(self) -> u32 {
+        match self {
+            Self::All => 1,
+            Self::Packets(interval) | Self::Flows(interval) => interval.get(),
+        }
+    }
+
+    /// The same as the programs are told, with `seed` for the hash of flows.
+    #[must_use]
+    pub const fn seeded(self, seed: u32) -> Sampling {
+        match self {
+            Self::All => Sampling::ALL,
+            Self::Packets(interval) => Sampling::one_in(interval.get(), SamplingMode::Packets, seed),
+            Self::Flows(interval) => Sampling::one_in(interval.get(), SamplingMode::Flows, seed),
+        }
+    }
 }
 
 impl FlowRecord {
@@ -99,6 +150,7 @@ impl FlowRecord {
                 ip_version: 4,
                 ..FlowKey::default()
             },
+            tunnel: Tunnel::NONE,
             packets: 3,
             octets: 156,
             layer2_octets: 198,
@@ -106,11 +158,14 @@ impl FlowRecord {
             end_ms: 1_700_000_001_456,
             extremes: Extremes::of(52, 64),
             tcp_flags: 0x11b,
+            fragmented: false,
             ethertype: 0x0800,
             tos: 0xb8,
             mpls_top_label: 0,
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 2],
+            route: None,
+            sampling: SamplingRate::All,
             end_reason: EndReason::EndOfFlow,
         }
     }

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{Collector, Config, OutputMode};
+use crate::config::{Collector, Config, OutputMode, random_seed};
 use crate::drain::{self, Drain, DrainError};
+use crate::export::elements::Schema;
 use crate::export::{UdpExporter, connect_all};
 use crate::logging::Log;
 use crate::metering::Metering;
@@ -37,9 +38,11 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let exporters = connect_all(&config.collectors, config.observation_domain).await?;
+    let schema = Arc::new(Schema::new(config.extras()));
+    let exporters = connect_all(&config.collectors, &schema, config.observation_domain).await?;
 
-    let mut ebpf = probe::load_object(config.table.max_flows, Features::of_this_kernel(), kernel_log_level())?;
+    let features = Features::of_this_kernel();
+    let mut ebpf = probe::load_object(config.table.max_flows, config.scope, features, kernel_log_level())?;
     // The reader keeps the ring buffer open, which the programs need when they are loaded.
     let kernel_logs = probe::forward_kernel_logs(&mut ebpf).context("cannot read the kernel programs' messages")?;
     let (mut probe, drain) = open(ebpf, &config)?;
@@ -49,7 +52,7 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
     let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
     probe.attach_all()?;
 
-    let mut stages = Stages::start(&config, drain, exporters, &probe, log)?;
+    let mut stages = Stages::start(&config, &schema, drain, exporters, &probe, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -74,8 +77,9 @@ fn open(mut ebpf: aya::Ebpf, config: &Config) -> Result<(Probe, Drain)> {
         return Err(anyhow!("the map INTERFACES is not an array"));
     };
     let slots = Arc::new(probe::Slots::new(interfaces)?);
-    let drain = Drain::new(&mut ebpf, Arc::clone(&slots))?;
-    Ok((Probe::new(ebpf, slots, config.mode, config.promisc, &config.interfaces), drain))
+    let selection = config.selection.seeded(random_seed());
+    let drain = Drain::new(&mut ebpf, config.scope, &selection, Arc::clone(&slots))?;
+    Ok((Probe::new(ebpf, slots, config), drain))
 }
 
 /// What the kernel programs may say: as much as the daemon's own log shows.
@@ -106,6 +110,7 @@ struct Stages {
 impl Stages {
     fn start(
         config: &Config,
+        schema: &Arc<Schema>,
         drain: Drain,
         exporters: Vec<(Collector, UdpExporter)>,
         probe: &Probe,
@@ -124,7 +129,8 @@ impl Stages {
             OutputMode::Json => {
                 let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
                 sinks.push(sink);
-                Some(output::start(JsonLines::with_every_tick(), io::stdout(), queue, end.clone())?)
+                let writer = JsonLines::new(Arc::clone(schema)).with_every_tick();
+                Some(output::start(writer, io::stdout(), queue, end.clone())?)
             }
             OutputMode::Summary => {
                 let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use netflow_parser::variable_versions::ipfix::FlowSetBody;
-use netflow_parser::variable_versions::ipfix::lookup::{IANAIPFixField as Field, IPFixField};
+use netflow_parser::variable_versions::ipfix::lookup::{IANAIPFixField as Field, IPFixField, VMWareIPFixField};
 use netflow_parser::{FieldValue, NetflowPacket, NetflowParser};
 use serde_json::Value;
 
@@ -116,9 +116,7 @@ fn take_in(
                 FlowSetBody::Data(data) => {
                     received.templates_used.push(set.header.header_id);
                     for fields in data.fields {
-                        let record: Result<Object> =
-                            fields.into_iter().map(|(field, value)| named(field, &value)).collect();
-                        received.records.push(record?);
+                        received.records.push(object(fields)?);
                     }
                 }
                 FlowSetBody::Template(_) | FlowSetBody::Templates(_) => has_templates = true,
@@ -147,14 +145,18 @@ pub fn as_on_the_wire(record: &Object) -> Object {
         .filter(|(_, name)| !name.contains(absent))
         .map(|(_, name)| ((*name).to_owned(), record.get(*name).cloned().unwrap_or(Value::from(0))))
         .collect();
+    // Elements that only some runs of the daemon have, and the addresses of tunnels.
+    for (name, value) in record {
+        wire.entry(name).or_insert_with(|| value.clone());
+    }
     if let Some(type_and_code) = icmp {
         wire.insert("destinationTransportPort".to_owned(), type_and_code);
     }
     wire
 }
 
-/// Every element that the daemon exports: netflow_parser's name, and the registry's, which the daemon's JSON has.
-const NAMES: [(Field, &str); 32] = [
+/// Every element that the daemon always exports: netflow_parser's name, and the registry's, which the daemon's JSON has.
+const NAMES: [(Field, &str); 33] = [
     (Field::FlowStartMilliseconds, "flowStartMilliseconds"),
     (Field::FlowEndMilliseconds, "flowEndMilliseconds"),
     (Field::SourceIpv4address, "sourceIPv4Address"),
@@ -183,16 +185,62 @@ const NAMES: [(Field, &str); 32] = [
     (Field::Dot1qVlanId, "dot1qVlanId"),
     (Field::Dot1qCustomerVlanId, "dot1qCustomerVlanId"),
     (Field::MplsTopLabelStackSection, "mplsTopLabelStackSection"),
+    (Field::FragmentFlags, "fragmentFlags"),
     (Field::EthernetType, "ethernetType"),
     (Field::SourceMacaddress, "sourceMacAddress"),
     (Field::DestinationMacaddress, "destinationMacAddress"),
     (Field::FlowEndReason, "flowEndReason"),
 ];
 
-fn named(field: IPFixField, value: &FieldValue) -> Result<(String, Value)> {
-    let row = NAMES.iter().find(|(known, _)| IPFixField::IANA(*known) == field);
-    let (_, name) = row.with_context(|| format!("an element that the daemon is not known to export: {field:?}"))?;
-    let value = match value {
+/// Elements that it exports when it is asked for tunnels, next hops or sampling.
+const EXTRA_NAMES: [(Field, &str); 10] = [
+    (Field::Layer2segmentId, "layer2SegmentId"),
+    (Field::IpNextHopIpv4address, "ipNextHopIPv4Address"),
+    (Field::IpNextHopIpv6address, "ipNextHopIPv6Address"),
+    (Field::SamplingInterval, "samplingInterval"),
+    (Field::SelectorAlgorithm, "selectorAlgorithm"),
+    (Field::SamplingPacketInterval, "samplingPacketInterval"),
+    (Field::SamplingPacketSpace, "samplingPacketSpace"),
+    (Field::FlowSelectorAlgorithm, "flowSelectorAlgorithm"),
+    (Field::SamplingFlowInterval, "samplingFlowInterval"),
+    (Field::SamplingFlowSpacing, "samplingFlowSpacing"),
+];
+
+/// VMware's, by their numbers.
+const VMWARE_NAMES: [(u16, &str); 2] = [(891, "tunnelType"), (892, "tunnelKey")];
+
+/// A record by names. Of an element that is there twice the first is about the tunnel (RFC 7011 section 8).
+fn object(fields: Vec<(IPFixField, FieldValue)>) -> Result<Object> {
+    let mut record = Object::new();
+    for (field, value) in fields {
+        let (name, value) = (name(field)?, number_or_text(&value)?);
+        if let Some(outer) = record.insert(name.to_owned(), value) {
+            let mut letters = name.chars();
+            let capital = letters.next().into_iter().flat_map(char::to_uppercase);
+            record.insert(format!("tunnel{}{}", capital.collect::<String>(), letters.as_str()), outer);
+        }
+    }
+    // Where the tunnel's IP version is not the flow's, nothing is there twice.
+    let other = if record.get("ipVersion") == Some(&6.into()) { "IPv4Address" } else { "IPv6Address" };
+    for end in ["ource", "estination"] {
+        for initial in ["s", "d"] {
+            if let Some(outer) = record.remove(&format!("{initial}{end}{other}")) {
+                record.insert(format!("tunnel{}{end}{other}", initial.to_uppercase()), outer);
+            }
+        }
+    }
+    Ok(record)
+}
+
+fn name(field: IPFixField) -> Result<&'static str> {
+    let iana = NAMES.iter().chain(&EXTRA_NAMES).map(|(known, name)| (IPFixField::IANA(*known), *name));
+    let vmware = VMWARE_NAMES.map(|(number, name)| (IPFixField::VMWare(VMWareIPFixField::from(number)), name));
+    let row = iana.chain(vmware).find(|(known, _)| *known == field);
+    row.map(|(_, name)| name).with_context(|| format!("an element that the daemon is not known to export: {field:?}"))
+}
+
+fn number_or_text(value: &FieldValue) -> Result<Value> {
+    Ok(match value {
         FieldValue::Ip4Addr(address) => address.to_string().into(),
         FieldValue::Ip6Addr(address) => address.to_string().into(),
         FieldValue::MacAddr(octets) => octets.map(|octet| format!("{octet:02x}")).join(":").into(),
@@ -202,6 +250,5 @@ fn named(field: IPFixField, value: &FieldValue) -> Result<(String, Value)> {
             other.write_be_bytes(&mut octets)?;
             octets.iter().fold(0_u64, |number, octet| number << 8 | u64::from(*octet)).into()
         }
-    };
-    Ok(((*name).to_owned(), value))
+    })
 }

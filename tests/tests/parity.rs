@@ -7,10 +7,10 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap as KernelMap, MapData};
 use aya::programs::Xdp;
-use aya::{Ebpf, TestRun as _, TestRunOptions};
-use flowprobe_ebpf::flow::{Extremes, FlowValue};
+use aya::{Ebpf, EbpfLoader, TestRun as _, TestRunOptions};
+use flowprobe_ebpf::flow::FlowValue;
 use flowprobe_ebpf::parse::{Bytes, FragmentKey, FragmentPorts, Fragments, Origin, Packet, ethernet};
-use flowprobe_ebpf::{Direction, FlowKey};
+use flowprobe_ebpf::{Direction, FlowKey, InterfaceSlot, TunnelledKey, Tunnels, Weight};
 use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared};
 use flowprobe_tests::{require, skip};
 
@@ -27,8 +27,8 @@ const SEED: u64 = 0xf10_09b0_be01;
 /// A frame that `BPF_PROG_TEST_RUN` takes has at least an Ethernet header.
 const SHORTEST: usize = 14;
 
-type Key = [u8; size_of::<FlowKey>()];
 type Value = [u8; size_of::<FlowValue>()];
+type Flows<const KEY: usize> = KernelMap<MapData, [u8; KEY], Value>;
 
 /// The host's memory of fragments, without bound.
 #[derive(Default)]
@@ -44,66 +44,87 @@ impl Fragments for Memory {
     }
 }
 
-/// The kernel program, and the map that it writes.
+/// The kernel program, and the maps that it writes.
 struct Kernel {
     ebpf: Ebpf,
-    flows: KernelMap<MapData, Key, Value>,
+    flows: Flows<{ size_of::<FlowKey>() }>,
+    tunnelled: Flows<{ size_of::<TunnelledKey>() }>,
 }
 
 impl Kernel {
-    fn load() -> Result<Self> {
+    fn load(opened: Tunnels) -> Result<Self> {
         let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../flowprobe-ebpf/object/flowprobe.bpf.o");
-        let mut ebpf = Ebpf::load(&fs::read(object)?)?;
-        let mut interfaces: Array<_, u32> = ebpf.map_mut("INTERFACES").context("a map")?.try_into()?;
-        interfaces.set(LOOPBACK, LOOPBACK, 0)?;
+        let mut loader = EbpfLoader::new();
+        let mut ebpf = loader.override_global("OPENED_TUNNELS", &opened.0, true).load(&fs::read(object)?)?;
+        let mut interfaces: Array<_, [u32; 2]> = ebpf.map_mut("INTERFACES").context("a map")?.try_into()?;
+        let slot = InterfaceSlot { ifindex: LOOPBACK, link: 0 };
+        interfaces.set(LOOPBACK, bytemuck::cast::<_, [u32; 2]>(slot), 0)?;
         let program: &mut Xdp = ebpf.program_mut("xdp_ingress").context("a program")?.try_into()?;
         program.load()?;
         let flows = ebpf.take_map("FLOWS_0").context("a map")?.try_into()?;
-        Ok(Self { ebpf, flows })
+        let tunnelled = ebpf.take_map("TUNNELLED_0").context("a map")?.try_into()?;
+        Ok(Self { ebpf, flows, tunnelled })
     }
 
-    /// The flow that `frame` makes, if it makes one; the map is empty again afterwards.
-    fn read(&mut self, frame: &[u8]) -> Result<Option<(FlowKey, FlowValue)>> {
+    /// The flow that `frame` makes, if it makes one; the maps are empty again afterwards.
+    fn read(&mut self, frame: &[u8]) -> Result<Option<(TunnelledKey, FlowValue)>> {
         let program: &mut Xdp = self.ebpf.program_mut("xdp_ingress").context("a program")?.try_into()?;
         program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() })?;
-        let Some(key) = self.flows.keys().next().transpose()? else { return Ok(None) };
-        let value = self.flows.get(&key, 0)?;
-        self.flows.remove(&key)?;
-        ensure!(self.flows.keys().next().is_none(), "one frame made several flows");
-        Ok(Some((bytemuck::pod_read_unaligned(&key), bytemuck::pod_read_unaligned(&value))))
+        let plain = take_one(&mut self.flows)?;
+        let tunnelled = take_one(&mut self.tunnelled)?;
+        ensure!(plain.is_none() || tunnelled.is_none(), "one frame made several flows");
+        let plain = plain.map(|(key, value)| {
+            (TunnelledKey { flow: bytemuck::pod_read_unaligned(&key), ..TunnelledKey::default() }, value)
+        });
+        Ok(plain.or(tunnelled.map(|(key, value)| (bytemuck::pod_read_unaligned(&key), value))))
     }
+}
+
+/// Takes the only flow out of a map.
+fn take_one<const KEY: usize>(flows: &mut Flows<KEY>) -> Result<Option<([u8; KEY], FlowValue)>> {
+    let Some(key) = flows.keys().next().transpose()? else { return Ok(None) };
+    let value = flows.get(&key, 0)?;
+    flows.remove(&key)?;
+    ensure!(flows.keys().next().is_none(), "one frame made several flows");
+    Ok(Some((key, bytemuck::pod_read_unaligned(&value))))
 }
 
 /// The same by the host's parser. The kernel's clock is not the host's: times are left out of the comparison.
-fn expected(frame: &[u8], memory: &Memory, seen: &FlowValue) -> Option<(FlowKey, FlowValue)> {
+fn expected(frame: &[u8], opened: Tunnels, memory: &Memory, seen: &FlowValue) -> Option<(TunnelledKey, FlowValue)> {
     let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: 0 };
     let mut packet = Packet::default();
-    ethernet(&Bytes::whole(frame), origin, memory, &mut packet).ok()?;
-    let value = FlowValue {
-        packets: 1,
-        octets: u64::from(packet.octets),
-        layer2_excess: 0,
-        first_ns: seen.first_ns,
-        last_ns: seen.last_ns,
-        extremes: Extremes::of(u16::try_from(packet.octets).unwrap_or(u16::MAX), packet.ttl).pack(),
-        facts: packet.facts,
-        ethertype: packet.ethertype,
-        tos: packet.tos,
-        link_octets: u8::try_from(packet.network_offset).unwrap_or(u8::MAX),
-        source_mac: packet.source_mac,
-        destination_mac: packet.destination_mac,
-        mpls_top_label: packet.mpls_top_label,
-    };
-    Some((packet.key, value.with_layer2_octets(frame.len() as u64)))
+    ethernet(&Bytes::whole(frame), origin, opened, memory, &mut packet).ok()?;
+    let weight = Weight::of_one(&packet, frame.len() as u64);
+    let value = FlowValue::begin(&packet, weight, 0);
+    let value = FlowValue { first_ns: seen.first_ns, last_ns: seen.last_ns, ..value };
+    Some((TunnelledKey { flow: packet.key, tunnel: packet.tunnel }, value))
 }
 
-/// Compares one frame; whether it made a flow.
-fn agree(kernel: &mut Kernel, memory: &Memory, frame: &[u8]) -> Result<bool> {
-    let by_kernel = kernel.read(frame)?;
-    let seen = by_kernel.map(|(_, value)| value).unwrap_or_default();
-    let by_host = expected(frame, memory, &seen);
-    ensure!(by_kernel == by_host, "the kernel says {by_kernel:?}, the host {by_host:?}: {frame:02x?}");
-    Ok(by_kernel.is_some())
+/// What became of the frames that were compared.
+#[derive(Default)]
+struct Tally {
+    compared: u64,
+    flows: u64,
+    tunnelled: u64,
+}
+
+/// Compares `frames`, one by one.
+fn compare<'a>(opened: Tunnels, frames: impl Iterator<Item = &'a [u8]>) -> Result<Tally> {
+    let mut kernel = Kernel::load(opened)?;
+    let memory = Memory::default();
+    let mut tally = Tally::default();
+    for frame in frames.filter(|frame| frame.len() >= SHORTEST) {
+        let by_kernel = kernel.read(frame)?;
+        let seen = by_kernel.map(|(_, value)| value).unwrap_or_default();
+        let by_host = expected(frame, opened, &memory, &seen);
+        ensure!(by_kernel == by_host, "the kernel says {by_kernel:?}, the host {by_host:?}: {frame:02x?}");
+        tally.compared += 1;
+        if let Some((key, _)) = by_kernel {
+            tally.flows += 1;
+            tally.tunnelled += u64::from(key.tunnel.is_some());
+        }
+    }
+    Ok(tally)
 }
 
 #[test]
@@ -117,14 +138,14 @@ fn kernel_and_host_agree_on_every_frame() -> Result<()> {
     let captured: Vec<&[u8]> =
         files.iter().flat_map(|file| ethernet_frames(file).into_iter().take(MOST_FRAMES)).collect();
     let broken = mutated(&captured, MUTATED, SEED);
-    let mut kernel = Kernel::load()?;
-    let memory = Memory::default();
-    let (mut compared, mut flows) = (0, 0);
-    for frame in captured.into_iter().chain(broken.iter().map(Vec::as_slice)).filter(|it| it.len() >= SHORTEST) {
-        flows += usize::from(agree(&mut kernel, &memory, frame)?);
-        compared += 1;
+    for opened in [Tunnels::NONE, Tunnels::ALL] {
+        let frames = captured.iter().copied().chain(broken.iter().map(Vec::as_slice));
+        let Tally { compared, flows, tunnelled } = compare(opened, frames)?;
+        ensure!(flows > 1000, "only {flows} of {compared} frames made a flow");
+        ensure!((tunnelled > 1000) == (opened == Tunnels::ALL), "{tunnelled} flows in tunnels with {opened:?}");
+        println!(
+            "{compared} frames compared, {flows} with a flow, {tunnelled} of them out of a tunnel; seed {SEED:#x}"
+        );
     }
-    ensure!(flows > 1000, "only {flows} of {compared} frames made a flow");
-    println!("{compared} frames compared, {flows} with a flow; seed of the mutations {SEED:#x}");
     Ok(())
 }

@@ -4,7 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// A frame to read from. Implemented here for byte slices; the kernel programs implement it over `xdp_md` and `__sk_buff`.
 pub trait Frame {
-    /// The header `T` that begins `offset` bytes into the frame; `None` where the frame ends before it does.
+    /// The header `T`, of two bytes at least, that begins `offset` bytes into the frame; `None` where the frame ends before it
+    /// does. Of a single byte the compiler would make a comparison that the kernel's verifier learns nothing from.
     fn read<T: Pod>(&self, offset: usize) -> Option<T>;
 
     /// The same offset, of which the kernel's verifier knows nothing but that it is at most [`FARTHEST_OFFSET`]. Where many

@@ -115,7 +115,7 @@ impl Part {
     }
 }
 
-/// Reads the IPv4 header at `offset`, options included.
+/// Reads the IPv4 header at `offset`, options included. `packet` is untouched where there is none.
 #[inline(always)]
 pub(super) fn v4(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<Payload, Unparsed> {
     let header: Ipv4Header = frame.read(offset).ok_or(Unparsed::Truncated)?;
@@ -144,6 +144,7 @@ pub(super) fn v4(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Resu
 }
 
 /// Reads the IPv6 header at `offset` and steps over extension headers. The protocol is the first Next Header that is none.
+/// `packet` is untouched where there is no IPv6 header.
 #[inline(always)]
 pub(super) fn v6(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<Payload, Unparsed> {
     let header: Ipv6Header = frame.read(offset).ok_or(Unparsed::Truncated)?;

@@ -59,57 +59,74 @@ struct PppoeHeader {
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
-/// Where the network layer begins, and which it is.
-#[derive(Clone, Copy)]
-pub(super) struct Network {
-    pub(super) ethertype: u16,
-    pub(super) offset: usize,
+/// What begins somewhere in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// What it is: an EtherType.
+    pub ethertype: u16,
+    /// Where: octets from the frame's beginning.
+    pub offset: usize,
 }
 
-/// Reads the Ethernet header.
+/// What was stepped over on the way to an IP header.
+#[derive(Clone, Copy)]
+pub(super) struct Tags {
+    /// The two outermost VLAN identifiers, 0 where there is none.
+    pub(super) vlans: [u16; 2],
+    /// [`Packet::mpls_top_label`].
+    pub(super) mpls_top_label: u32,
+}
+
+/// Reads the Ethernet header at `offset`; its addresses go into `packet`.
 #[inline(always)]
-pub(super) fn ethernet(frame: &impl Frame, packet: &mut Packet) -> Result<Network, Unparsed> {
-    let header: EthernetHeader = frame.read(0).ok_or(Unparsed::Truncated)?;
+pub(super) fn ethernet(frame: &impl Frame, offset: usize, packet: &mut Packet) -> Result<Layer, Unparsed> {
+    let header: EthernetHeader = frame.read(offset).ok_or(Unparsed::Truncated)?;
     packet.source_mac = header.source;
     packet.destination_mac = header.destination;
-    Ok(Network { ethertype: header.ethertype.get(), offset: size_of::<EthernetHeader>() })
+    Ok(Layer { ethertype: header.ethertype.get(), offset: offset + size_of::<EthernetHeader>() })
+}
+
+/// What follows the Ethernet header at `offset`.
+#[inline(always)]
+pub(super) fn after_ethernet(frame: &impl Frame, offset: usize) -> Option<Layer> {
+    let ethertype: Be16 = frame.read(offset + core::mem::offset_of!(EthernetHeader, ethertype))?;
+    Some(Layer { ethertype: ethertype.get(), offset: offset + size_of::<EthernetHeader>() })
 }
 
 /// Steps over whatever stands in front of the IP header.
 #[inline(always)]
-pub(super) fn to_ip(
-    frame: &impl Frame,
-    begin: Network,
-    offloaded_vlan: u16,
-    packet: &mut Packet,
-) -> Result<Network, Unparsed> {
-    let network = tags(frame, begin, offloaded_vlan, packet)?;
-    match network.ethertype {
-        MPLS | MPLS_UPSTREAM => labels(frame, network.offset, packet),
-        PPPOE_SESSION => pppoe(frame, network.offset),
-        _ => Ok(network),
-    }
+pub(super) fn to_ip(frame: &impl Frame, begin: Layer, offloaded_vlan: u16) -> Result<(Layer, Tags), Unparsed> {
+    let (layer, vlans) = vlan_tags(frame, begin, offloaded_vlan)?;
+    let (layer, mpls_top_label) = match layer.ethertype {
+        MPLS | MPLS_UPSTREAM => labels(frame, layer.offset)?,
+        PPPOE_SESSION => (pppoe(frame, layer.offset)?, 0),
+        _ => (layer, 0),
+    };
+    Ok((layer, Tags { vlans, mpls_top_label }))
 }
 
-/// Steps over VLAN tags; the two outermost identifiers go into the key.
+/// Steps over VLAN tags; the two outermost identifiers are kept.
 #[inline(always)]
-fn tags(frame: &impl Frame, begin: Network, offloaded_vlan: u16, packet: &mut Packet) -> Result<Network, Unparsed> {
-    let Network { mut ethertype, mut offset } = begin;
-    let mut identifiers = [offloaded_vlan, 0];
+fn vlan_tags(frame: &impl Frame, begin: Layer, offloaded_vlan: u16) -> Result<(Layer, [u16; 2]), Unparsed> {
+    let Layer { mut ethertype, mut offset } = begin;
+    let [mut outer, mut inner] = [offloaded_vlan, 0];
     let before = usize::from(offloaded_vlan != 0);
     for position in before..before + MAX_TAGS {
         if !is_tag(ethertype) {
             break;
         }
         let tag: VlanTag = frame.read(offset).ok_or(Unparsed::Truncated)?;
-        if let Some(identifier) = identifiers.get_mut(position) {
-            *identifier = tag.control.get() & VLAN_IDENTIFIER;
+        let identifier = tag.control.get() & VLAN_IDENTIFIER;
+        // Not an array: the compiler would address it in ways that the verifier refuses.
+        match position {
+            0 => outer = identifier,
+            1 => inner = identifier,
+            _ => {}
         }
         ethertype = tag.ethertype.get();
         offset += size_of::<VlanTag>();
     }
-    [packet.key.vlan, packet.key.customer_vlan] = identifiers;
-    if is_tag(ethertype) { Err(Unparsed::TooManyTags) } else { Ok(Network { ethertype, offset }) }
+    if is_tag(ethertype) { Err(Unparsed::TooManyTags) } else { Ok((Layer { ethertype, offset }, [outer, inner])) }
 }
 
 #[inline(always)]
@@ -117,26 +134,21 @@ const fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN)
 }
 
-/// Steps over an MPLS label stack (RFC 3032). Nothing in it says what follows: as routers do, the first nibble is taken for
-/// an IP version; what is neither is a pseudowire or the like.
+/// Steps over an MPLS label stack (RFC 3032) and returns its first entry as [`Packet::mpls_top_label`] has it. Nothing in it
+/// says what follows: as routers do, the first nibble is taken for an IP version; what is neither is a pseudowire or the like.
 #[inline(always)]
-fn labels(frame: &impl Frame, begin: usize, packet: &mut Packet) -> Result<Network, Unparsed> {
+fn labels(frame: &impl Frame, begin: usize) -> Result<(Layer, u32), Unparsed> {
     let mut offset = begin;
+    let mut top = 0;
     for position in 0..MAX_LABELS {
         let entry: [Be16; 2] = frame.read(offset).ok_or(Unparsed::Truncated)?;
         let [high, low] = entry.map(Be16::get);
         if position == 0 {
-            packet.mpls_top_label = u32::from(high) << 8 | u32::from(low) >> 8;
+            top = u32::from(high) << 8 | u32::from(low) >> 8;
         }
         offset += size_of::<[Be16; 2]>();
         if low & BOTTOM_OF_STACK != 0 {
-            let first: u8 = frame.read(offset).ok_or(Unparsed::Truncated)?;
-            let ethertype = match first >> 4 {
-                4 => IPV4,
-                6 => IPV6,
-                _ => return Err(Unparsed::NotIp),
-            };
-            return Ok(Network { ethertype, offset });
+            return Ok((Layer { ethertype: by_version(frame, offset)?, offset }, top));
         }
     }
     Err(Unparsed::TooManyTags)
@@ -145,14 +157,27 @@ fn labels(frame: &impl Frame, begin: usize, packet: &mut Packet) -> Result<Netwo
 /// The S bit in the low half of a label stack entry.
 const BOTTOM_OF_STACK: u16 = 0x0100;
 
+/// The EtherType that the IP version in the first nibble at `offset` stands for.
+///
+/// # Errors
+/// The frame ends there, or what begins there is no IP header.
+#[inline(always)]
+pub fn by_version(frame: &impl Frame, offset: usize) -> Result<u16, Unparsed> {
+    match frame.read::<Be16>(offset).ok_or(Unparsed::Truncated)?.get() >> 12 {
+        4 => Ok(IPV4),
+        6 => Ok(IPV6),
+        _ => Err(Unparsed::NotIp),
+    }
+}
+
 /// Steps over the headers of PPPoE and PPP.
 #[inline(always)]
-fn pppoe(frame: &impl Frame, offset: usize) -> Result<Network, Unparsed> {
+fn pppoe(frame: &impl Frame, offset: usize) -> Result<Layer, Unparsed> {
     let header: PppoeHeader = frame.read(offset).ok_or(Unparsed::Truncated)?;
     let ethertype = match header.protocol.get() {
         PPP_IPV4 => IPV4,
         PPP_IPV6 => IPV6,
         _ => return Err(Unparsed::NotIp),
     };
-    Ok(Network { ethertype, offset: offset + size_of::<PppoeHeader>() })
+    Ok(Layer { ethertype, offset: offset + size_of::<PppoeHeader>() })
 }

@@ -1,8 +1,10 @@
 //! From a frame to its flow key: one parser for the kernel programs and for the host.
 //!
 //! ```text
-//! ethernet ─ tags, labels, PPPoE ─► ip ─► transport
-//!      link.rs                      ip.rs   transport.rs, fragment.rs
+//! ethernet ─ tags, labels, PPPoE ─► ip ─► transport ──────► the flow
+//!      link.rs     ▲                ip.rs   transport.rs  │
+//!                  │                        fragment.rs   │
+//!                  └──────── tunnel.rs ◄─ what is opened ─┘
 //! ```
 //!
 //! Each layer reads through a [`Frame`], which checks every access against the end of the frame, and either hands the next
@@ -16,12 +18,14 @@ mod frame;
 mod ip;
 mod link;
 mod transport;
+mod tunnel;
 
 pub use fragment::{FragmentKey, FragmentPorts, Fragments, REMEMBERED_DATAGRAMS};
 pub use frame::{Be16, Bytes, FARTHEST_OFFSET, Frame};
-pub use link::{IPV4, IPV6};
+pub use link::{IPV4, IPV6, Layer, by_version};
 
 use crate::flow::{Direction, FlowKey};
+use crate::tunnel::{Tunnel, Tunnels};
 
 /// Where a frame was met: the part of the key that is not in the frame.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,8 @@ pub struct Origin {
 pub struct Packet {
     /// The flow to which the packet belongs.
     pub key: FlowKey,
+    /// The tunnel out of which it came, where one was opened. Everything else then is about the inner packet.
+    pub tunnel: Tunnel,
     /// Octets from the IP header on, by the IP header's own length field; where that is 0 (segmentation offload), what the
     /// frame holds.
     pub octets: u32,
@@ -61,6 +67,8 @@ pub struct Packet {
     pub source_mac: [u8; 6],
     /// Destination MAC address.
     pub destination_mac: [u8; 6],
+    /// Tunnels that were opened, one within the other.
+    pub tunnels: u8,
 }
 
 /// Why a frame carries no flow.
@@ -88,9 +96,7 @@ impl Unparsed {
         ["truncated", "notIp", "badIpv4Header", "badIpv6Header", "tooManyTags"];
 }
 
-/// Parses an Ethernet frame.
-///
-/// `packet` is filled in place, because the kernel programs have 512 bytes of stack; it must come zeroed.
+/// Parses an Ethernet frame: [`after_ethernet`], then [`network`].
 ///
 /// # Errors
 /// The reason why the frame belongs to no flow; `packet` then holds nothing of use.
@@ -98,41 +104,67 @@ impl Unparsed {
 pub fn ethernet(
     frame: &impl Frame,
     origin: Origin,
+    opened: Tunnels,
     fragments: &impl Fragments,
     packet: &mut Packet,
 ) -> Result<(), Unparsed> {
-    let begin = link::ethernet(frame, packet)?;
-    network(frame, begin.ethertype, begin.offset, origin, fragments, packet)
+    let begin = after_ethernet(frame, packet)?;
+    network(frame, begin, origin, opened, fragments, packet)
 }
 
-/// Parses what begins `offset` octets into the frame and is said to be of `ethertype`: the entry for links other than
-/// Ethernet.
+/// What follows the Ethernet header with which a frame begins; its addresses go into `packet`.
 ///
 /// # Errors
-/// As [`ethernet`].
+/// The frame is shorter than the header.
+#[inline(always)]
+pub fn after_ethernet(frame: &impl Frame, packet: &mut Packet) -> Result<Layer, Unparsed> {
+    link::ethernet(frame, 0, packet)
+}
+
+/// Parses a frame from what begins at `begin`, and the packets inside the tunnels that are to be opened.
+///
+/// `packet` is filled in place, because the kernel programs have 512 bytes of stack; it must come zeroed but for what
+/// [`after_ethernet`] has put there.
+///
+/// # Errors
+/// The reason why the frame belongs to no flow; `packet` then holds nothing of use.
 #[inline(always)]
 pub fn network(
     frame: &impl Frame,
-    ethertype: u16,
-    offset: usize,
+    begin: Layer,
     origin: Origin,
+    opened: Tunnels,
     fragments: &impl Fragments,
     packet: &mut Packet,
 ) -> Result<(), Unparsed> {
     packet.key.ifindex = origin.ifindex;
     packet.key.direction = origin.direction as u8;
-    let link::Network { ethertype, offset } =
-        link::to_ip(frame, link::Network { ethertype, offset }, origin.offloaded_vlan, packet)?;
-    let offset = frame.forget_way(offset);
-    let payload = match ethertype {
+    let (ip, tags) = link::to_ip(frame, begin, origin.offloaded_vlan)?;
+    [packet.key.vlan, packet.key.customer_vlan] = tags.vlans;
+    packet.mpls_top_label = tags.mpls_top_label;
+    let payload = from_ip(frame, ip, fragments, packet)?;
+    tunnel::open(frame, payload, opened, fragments, packet);
+    Ok(())
+}
+
+/// Reads the IP header and what the transport's says of the flow.
+#[inline(always)]
+fn from_ip(
+    frame: &impl Frame,
+    ip: Layer,
+    fragments: &impl Fragments,
+    packet: &mut Packet,
+) -> Result<ip::Payload, Unparsed> {
+    let offset = frame.forget_way(ip.offset);
+    let payload = match ip.ethertype {
         IPV4 => ip::v4(frame, offset, packet)?,
         IPV6 => ip::v6(frame, offset, packet)?,
         _ => return Err(Unparsed::NotIp),
     };
-    packet.ethertype = ethertype;
+    packet.ethertype = ip.ethertype;
     packet.network_offset = as_u32(offset);
     transport::ports(frame, &payload, fragments, packet);
-    Ok(())
+    Ok(payload)
 }
 
 /// An offset into a frame as the width that records use.

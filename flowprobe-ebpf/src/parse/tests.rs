@@ -40,15 +40,15 @@ fn join(parts: &[&[u8]], buffer: &mut [u8; 256]) -> usize {
 }
 
 fn parse(parts: &[&[u8]]) -> Result<Packet, Unparsed> {
-    parse_from(parts, 0)
+    parse_from(parts, 0, Tunnels::NONE)
 }
 
-fn parse_from(parts: &[&[u8]], offloaded_vlan: u16) -> Result<Packet, Unparsed> {
+fn parse_from(parts: &[&[u8]], offloaded_vlan: u16, opened: Tunnels) -> Result<Packet, Unparsed> {
     let mut buffer = [0; 256];
     let length = join(parts, &mut buffer);
     let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan };
     let mut packet = Packet::default();
-    ethernet(&Bytes::whole(&buffer[..length]), origin, &One::default(), &mut packet).map(|()| packet)
+    ethernet(&Bytes::whole(&buffer[..length]), origin, opened, &One::default(), &mut packet).map(|()| packet)
 }
 
 const TCP_SYN_ACK_ECE: [u8; 20] = [0x00, 0x50, 0xc0, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x52, 0, 0, 0, 0, 0, 0];
@@ -84,7 +84,8 @@ fn two_tags_are_both_kept() {
 
 #[test]
 fn a_tag_that_the_nic_removed_is_the_outer_one() {
-    let packet = parse_from(&[&MACS, &[0x81, 0, 0, 200, 8, 0], &ipv4(1, 28, 0), &[0; 8]], 100).expect("a flow");
+    let packet =
+        parse_from(&[&MACS, &[0x81, 0, 0, 200, 8, 0], &ipv4(1, 28, 0), &[0; 8]], 100, Tunnels::NONE).expect("a flow");
     assert_eq!((packet.key.vlan, packet.key.customer_vlan), (100, 200));
 }
 
@@ -192,7 +193,7 @@ fn fragments_share_the_ports_of_the_first() {
         let length = join(parts, &mut buffer);
         let origin = Origin { ifindex: 1, direction: Direction::Ingress, offloaded_vlan: 0 };
         let mut packet = Packet::default();
-        ethernet(&Bytes::whole(&buffer[..length]), origin, &memory, &mut packet).expect("a flow");
+        ethernet(&Bytes::whole(&buffer[..length]), origin, Tunnels::NONE, &memory, &mut packet).expect("a flow");
         packet
     };
     let udp = [0, 53, 0, 99, 0, 8, 0, 0];

@@ -1,14 +1,17 @@
 //! Find or insert a flow and count a packet in it: the narrow face behind which the flow table can be replaced.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use flowprobe_ebpf::flow::Extremes;
+use flowprobe_ebpf::flow::{Extremes, with_route};
 use flowprobe_ebpf::parse::Packet;
 use flowprobe_ebpf::{FlowValue, Weight};
 
+use crate::machine::Machine;
 use crate::maps::FlowMap;
+use crate::meter::Run;
+use crate::route;
 
 /// `-EEXIST`: another CPU was first to insert the flow.
 const EXISTS: i32 = -17;
@@ -16,21 +19,29 @@ const EXISTS: i32 = -17;
 /// How often a CPU tries again to widen [`FlowValue::extremes`] when others write the word at the same moment.
 const EXTREMES_TRIES: u32 = 4;
 
-/// Counts `packet`, standing for `weight`, in its flow.
+/// Counts `packet`, standing for `weight`, in the flow `key`. Where that is new, its route is looked up, if asked for.
 ///
 /// # Errors
 /// The negated errno of `bpf_map_update_elem` where the flow is new and finds no room: `E2BIG` for a full map.
 #[inline(always)]
-pub(crate) fn account(flows: &FlowMap, packet: &Packet, weight: Weight, now: u64) -> Result<(), i32> {
-    if let Some(value) = flows.get_ptr_mut(&packet.key) {
-        update(value, packet, weight, now);
+pub(crate) fn account<M: Machine, Key>(
+    flows: &FlowMap<Key>,
+    key: &Key,
+    packet: &Packet,
+    weight: Weight,
+    now: u64,
+    run: &Run,
+) -> Result<(), i32> {
+    if let Some(value) = flows.get_ptr_mut(key) {
+        update::<M>(value, packet, weight, now);
         return Ok(());
     }
-    let value = FlowValue::begin(packet, weight, now);
-    match flows.insert(&packet.key, &value, BPF_NOEXIST.into()) {
+    let mut value = FlowValue::begin(packet, weight, now);
+    value.facts = with_route(value.facts, route::of_new_flow::<M>(packet, run));
+    match flows.insert(key, &value, BPF_NOEXIST.into()) {
         Err(EXISTS) => {
-            let value = flows.get_ptr_mut(&packet.key).ok_or(EXISTS)?;
-            update(value, packet, weight, now);
+            let value = flows.get_ptr_mut(key).ok_or(EXISTS)?;
+            update::<M>(value, packet, weight, now);
             Ok(())
         }
         outcome => outcome,
@@ -38,7 +49,7 @@ pub(crate) fn account(flows: &FlowMap, packet: &Packet, weight: Weight, now: u64
 }
 
 #[inline(always)]
-fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
+fn update<M: Machine>(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
     // SAFETY: `value` points to a live entry of the generation that programs write: user space deletes from a generation
     // only after a grace period in which no program can hold such a pointer. Counters are only ever added to atomically.
     unsafe {
@@ -52,9 +63,9 @@ fn update(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
         (*value).last_ns = now;
         let facts = &raw mut (*value).facts;
         if *facts & packet.facts != packet.facts {
-            atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(facts, packet.facts);
+            M::or(facts, packet.facts);
         }
-        widen(&raw mut (*value).extremes, weight.extremes);
+        widen::<M>(&raw mut (*value).extremes, weight.extremes);
     }
 }
 
@@ -69,7 +80,7 @@ unsafe fn add(counter: *mut u64, amount: u64) {
 /// # Safety
 /// `word` points into a live map value.
 #[inline(always)]
-unsafe fn widen(word: *mut u64, seen: Extremes) {
+unsafe fn widen<M: Machine>(word: *mut u64, seen: Extremes) {
     for _ in 0..EXTREMES_TRIES {
         // SAFETY: by this function's contract.
         let old = unsafe { word.read_volatile() };
@@ -78,9 +89,7 @@ unsafe fn widen(word: *mut u64, seen: Extremes) {
             return;
         }
         // SAFETY: by this function's contract.
-        let (_, done) =
-            unsafe { atomic_cxchg::<u64, { AtomicOrdering::Relaxed }, { AtomicOrdering::Relaxed }>(word, old, new) };
-        if done {
+        if unsafe { M::replace(word, old, new) } {
             return;
         }
     }

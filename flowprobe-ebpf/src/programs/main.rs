@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! xdp_ingress ─┐
-//!              ├─► meter ─► STATS.seen ─► parse ─► account ─► FLOWS_0 or FLOWS_1, whichever CONTROL names
-//! tc_ingress ──┘                 └► STATS.unparsed    └► STATS.overflow
+//! tc_ingress ──┼─► meter ─► STATS.seen ─► parse ─► select ─► account ─► FLOWS_0 or FLOWS_1 (TUNNELLED_0 or _1),
+//! tc_egress ───┘                 └► STATS.unparsed  └► STATS.*_out └► STATS.overflow     whichever CONTROL names
 //! ```
+//!
+//! Each comes a second time for kernels that lack what it uses: see `machine`, and `probe/object.rs` in the daemon.
 #![no_std]
 #![no_main]
 // BPF has no atomic load or store, so `core::sync::atomic` does not compile for it; its atomic additions do.
@@ -19,10 +21,12 @@ extern crate self as aya_log_ebpf;
 mod account;
 mod fragments;
 mod kernel_frame;
+mod machine;
 mod macro_support;
 mod maps;
 mod meter;
 mod report;
+mod route;
 mod scratch;
 mod skb_frame;
 mod xdp_frame;
@@ -33,22 +37,70 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 
 use flowprobe_ebpf::Direction;
 
+use machine::{Atomics, Legacy, Machine};
+use meter::Run;
+
 /// Meters what a NIC receives, before the kernel has built a socket buffer.
 #[xdp(frags)]
 pub(crate) fn xdp_ingress(context: XdpContext) -> u32 {
+    xdp_run::<Atomics>(&context)
+}
+
+/// The same for kernels before 5.18, without multi-buffer XDP.
+#[xdp]
+pub(crate) fn xdp_ingress_legacy(context: XdpContext) -> u32 {
+    xdp_run::<Legacy>(&context)
+}
+
+/// Meters what an interface receives, where XDP cannot go.
+#[classifier]
+pub(crate) fn tc_ingress(context: TcContext) -> i32 {
+    tc_run::<Atomics>(&context, Direction::Ingress)
+}
+
+/// The same for kernels before 5.18.
+#[classifier]
+pub(crate) fn tc_ingress_legacy(context: TcContext) -> i32 {
+    tc_run::<Legacy>(&context, Direction::Ingress)
+}
+
+/// Meters what leaves by an interface.
+#[classifier]
+pub(crate) fn tc_egress(context: TcContext) -> i32 {
+    tc_run::<Atomics>(&context, Direction::Egress)
+}
+
+/// The same for kernels before 5.18.
+#[classifier]
+pub(crate) fn tc_egress_legacy(context: TcContext) -> i32 {
+    tc_run::<Legacy>(&context, Direction::Egress)
+}
+
+#[inline(always)]
+fn xdp_run<M: Machine>(context: &XdpContext) -> u32 {
     if let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) {
-        let frame = xdp_frame::Xdp::new(&context, scratch);
-        meter::meter(&frame, context.ingress_ifindex() as u32, Direction::Ingress);
+        let frame = xdp_frame::Xdp::new(context, scratch);
+        let run = Run {
+            context: context.ctx.cast(),
+            scratch,
+            ifindex: context.ingress_ifindex() as u32,
+            arrived_on: 0,
+            direction: Direction::Ingress,
+        };
+        meter::meter::<M>(&frame, &run);
     }
     XDP_PASS
 }
 
-/// Meters what an interface receives, where XDP cannot go. `TC_ACT_UNSPEC` is `TCX_NEXT`: the verdict is left to others.
-#[classifier]
-pub(crate) fn tc_ingress(context: TcContext) -> i32 {
+/// `TC_ACT_UNSPEC` is `TCX_NEXT`: the verdict is left to others.
+#[inline(always)]
+fn tc_run<M: Machine>(context: &TcContext, direction: Direction) -> i32 {
     if let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) {
-        let frame = skb_frame::Skb::new(&context, scratch);
-        meter::meter(&frame, frame.ifindex(), Direction::Ingress);
+        let skb = context.skb.skb;
+        let frame = skb_frame::Skb::new(skb, scratch, direction);
+        // SAFETY: the context is the one that the kernel handed to this run of the program.
+        let (ifindex, arrived_on) = unsafe { ((*skb).ifindex, (*skb).ingress_ifindex) };
+        meter::meter::<M>(&frame, &Run { context: skb.cast(), scratch, ifindex, arrived_on, direction });
     }
     TC_ACT_UNSPEC
 }

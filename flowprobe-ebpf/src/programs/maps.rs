@@ -6,25 +6,44 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 
 use crate::scratch::Scratch;
+use flowprobe_ebpf::interface::MOST_ROUTES;
 use flowprobe_ebpf::parse::{FragmentKey, FragmentPorts, REMEMBERED_DATAGRAMS};
-use flowprobe_ebpf::{FlowKey, FlowValue, INTERFACE_SLOTS, InterfaceStats, STATS_ENTRIES};
+use flowprobe_ebpf::selection::Selection;
+use flowprobe_ebpf::{
+    FlowKey, FlowValue, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, Route, STATS_ENTRIES, TunnelledKey,
+};
+
+/// Flows in a map unless the daemon asks for another number when it loads the object.
+const FLOWS: usize = 65_536;
 
 /// One generation of flows.
-pub(crate) type FlowMap = HashMap<FlowKey, FlowValue, 65_536>;
+pub(crate) type FlowMap<Key> = HashMap<Key, FlowValue, FLOWS>;
 
 #[btf_map]
-pub(crate) static FLOWS_0: FlowMap = FlowMap::new();
+pub(crate) static FLOWS_0: FlowMap<FlowKey> = FlowMap::new();
 
 #[btf_map]
-pub(crate) static FLOWS_1: FlowMap = FlowMap::new();
+pub(crate) static FLOWS_1: FlowMap<FlowKey> = FlowMap::new();
+
+/// Flows that came out of tunnels, apart from the others, whose keys need not be that long.
+#[btf_map]
+pub(crate) static TUNNELLED_0: FlowMap<TunnelledKey> = FlowMap::new();
+
+#[btf_map]
+pub(crate) static TUNNELLED_1: FlowMap<TunnelledKey> = FlowMap::new();
 
 /// `CONTROL[0]` is the generation word: 0 or 1, the flow map and the half of `STATS` that programs write.
 #[btf_map]
 pub(crate) static CONTROL: Array<u32, 1> = Array::new();
 
-/// The ifindex that each slot stands for, 0 where the slot is free. User space writes a slot before it attaches.
+/// What packets to meter, by generation: user space writes the entry of the one that comes next, so that a change takes
+/// effect between two drains.
 #[btf_map]
-pub(crate) static INTERFACES: Array<u32, { INTERFACE_SLOTS as usize }> = Array::new();
+pub(crate) static SELECTION: Array<Selection, { GENERATIONS as usize }> = Array::new();
+
+/// The interface that each slot stands for. User space writes a slot before it attaches.
+#[btf_map]
+pub(crate) static INTERFACES: Array<InterfaceSlot, { INTERFACE_SLOTS as usize }> = Array::new();
 
 /// Counters by slot, direction and generation: [`flowprobe_ebpf::stats_index`].
 #[btf_map]
@@ -34,6 +53,14 @@ pub(crate) static STATS: PerCpuArray<InterfaceStats, { STATS_ENTRIES as usize }>
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, REMEMBERED_DATAGRAMS> = LruHashMap::new();
 
+/// The numbers of the routes that were met.
+#[btf_map]
+pub(crate) static ROUTES: HashMap<Route, u32, { MOST_ROUTES as usize }> = HashMap::new();
+
+/// `ROUTE_COUNT[0]`: how many numbers were given out.
+#[btf_map]
+pub(crate) static ROUTE_COUNT: Array<u32, 1> = Array::new();
+
 /// Memory of this CPU's run of a program, beyond the stack's 512 octets.
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
@@ -41,3 +68,11 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 /// 1 where the kernel has `bpf_ktime_get_coarse_ns` (5.11).
 #[unsafe(no_mangle)]
 pub(crate) static COARSE_CLOCK: Global<u8> = Global::new(1);
+
+/// The tunnels to open: [`flowprobe_ebpf::Tunnels`].
+#[unsafe(no_mangle)]
+pub(crate) static OPENED_TUNNELS: Global<u16> = Global::new(0);
+
+/// 1 where new flows are to be given a route.
+#[unsafe(no_mangle)]
+pub(crate) static FIND_ROUTES: Global<u8> = Global::new(0);

@@ -1,32 +1,56 @@
-//! One frame's way through a program: seen, parsed, accounted.
+//! One frame's way through a program: seen, parsed, selected, accounted.
 
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use core::ffi::c_void;
 
-use flowprobe_ebpf::parse::{self, Origin, Packet};
-use flowprobe_ebpf::{Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceStats, OverflowClass, stats_index};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+
+use flowprobe_ebpf::parse::{self, Layer, Origin, Packet, Unparsed, by_version};
+use flowprobe_ebpf::{
+    Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, LinkLayer, OverflowClass,
+    TunnelledKey, Tunnels, Weight, stats_index,
+};
 
 use crate::fragments::KernelFragments;
 use crate::kernel_frame::KernelFrame;
-use crate::maps::{COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, STATS};
+use crate::machine::Machine;
+use crate::maps::{
+    COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, OPENED_TUNNELS, SELECTION, STATS, TUNNELLED_0, TUNNELLED_1,
+};
+use crate::scratch::Scratch;
 use crate::{account, report};
 
-/// Counts `frame` once in `seen` and once in exactly one of: a flow, overflow, unparsed.
+/// One run of a program.
+pub(crate) struct Run {
+    /// What the kernel handed to it.
+    pub(crate) context: *mut c_void,
+    /// Points to a value of the map `SCRATCH`.
+    pub(crate) scratch: *mut Scratch,
+    /// The interface at which it runs.
+    pub(crate) ifindex: u32,
+    /// Of a frame that goes out: the interface by which it came in, 0 where it is the host's own.
+    pub(crate) arrived_on: u32,
+    /// Which way the frame passes.
+    pub(crate) direction: Direction,
+}
+
+/// Counts `frame` once in `seen` and once in exactly one of: a flow, overflow, unparsed, filtered out, sampled out.
 #[inline(always)]
-pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction) {
+pub(crate) fn meter<M: Machine>(frame: &impl KernelFrame, run: &Run) {
     // The generation is read once, so that a frame's `seen` and its flow fall into the same one.
     let Some(generation) = generation() else { return };
     // The daemon fills the slot before it attaches the program, and lets it stand when the interface is gone.
-    let Some(slot) = slot_of(ifindex) else { return };
-    let Some(stats) = STATS.get_ptr_mut(stats_index(slot, direction, generation)) else {
+    let Some((slot, link)) = slot_of(run.ifindex) else { return };
+    let Some(stats) = STATS.get_ptr_mut(stats_index(slot, run.direction, generation)) else {
         return;
     };
     // SAFETY: the pointer comes from the map and was checked; the entry belongs to this CPU, and programs run with soft
     // interrupts off, so nothing else writes it.
     let stats = unsafe { &mut *stats };
 
-    let origin = Origin { ifindex, direction, offloaded_vlan: frame.offloaded_vlan() };
-    let mut packet = Packet::default();
-    if let Err(reason) = parse::ethernet(frame, origin, &KernelFragments, &mut packet) {
+    // SAFETY: by the contract of `Run`; nothing else uses this part of the memory.
+    let packet = unsafe { &mut (*run.scratch).packet };
+    *packet = Packet::default();
+    if let Err(reason) = read(frame, run, link, packet) {
         let (packets, octets) = (frame.packets(), frame.layer2_octets());
         stats.seen.add(packets, octets);
         if let Some(counter) = stats.unparsed.get_mut(reason as usize) {
@@ -34,17 +58,50 @@ pub(crate) fn meter(frame: &impl KernelFrame, ifindex: u32, direction: Direction
         }
         return;
     }
-    let weight = frame.weigh(&packet);
+    let weight = frame.weigh(packet);
     stats.seen.add(weight.packets, weight.layer2_octets);
-    let now = now();
-    // Two arms instead of one pointer to a map: the kernel can inline a lookup only where it knows which map it is.
-    let outcome = if generation == 0 {
-        account::account(&FLOWS_0, &packet, weight, now)
+    let Some(selection) = SELECTION.get(generation) else { return };
+    // SAFETY: the helper has no preconditions.
+    if !selection.sampling.keeps(&packet.key, || unsafe { bpf_get_prandom_u32() }) {
+        stats.sampled_out.add(weight.packets, weight.layer2_octets);
+        return;
+    }
+    if let Err(error) = count::<M>(generation, packet, weight, run) {
+        overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error);
+    }
+}
+
+#[inline(always)]
+fn read(frame: &impl KernelFrame, run: &Run, link: u32, packet: &mut Packet) -> Result<(), Unparsed> {
+    let origin = Origin { ifindex: run.ifindex, direction: run.direction, offloaded_vlan: frame.offloaded_vlan() };
+    let opened = Tunnels(OPENED_TUNNELS.load());
+    let begin = if link == LinkLayer::Ip as u32 {
+        Layer { ethertype: by_version(frame, 0)?, offset: 0 }
     } else {
-        account::account(&FLOWS_1, &packet, weight, now)
+        parse::after_ethernet(frame, packet)?
     };
-    if let Err(error) = outcome {
-        overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, ifindex, error);
+    parse::network(frame, begin, origin, opened, &KernelFragments, packet)
+}
+
+/// Counts the packet in its flow.
+#[inline(always)]
+fn count<M: Machine>(generation: u32, packet: &Packet, weight: Weight, run: &Run) -> Result<(), i32> {
+    let now = now();
+    // One arm for each map instead of a pointer to a map: the kernel can inline a lookup only where it knows which it is.
+    if packet.tunnels == 0 {
+        return if generation == 0 {
+            account::account::<M, _>(&FLOWS_0, &packet.key, packet, weight, now, run)
+        } else {
+            account::account::<M, _>(&FLOWS_1, &packet.key, packet, weight, now, run)
+        };
+    }
+    // SAFETY: by the contract of `Run`; nothing else uses this part of it.
+    let key = unsafe { &mut (*run.scratch).tunnelled };
+    *key = TunnelledKey { flow: packet.key, tunnel: packet.tunnel };
+    if generation == 0 {
+        account::account::<M, _>(&TUNNELLED_0, key, packet, weight, now, run)
+    } else {
+        account::account::<M, _>(&TUNNELLED_1, key, packet, weight, now, run)
     }
 }
 
@@ -66,13 +123,14 @@ fn generation() -> Option<u32> {
     Some(unsafe { word.read_volatile() } & 1)
 }
 
-/// The slot of an interface: its first choice nearly always.
+/// The slot of an interface, its first choice nearly always, and its [`LinkLayer`].
 #[inline(always)]
-fn slot_of(ifindex: u32) -> Option<u32> {
+fn slot_of(ifindex: u32) -> Option<(u32, u32)> {
     for probe in 0..INTERFACE_PROBES {
         let slot = ifindex.wrapping_add(probe) & (INTERFACE_SLOTS - 1);
-        if *INTERFACES.get(slot)? == ifindex {
-            return Some(slot);
+        let InterfaceSlot { ifindex: holder, link } = *INTERFACES.get(slot)?;
+        if holder == ifindex {
+            return Some((slot, link));
         }
     }
     None

@@ -1,6 +1,9 @@
 //! Memory of one run of a program, in a per-CPU map: nothing else runs on this CPU meanwhile.
 
-use flowprobe_ebpf::parse::FARTHEST_OFFSET;
+use aya_ebpf::bindings::bpf_fib_lookup;
+
+use flowprobe_ebpf::parse::{FARTHEST_OFFSET, Packet};
+use flowprobe_ebpf::{Route, TunnelledKey};
 
 /// Octets of a socket buffer that the parser can see: with every tunnel that is opened, its headers end before.
 pub(crate) const VISIBLE: usize = 256;
@@ -13,6 +16,14 @@ const LARGEST_READ: usize = 64;
 pub(crate) struct Scratch {
     /// Where an offset goes to be forgotten.
     offset: u64,
+    /// What the parser finds.
+    pub(crate) packet: Packet,
+    /// The question to the routing tables, and their answer.
+    pub(crate) lookup: bpf_fib_lookup,
+    /// A key of the map `ROUTES`.
+    pub(crate) route: Route,
+    /// A key of the maps of tunnelled flows.
+    pub(crate) tunnelled: TunnelledKey,
     /// The beginning of a socket buffer, and room so that a read that begins in it ends in it.
     pub(crate) headers: [u8; VISIBLE + LARGEST_READ],
 }

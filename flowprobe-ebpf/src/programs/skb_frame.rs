@@ -2,13 +2,12 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_skb_load_bytes;
-use aya_ebpf::programs::TcContext;
 use bytemuck::Pod;
 
-use flowprobe_ebpf::Weight;
 use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::{Frame, Packet};
 use flowprobe_ebpf::weight::capped;
+use flowprobe_ebpf::{Direction, Weight};
 
 use crate::kernel_frame::KernelFrame;
 use crate::scratch::{self, Scratch, VISIBLE};
@@ -19,14 +18,16 @@ use crate::xdp_frame::read_words;
 /// Its first octets are copied into [`Scratch`] by one helper call, which knows the buffer's fragments; reading from there
 /// gives the verifier one way to follow instead of two for each header.
 pub(crate) struct Skb {
-    context: *mut __sk_buff,
     scratch: *mut Scratch,
     /// Octets in `scratch`.
     visible: usize,
     length: u32,
+    /// Octets of the layer-2 frames on the wire, where the kernel has worked that out: before it sends
+    /// (`qdisc_pkt_len_init` in `net/core/dev.c`). It knows tunnels and their headers. Else the same as `length`.
+    wire_length: u32,
     segments: u32,
     segment_size: u32,
-    /// Octets on the wire of a tag that the NIC took out.
+    /// Octets on the wire of a tag that the NIC took out, or will put in.
     tag: u32,
     offloaded_vlan: u16,
 }
@@ -35,20 +36,20 @@ pub(crate) struct Skb {
 const TAG: u32 = 4;
 
 impl Skb {
-    /// `scratch` points to a value of the map `SCRATCH`.
+    /// `skb` is what the kernel handed to this run of the program; `scratch` points to a value of the map `SCRATCH`.
     #[inline(always)]
-    pub(crate) fn new(context: &TcContext, scratch: *mut Scratch) -> Self {
-        let skb = context.skb.skb;
-        // SAFETY: the context is the one that the kernel handed to this run of the program.
+    pub(crate) fn new(skb: *mut __sk_buff, scratch: *mut Scratch, direction: Direction) -> Self {
+        // SAFETY: by this function's contract.
         let fields = unsafe { &*skb };
         let tagged = fields.vlan_present != 0;
         let length = fields.len;
+        let wire_length = if direction as u8 == Direction::Egress as u8 { fields.wire_len } else { length };
         let visible = copy_headers(skb, length as usize, scratch);
         Self {
-            context: skb,
             scratch,
             visible,
             length,
+            wire_length: if wire_length < length { length } else { wire_length },
             segments: fields.gso_segs,
             segment_size: fields.gso_size,
             tag: if tagged { TAG } else { 0 },
@@ -56,18 +57,21 @@ impl Skb {
         }
     }
 
+    /// How many packets the buffer becomes when `headers` octets are what each of them begins with. A guest's buffer comes
+    /// without their number (`SKB_GSO_DODGY`).
     #[inline(always)]
-    pub(crate) fn ifindex(&self) -> u32 {
-        // SAFETY: as in `new`.
-        unsafe { (*self.context).ifindex }
+    fn segments_behind(&self, headers: u32) -> u32 {
+        if self.segments > 1 || self.segment_size == 0 || self.length <= headers {
+            return if self.segments > 1 { self.segments } else { 1 };
+        }
+        (self.length - headers).div_ceil(self.segment_size)
     }
 }
 
-/// Copies the beginning of the buffer into `scratch` and returns how many octets that are; none where there is not even an
-/// Ethernet header.
+/// Copies the beginning of the buffer into `scratch` and returns how many octets that are.
 #[inline(always)]
 fn copy_headers(skb: *mut __sk_buff, length: usize, scratch: *mut Scratch) -> usize {
-    if length < ETHERNET_HEADER {
+    if length == 0 {
         return 0;
     }
     let visible = if length > VISIBLE { VISIBLE } else { length };
@@ -75,9 +79,6 @@ fn copy_headers(skb: *mut __sk_buff, length: usize, scratch: *mut Scratch) -> us
     let status = unsafe { bpf_skb_load_bytes(skb.cast(), 0, (&raw mut (*scratch).headers).cast(), visible as u32) };
     if status == 0 { visible } else { 0 }
 }
-
-/// Octets of the shortest header that begins a frame.
-const ETHERNET_HEADER: usize = 14;
 
 impl Frame for Skb {
     #[inline(always)]
@@ -113,7 +114,7 @@ impl KernelFrame for Skb {
 
     #[inline(always)]
     fn layer2_octets(&self) -> u64 {
-        u64::from(self.length) + self.packets() * u64::from(self.tag)
+        u64::from(self.wire_length) + self.packets() * u64::from(self.tag)
     }
 
     #[inline(always)]
@@ -123,26 +124,30 @@ impl KernelFrame for Skb {
 
     #[inline(always)]
     fn weigh(&self, packet: &Packet) -> Weight {
-        let packets = self.packets();
+        let packets = self.segments_behind(packet.headers);
         let repeats = packets - 1;
-        let network_headers = packet.headers - packet.network_offset;
-        let extremes = if repeats == 0 {
-            Extremes::of(capped(packet.octets), packet.ttl)
-        } else {
-            let longest = network_headers + self.segment_size;
-            let before_last = repeats * u64::from(self.segment_size);
-            let last = (u64::from(packet.octets)).wrapping_sub(before_last);
-            Extremes {
-                length_min: if last < u64::from(longest) { last as u16 } else { capped(longest) },
-                length_max: capped(longest),
-                ttl_min: packet.ttl,
-                ttl_max: packet.ttl,
-            }
+        if repeats == 0 {
+            return Weight::of_one(packet, u64::from(self.length + self.tag));
+        }
+        // What the kernel adds for each packet but the first is a packet's headers, those in a tunnel included.
+        let added = self.wire_length - self.length;
+        let headers = if added == 0 { packet.headers } else { added / repeats };
+        let network_headers = headers.saturating_sub(packet.network_offset);
+        let longest = network_headers + self.segment_size;
+        let last = packet.octets.wrapping_sub(repeats.wrapping_mul(self.segment_size));
+        let extremes = Extremes {
+            length_min: capped(if last < longest { last } else { longest }),
+            length_max: capped(longest),
+            ttl_min: packet.ttl,
+            ttl_max: packet.ttl,
         };
+        let repeats = u64::from(repeats);
         Weight {
-            packets,
+            packets: u64::from(packets),
             octets: u64::from(packet.octets) + repeats * u64::from(network_headers),
-            layer2_octets: self.layer2_octets() + repeats * u64::from(packet.headers),
+            layer2_octets: u64::from(self.length)
+                + repeats * u64::from(headers)
+                + u64::from(packets) * u64::from(self.tag),
             extremes,
         }
     }

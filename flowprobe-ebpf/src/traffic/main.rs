@@ -22,9 +22,9 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
-use flowprobe_ebpf::Direction;
 use flowprobe_ebpf::parse::{self, Origin, Packet};
 use flowprobe_ebpf::traffic::TrafficPlan;
+use flowprobe_ebpf::{Direction, Tunnels};
 
 /// What to send; written by user space before a run.
 #[btf_map]
@@ -76,7 +76,7 @@ pub(crate) fn parse_only(context: XdpContext) -> u32 {
     let frame = xdp_frame::Xdp::new(&context, scratch);
     let origin = Origin { ifindex: context.ingress_ifindex() as u32, direction: Direction::Ingress, offloaded_vlan: 0 };
     let mut packet = Packet::default();
-    let outcome = parse::ethernet(&frame, origin, &(), &mut packet);
+    let outcome = parse::ethernet(&frame, origin, Tunnels::NONE, &(), &mut packet);
     core::hint::black_box(&packet);
     if outcome.is_ok() { XDP_PASS } else { XDP_DROP }
 }

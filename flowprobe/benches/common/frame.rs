@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use flowprobe_ebpf::parse::{self, Bytes, Origin, Packet};
 use flowprobe_ebpf::traffic::TrafficPlan;
-use flowprobe_ebpf::{Direction, FlowKey};
+use flowprobe_ebpf::{Direction, FlowKey, Tunnels};
 use serde::Serialize;
 
 use super::LOOPBACK;
@@ -47,7 +47,7 @@ impl Frame {
         };
         let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: 0 };
         let mut packet = Packet::default();
-        parse::ethernet(&Bytes::whole(&bytes), origin, &(), &mut packet)
+        parse::ethernet(&Bytes::whole(&bytes), origin, Tunnels::NONE, &(), &mut packet)
             .map_err(|why| anyhow!("the frame is {why:?}"))?;
         Ok(Self { bytes, address_base, address_offset, port_offset, key: packet.key })
     }

@@ -14,11 +14,11 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, include_bytes_aligned};
 use flowprobe::accounting::add_stats;
-use flowprobe::drain::{Drain, DrainReport, take};
-use flowprobe::kernel::StatsValue;
-use flowprobe::probe::{Features, Slots, check_privilege, load_object};
+use flowprobe::drain::{Drain, DrainReport, Drained, take};
+use flowprobe::kernel::MapValue;
+use flowprobe::probe::{Features, Scope, Slots, check_privilege, load_object};
 use flowprobe::record::FlowDelta;
-use flowprobe_ebpf::{Direction, GENERATIONS, INTERFACE_SLOTS, InterfaceStats, stats_index};
+use flowprobe_ebpf::{Direction, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, Selection, stats_index};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,7 +39,7 @@ pub(crate) struct Lab {
     traffic: Ebpf,
     under_test: ProgramArray<MapData>,
     drain: Drain,
-    stats: PerCpuArray<MapData, StatsValue>,
+    stats: PerCpuArray<MapData, MapValue<InterfaceStats>>,
     counted: InterfaceStats,
     flow_maps: [MapData; GENERATIONS as usize],
     generation: usize,
@@ -54,15 +54,17 @@ impl Lab {
         stay_on_this_cpu().context("cannot stay on one CPU")?;
 
         let max_flows = NonZeroU32::new(MAX_FLOWS).context("no room for flows")?;
-        let mut flowprobe = load_object(max_flows, Features::of_this_kernel(), 0)?;
+        let mut flowprobe = load_object(max_flows, Scope::default(), Features::of_this_kernel(), 0)?;
         let flow_maps = [duplicate(&flowprobe, "FLOWS_0")?, duplicate(&flowprobe, "FLOWS_1")?];
         let stats = PerCpuArray::try_from(Map::PerCpuArray(duplicate(&flowprobe, "STATS")?))?;
-        let mut interfaces: Array<_, u32> = Array::try_from(Map::Array(duplicate(&flowprobe, "INTERFACES")?))?;
-        interfaces.set(slot(), LOOPBACK, 0)?;
+        let interfaces = Map::Array(duplicate(&flowprobe, "INTERFACES")?);
+        let mut interfaces: Array<_, MapValue<InterfaceSlot>> = Array::try_from(interfaces)?;
+        interfaces.set(slot(), MapValue(InterfaceSlot { ifindex: LOOPBACK, link: 0 }), 0)?;
         let Map::Array(interfaces) = take(&mut flowprobe, "INTERFACES")? else {
             anyhow::bail!("the map INTERFACES is not an array");
         };
-        let drain = Drain::new(&mut flowprobe, Arc::new(Slots::new(interfaces)?))?;
+        let drain =
+            Drain::new(&mut flowprobe, Scope::default(), &Selection::default(), Arc::new(Slots::new(interfaces)?))?;
         load_program(&mut flowprobe, "xdp_ingress")?;
 
         let mut traffic = Ebpf::load(TRAFFIC).context("cannot load the traffic programs")?;
@@ -128,8 +130,10 @@ impl Lab {
 
     /// Moves all flows to the end of `flows` with the daemon's own drain.
     pub(crate) fn retire(&mut self, flows: &mut Vec<FlowDelta>) -> Result<DrainReport> {
-        let report = self.drain.retire(|batch| {
-            flows.extend_from_slice(&batch);
+        let report = self.drain.retire(|drained| {
+            if let Drained::Flows(batch) = drained {
+                flows.extend_from_slice(&batch);
+            }
             Ok(())
         })?;
         self.generation ^= 1;
@@ -140,7 +144,7 @@ impl Lab {
     /// say the same.
     pub(crate) fn verify(&mut self, flows: &[FlowDelta], packets_each: u32) -> Result<()> {
         let mut missing = vec![true; self.flows as usize];
-        for (key, value) in flows {
+        for FlowDelta { key, value, .. } in flows {
             let number = self.frame.flow_of(key, self.flows).with_context(|| format!("a flow nobody sent: {key:?}"))?;
             ensure!(std::mem::take(&mut missing[number as usize]), "flow {number} came twice");
             ensure!(value.packets == u64::from(packets_each), "{} packets, not {packets_each}: {key:?}", value.packets);
@@ -152,8 +156,7 @@ impl Lab {
 
         let mut total = InterfaceStats::default();
         for generation in 0..GENERATIONS {
-            for StatsValue(of_one_cpu) in
-                self.stats.get(&stats_index(slot(), Direction::Ingress, generation), 0)?.iter()
+            for MapValue(of_one_cpu) in self.stats.get(&stats_index(slot(), Direction::Ingress, generation), 0)?.iter()
             {
                 add_stats(&mut total, of_one_cpu);
             }

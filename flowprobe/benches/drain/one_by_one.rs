@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
 use bytemuck::Zeroable as _;
 use flowprobe::record::FlowDelta;
-use flowprobe_ebpf::{FlowKey, FlowValue};
+use flowprobe_ebpf::{FlowKey, FlowValue, Tunnel};
 
 /// `union bpf_attr` for the commands on one element (`include/uapi/linux/bpf.h`).
 #[repr(C)]
@@ -46,7 +46,7 @@ pub(crate) fn take_all(map: &MapData, flows: &mut Vec<FlowDelta>) -> Result<()> 
         // SAFETY: as above.
         let taken = unsafe { element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, &raw const key, &raw mut value) };
         ensure!(taken.context("cannot look up and delete a flow")?, "a flow went away: {key:?}");
-        flows.push((key, value));
+        flows.push(FlowDelta { key, tunnel: Tunnel::NONE, value });
         key = next;
     }
     Ok(())

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
+use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 use toml::{Spanned, Value};
 
-use super::{AttachMode, Collector, OutputMode, Settings, values};
+use super::{AttachMode, Collector, OutputMode, SampleBy, Settings, ValueError, values};
 
 /// A file that is not a configuration.
 #[derive(Debug, Error)]
@@ -54,16 +55,19 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 10] = [
+const KEYS: [(&str, Setter); 15] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("collectors", |settings, value| {
         let urls = strings(value, "a list of collector URLs");
         assign(&mut settings.collectors, urls.and_then(|urls| urls.iter().map(|url| collector(url)).collect()))
     }),
     ("mode", |settings, value| assign(&mut settings.mode, mode(value))),
-    ("promisc", |settings, value| {
-        assign(&mut settings.promisc, value.as_bool().ok_or_else(|| mismatch("true or false", value)))
-    }),
+    ("promisc", |settings, value| assign(&mut settings.promisc, switch(value))),
+    ("egress", |settings, value| assign(&mut settings.egress, switch(value))),
+    ("next-hop", |settings, value| assign(&mut settings.next_hop, switch(value))),
+    ("decapsulate", |settings, value| assign(&mut settings.selection.tunnels, tunnels(value))),
+    ("sample", |settings, value| assign(&mut settings.selection.sample, sample(value))),
+    ("sample-by", |settings, value| assign(&mut settings.selection.sample_by, sample_by(value))),
     ("interval", |settings, value| assign(&mut settings.interval, duration(value))),
     ("idle-timeout", |settings, value| assign(&mut settings.idle_timeout, duration(value))),
     ("active-timeout", |settings, value| assign(&mut settings.active_timeout, duration(value))),
@@ -84,6 +88,33 @@ fn strings(value: &Value, expected: &str) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| mismatch(expected, value))?;
     let texts = list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| mismatch(expected, item)));
     texts.collect()
+}
+
+fn switch(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| mismatch("true or false", value))
+}
+
+fn tunnels(value: &Value) -> Result<Tunnels, String> {
+    let names = strings(value, "a list of tunnels")?;
+    let all = names.iter().try_fold(Tunnels::NONE, |all, name| Ok(all.and(values::tunnels(name)?)));
+    all.map_err(|error: ValueError| error.to_string())
+}
+
+/// A number, or text such as 1:100.
+fn sample(value: &Value) -> Result<NonZeroU32, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        _ => return Err(mismatch(values::SAMPLE, value)),
+    };
+    values::sample(&text).map_err(|error| error.to_string())
+}
+
+fn sample_by(value: &Value) -> Result<SampleBy, String> {
+    value
+        .as_str()
+        .and_then(|text| SampleBy::from_str(text, false).ok())
+        .ok_or_else(|| mismatch("\"packets\" or \"flows\"", value))
 }
 
 fn collector(url: &str) -> Result<Collector, String> {
@@ -153,6 +184,11 @@ mod tests {
             collectors = ["udp://192.0.2.1"]
             mode = "tc"
             promisc = true
+            egress = true
+            next-hop = true
+            decapsulate = ["vxlan", "ipip"]
+            sample = "1:100"
+            sample-by = "flows"
             interval = "200ms"
             idle-timeout = 30
             active-timeout = "5m"
@@ -164,6 +200,10 @@ mod tests {
         .expect("a configuration");
         assert_eq!(settings.interfaces.as_deref().map(<[String]>::len), Some(2));
         assert_eq!(settings.mode, Some(AttachMode::Tc));
+        assert_eq!((settings.egress, settings.next_hop), (Some(true), Some(true)));
+        assert_eq!(settings.selection.tunnels, Some(Tunnels::VXLAN.and(Tunnels::IP_IN_IP)));
+        assert_eq!(settings.selection.sample.map(NonZeroU32::get), Some(100));
+        assert_eq!(settings.selection.sample_by, Some(SampleBy::Flows));
         assert_eq!(settings.idle_timeout, Some(Duration::from_secs(30)));
         assert_eq!(settings.max_flows.map(NonZeroU32::get), Some(1_000_000));
         assert_eq!(settings.output, Some(OutputMode::Json));
@@ -192,6 +232,12 @@ mod tests {
             (
                 "interfaces = [1]",
                 "flowprobe.toml:1:14: interfaces: expected a list of interface names, found integer `1`",
+            ),
+            ("decapsulate = [\"l2tp\"]", "flowprobe.toml:1:15: decapsulate: expected a tunnel: vxlan, "),
+            ("sample = 0", "flowprobe.toml:1:10: sample: expected one of how many"),
+            (
+                "sample-by = \"bytes\"",
+                "flowprobe.toml:1:13: sample-by: expected \"packets\" or \"flows\", found string",
             ),
             ("interval = ", "flowprobe.toml:1:"),
             ("promisc = true\npromisc = true", "flowprobe.toml:2:1: duplicate key"),

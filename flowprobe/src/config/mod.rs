@@ -2,6 +2,7 @@
 
 mod collector;
 mod file;
+mod selection;
 mod values;
 
 use std::fmt;
@@ -10,13 +11,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
+use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 
+use crate::export::elements::Extras;
 use crate::kernel;
+use crate::probe::Scope;
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError};
 pub use file::FileError;
-pub use values::{ValueError, duration, max_flows};
+pub use selection::{SampleBy, SelectionConfig, SelectionSettings, random_seed};
+pub use values::{ValueError, duration, max_flows, sample, tunnels};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,10 @@ pub struct Config {
     pub mode: AttachMode,
     /// Put the interfaces into promiscuous mode.
     pub promisc: bool,
+    /// What is looked at beyond what comes in, and of it beyond the outermost headers.
+    pub scope: Scope,
+    /// Which packets are metered.
+    pub selection: SelectionConfig,
     /// Time from drain to drain, and from one update of the terminal to the next.
     pub interval: Duration,
     /// When records leave the table. Its `max_flows` is the size of each kernel flow map too.
@@ -37,6 +46,18 @@ pub struct Config {
     pub observation_domain: u32,
     /// What standard output gets.
     pub output: OutputMode,
+}
+
+impl Config {
+    /// What records say beyond what every record says.
+    #[must_use]
+    pub fn extras(&self) -> Extras {
+        Extras {
+            tunnels: self.scope.tunnels != Tunnels::NONE,
+            next_hops: self.scope.routes,
+            sampling: self.selection.sampling,
+        }
+    }
 }
 
 /// How the kernel programs are attached.
@@ -84,6 +105,12 @@ pub struct Settings {
     pub mode: Option<AttachMode>,
     /// See [`Config::promisc`].
     pub promisc: Option<bool>,
+    /// See [`Scope::egress`].
+    pub egress: Option<bool>,
+    /// See [`Scope::routes`].
+    pub next_hop: Option<bool>,
+    /// What packets are metered.
+    pub selection: SelectionSettings,
     /// See [`Config::interval`].
     pub interval: Option<Duration>,
     /// See [`TableConfig::idle_timeout`].
@@ -118,6 +145,9 @@ impl Settings {
             interfaces: self.interfaces.or(base.interfaces),
             mode: self.mode.or(base.mode),
             promisc: self.promisc.or(base.promisc),
+            egress: self.egress.or(base.egress),
+            next_hop: self.next_hop.or(base.next_hop),
+            selection: self.selection.or(base.selection),
             interval: self.interval.or(base.interval),
             idle_timeout: self.idle_timeout.or(base.idle_timeout),
             active_timeout: self.active_timeout.or(base.active_timeout),
@@ -147,8 +177,15 @@ impl Settings {
                 return Err(ConfigError::RepeatedInterface { name: name.clone() });
             }
         }
+        let selection = self.selection.check();
         Ok(Config {
             interfaces,
+            scope: Scope {
+                tunnels: selection.tunnels,
+                egress: self.egress.unwrap_or(false),
+                routes: self.next_hop.unwrap_or(false),
+            },
+            selection,
             mode: self.mode.unwrap_or_default(),
             promisc: self.promisc.unwrap_or(false),
             interval: self.interval.unwrap_or(DEFAULT_INTERVAL),
@@ -156,6 +193,7 @@ impl Settings {
                 idle_timeout: self.idle_timeout.unwrap_or(table.idle_timeout),
                 active_timeout: self.active_timeout.unwrap_or(table.active_timeout),
                 max_flows: self.max_flows.unwrap_or(table.max_flows),
+                sampling: selection.sampling,
             },
             collectors: self.collectors.unwrap_or_default(),
             observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),
@@ -173,6 +211,9 @@ impl fmt::Display for Config {
         writeln!(f, "collectors = {collectors:?}")?;
         writeln!(f, "mode = {:?}", mode.as_ref().map_or("", |mode| mode.get_name()))?;
         writeln!(f, "promisc = {}", self.promisc)?;
+        writeln!(f, "egress = {}", self.scope.egress)?;
+        writeln!(f, "next-hop = {}", self.scope.routes)?;
+        writeln!(f, "{}", self.selection)?;
         writeln!(f, "interval = \"{:?}\"", self.interval)?;
         writeln!(f, "idle-timeout = \"{:?}\"", self.table.idle_timeout)?;
         writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 
 /// A value that is not what it should be.
@@ -60,6 +61,36 @@ pub fn max_flows(text: &str) -> Result<NonZeroU32, ValueError> {
         .ok_or_else(|| ValueError { expected: MAX_FLOWS, found: text.to_owned() })
 }
 
+/// What [`sample`] allows.
+pub(super) const SAMPLE: &str = "one of how many, a number from 1 to 16777216";
+
+const RAREST: u32 = 1 << 24;
+
+/// Of how many packets or flows one is metered.
+///
+/// # Errors
+/// The text is no number, or one out of range.
+pub fn sample(text: &str) -> Result<NonZeroU32, ValueError> {
+    // As it is often written: 1:100, 1/100.
+    let number = text.strip_prefix("1:").or_else(|| text.strip_prefix("1/")).unwrap_or(text);
+    let number: Option<NonZeroU32> = number.replace('_', "").parse().ok();
+    number
+        .filter(|number| number.get() <= RAREST)
+        .ok_or_else(|| ValueError { expected: SAMPLE, found: text.to_owned() })
+}
+
+/// What [`tunnels`] allows.
+pub(super) const TUNNELS: &str = "a tunnel: vxlan, geneve, gre, gtpu, ipip, 4in4, 6in4, 4in6, 6in6 or all";
+
+/// Tunnels to open, by one name.
+///
+/// # Errors
+/// The text names none.
+pub fn tunnels(text: &str) -> Result<Tunnels, ValueError> {
+    let known = Tunnels::NAMES.iter().find(|(name, _)| *name == text);
+    known.map(|(_, tunnels)| *tunnels).ok_or_else(|| ValueError { expected: TUNNELS, found: text.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +110,25 @@ mod tests {
         }
         for text in ["", "s", "-1s", "5 parsecs", "1ms", "2d", "nan", "1e300s", "10ms10ms"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_of_how_many() {
+        for text in ["100", "1:100", "1/100", "1_00"] {
+            assert_eq!(sample(text).map(NonZeroU32::get), Ok(100), "{text}");
+        }
+        for text in ["0", "2:100", "1:", "-1", "often", "16777217", ""] {
+            assert!(sample(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_tunnel_that_there_is_is_named_in_the_error() {
+        let error = tunnels("l2tp").expect_err("unknown").to_string();
+        for (name, meant) in Tunnels::NAMES {
+            assert!(error.contains(name), "{error}");
+            assert_eq!(tunnels(name), Ok(meant));
         }
     }
 

@@ -4,8 +4,8 @@ use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
-use bytemuck::Zeroable as _;
-use flowprobe_ebpf::{FlowKey, FlowValue};
+use bytemuck::{Pod, Zeroable as _};
+use flowprobe_ebpf::{FlowKey, FlowValue, Tunnel, TunnelledKey};
 use tracing::debug;
 
 use super::{DrainError, take};
@@ -17,14 +17,32 @@ use crate::record::FlowDelta;
 /// twentieth.
 const BATCH: usize = 8192;
 
-/// One of the two flow maps.
-pub struct FlowMap {
+/// The key of a flow map.
+pub trait Key: Pod {
+    /// The flow, and the tunnel out of which it came.
+    fn parts(self) -> (FlowKey, Tunnel);
+}
+
+impl Key for FlowKey {
+    fn parts(self) -> (FlowKey, Tunnel) {
+        (self, Tunnel::NONE)
+    }
+}
+
+impl Key for TunnelledKey {
+    fn parts(self) -> (FlowKey, Tunnel) {
+        (self.flow, self.tunnel)
+    }
+}
+
+/// The flow map of one generation.
+pub struct FlowMap<K> {
     map: MapData,
-    keys: Vec<FlowKey>,
+    keys: Vec<K>,
     values: Vec<FlowValue>,
 }
 
-impl FlowMap {
+impl<K: Key> FlowMap<K> {
     /// Takes the map called `name` out of a loaded object and makes sure of its shape.
     ///
     /// # Errors
@@ -36,15 +54,15 @@ impl FlowMap {
         let info = map.info().map_err(|error| LoadError::Map { name, error })?;
         let of = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
         let [key, value] = [of(info.key_size()), of(info.value_size())];
-        if key != size_of::<FlowKey>() {
-            let error = MapError::InvalidKeySize { size: size_of::<FlowKey>(), expected: key };
+        if key != size_of::<K>() {
+            let error = MapError::InvalidKeySize { size: size_of::<K>(), expected: key };
             return Err(LoadError::Map { name, error });
         }
         if value != size_of::<FlowValue>() {
             let error = MapError::InvalidValueSize { size: size_of::<FlowValue>(), expected: value };
             return Err(LoadError::Map { name, error });
         }
-        Ok(Self { map, keys: vec![FlowKey::zeroed(); BATCH], values: vec![FlowValue::zeroed(); BATCH] })
+        Ok(Self { map, keys: vec![K::zeroed(); BATCH], values: vec![FlowValue::zeroed(); BATCH] })
     }
 
     /// Moves all flows out of the map and hands them to `sink`, a batch at a time. Returns how many there were.
@@ -69,7 +87,12 @@ impl FlowMap {
             };
             if count > 0 {
                 total += count;
-                sink(self.keys[..count].iter().copied().zip(self.values[..count].iter().copied()).collect())?;
+                let entries = self.keys[..count].iter().zip(&self.values[..count]);
+                let deltas = entries.map(|(key, value)| {
+                    let (key, tunnel) = key.parts();
+                    FlowDelta { key, tunnel, value: *value }
+                });
+                sink(deltas.collect())?;
             }
             if last {
                 return Ok(total);
@@ -80,7 +103,7 @@ impl FlowMap {
     fn grow(&mut self) {
         let size = self.keys.len() * 2;
         debug!("a bucket of the flow map holds more than {} flows; reading {size} at a time", self.keys.len());
-        self.keys.resize(size, FlowKey::zeroed());
+        self.keys.resize(size, K::zeroed());
         self.values.resize(size, FlowValue::zeroed());
     }
 }

@@ -2,6 +2,7 @@
 //! the end. On a thread of its own, so that nothing slow downstream delays it for longer than its bounded queue.
 
 mod flows;
+mod routes;
 mod stats;
 
 use std::sync::Arc;
@@ -10,20 +11,23 @@ use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError};
-use flowprobe_ebpf::{Direction, InterfaceStats};
+use flowprobe_ebpf::{Direction, FlowKey, GENERATIONS, InterfaceStats, Route, Selection, TunnelledKey, Tunnels};
 use thiserror::Error;
 use tracing::warn;
 
 use crate::clock::{self, WallOffset};
-use crate::kernel;
-use crate::probe::{LoadError, Slots};
+use crate::kernel::{self, MapValue};
+use crate::probe::{LoadError, Scope, Slots};
 use crate::record::FlowDelta;
 pub use flows::FlowMap;
+use routes::RouteReader;
 use stats::StatsReader;
 
 /// What the drain hands on.
 #[derive(Debug)]
 pub enum Drained {
+    /// Routes that flows refer to by number; before these flows.
+    Routes(Vec<(u32, Route)>),
     /// Some of a generation's flows.
     Flows(Vec<FlowDelta>),
     /// The generation is read to its end.
@@ -83,33 +87,44 @@ pub enum DrainError {
 /// The maps, and which generation is being written.
 pub struct Drain {
     control: Array<MapData, u32>,
-    flows: [FlowMap; 2],
+    flows: [FlowMap<FlowKey>; 2],
+    /// Where tunnels are opened.
+    tunnelled: Option<[FlowMap<TunnelledKey>; 2]>,
+    routes: RouteReader,
     stats: StatsReader,
     generation: u32,
 }
 
 impl Drain {
-    /// Takes the maps out of a loaded object.
+    /// Takes the maps out of an object that was loaded for this `scope`, and says what is to be metered.
     ///
     /// # Errors
     /// A map is missing or not of the expected shape.
-    pub fn new(ebpf: &mut Ebpf, slots: Arc<Slots>) -> Result<Self, LoadError> {
+    pub fn new(ebpf: &mut Ebpf, scope: Scope, selection: &Selection, slots: Arc<Slots>) -> Result<Self, LoadError> {
+        select(ebpf, selection)?;
         let flows = [FlowMap::take(ebpf, "FLOWS_0")?, FlowMap::take(ebpf, "FLOWS_1")?];
+        let tunnelled = if scope.tunnels == Tunnels::NONE {
+            None
+        } else {
+            Some([FlowMap::take(ebpf, "TUNNELLED_0")?, FlowMap::take(ebpf, "TUNNELLED_1")?])
+        };
+        let routes = RouteReader::take(ebpf)?;
         let control = take(ebpf, "CONTROL")?;
         let control = Array::try_from(control).map_err(|error| LoadError::Map { name: "CONTROL", error })?;
         let stats = take(ebpf, "STATS")?;
-        let stats = StatsReader::new(stats, slots).map_err(|error| LoadError::Map { name: "STATS", error })?;
-        Ok(Self { control, flows, stats, generation: 0 })
+        let stats =
+            StatsReader::new(stats, slots, scope.egress).map_err(|error| LoadError::Map { name: "STATS", error })?;
+        Ok(Self { control, flows, tunnelled, routes, stats, generation: 0 })
     }
 
-    /// Retires the generation that is being written and hands its flows to `sink`, in pieces.
+    /// Retires the generation that is being written and hands what it holds to `sink`, in pieces.
     ///
     /// # Errors
     /// The kernel refuses, or `sink` does. What was read before has been handed on; what was not is still in its map and
     /// comes with the next drain but one.
     pub fn retire(
         &mut self,
-        mut sink: impl FnMut(Vec<FlowDelta>) -> Result<(), DrainError>,
+        mut sink: impl FnMut(Drained) -> Result<(), DrainError>,
     ) -> Result<DrainReport, DrainError> {
         let begin = Instant::now();
         let retired = self.generation;
@@ -120,7 +135,15 @@ impl Drain {
         // Nobody writes the retired generation any more: its counters and its flows belong together.
         let stats = self.stats.read(retired)?;
         let (offset, now_ns) = (WallOffset::measure(), clock::monotonic_ns());
-        let flows = self.flows[retired as usize].read_to_end(retired, &mut sink)?;
+        let routes = self.routes.news()?;
+        if !routes.is_empty() {
+            sink(Drained::Routes(routes))?;
+        }
+        let mut hand_on = |deltas| sink(Drained::Flows(deltas));
+        let mut flows = self.flows[retired as usize].read_to_end(retired, &mut hand_on)?;
+        if let Some(tunnelled) = &mut self.tunnelled {
+            flows += tunnelled[retired as usize].read_to_end(retired, &mut hand_on)?;
+        }
         Ok(DrainReport { now_ns, offset, flows, took: begin.elapsed(), stats })
     }
 
@@ -155,9 +178,20 @@ impl Drain {
     }
 
     fn drain_to(&mut self, out: &SyncSender<Drained>) -> Result<(), DrainError> {
-        let report = self.retire(|flows| out.send(Drained::Flows(flows)).map_err(|_| DrainError::NoReceiver))?;
+        let report = self.retire(|drained| out.send(drained).map_err(|_| DrainError::NoReceiver))?;
         out.send(Drained::End(report)).map_err(|_| DrainError::NoReceiver)
     }
+}
+
+/// Writes the selection of both generations.
+fn select(ebpf: &mut Ebpf, selection: &Selection) -> Result<(), LoadError> {
+    const NAME: &str = "SELECTION";
+    let map = ebpf.map_mut(NAME).ok_or(LoadError::NoMap(NAME))?;
+    let write = |map| {
+        let mut map: Array<_, MapValue<Selection>> = Array::try_from(map)?;
+        (0..GENERATIONS).try_for_each(|generation| map.set(generation, MapValue(*selection), 0))
+    };
+    write(map).map_err(|error| LoadError::Map { name: NAME, error })
 }
 
 /// Takes the map called `name` out of a loaded object.

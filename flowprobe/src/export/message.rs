@@ -1,7 +1,9 @@
 //! Packs records into IPFIX messages (RFC 7011 section 3). Pure: it does no I/O, is handed the export time, and does not
 //! allocate once its buffer has grown.
 
-use super::elements::{Element, Family, Field};
+use std::sync::Arc;
+
+use super::elements::{Element, Field, Layout, Schema};
 use crate::record::FlowRecord;
 
 /// IPFIX's version number.
@@ -12,35 +14,39 @@ const MESSAGE_HEADER: usize = 16;
 const SET_HEADER: usize = 4;
 /// Set ID of a Template Set.
 const TEMPLATE_SET: u16 = 2;
+/// In a Field Specifier: an Enterprise Number follows.
+const ENTERPRISE_BIT: u16 = 0x8000;
 /// Largest message that the 16-bit length field can name.
 const LARGEST_MESSAGE: usize = 65_535;
 
 /// Builds messages of one observation domain over one transport session.
 #[derive(Debug)]
 pub struct Encoder {
+    schema: Arc<Schema>,
     observation_domain: u32,
     capacity: usize,
     /// Data Records in the messages that were finished: the next message's sequence number.
     sequence: u32,
     buffer: Vec<u8>,
-    /// The Data Set being filled: its family and where its header lies.
-    open_set: Option<(Family, usize)>,
+    /// The Data Set being filled: its Template ID and where its header lies.
+    open_set: Option<(u16, usize)>,
     records: u32,
 }
 
 impl Encoder {
-    /// An encoder whose messages have at most `capacity` octets, and room for the templates at least.
+    /// An encoder of records of `schema` whose messages have at most `capacity` octets, and room for a template or a record at
+    /// least.
     #[must_use]
-    pub fn new(observation_domain: u32, capacity: usize) -> Self {
-        let mut encoder =
-            Self { observation_domain, capacity, sequence: 0, buffer: Vec::new(), open_set: None, records: 0 };
+    pub fn new(schema: Arc<Schema>, observation_domain: u32, capacity: usize) -> Self {
+        let (buffer, open_set) = (Vec::new(), None);
+        let mut encoder = Self { schema, observation_domain, capacity, sequence: 0, buffer, open_set, records: 0 };
         encoder.set_capacity(capacity);
         encoder
     }
 
     /// Changes how many octets a message may have, from the next record on.
     pub fn set_capacity(&mut self, capacity: usize) {
-        self.capacity = capacity.clamp(smallest_message(), LARGEST_MESSAGE);
+        self.capacity = capacity.clamp(smallest_message(&self.schema), LARGEST_MESSAGE);
     }
 
     /// Octets that a message may have.
@@ -52,40 +58,49 @@ impl Encoder {
     /// Whether `record` still fits into the message being built. Into an empty one every record does.
     #[must_use]
     pub fn fits(&self, record: &FlowRecord) -> bool {
-        let family = Family::of(record);
-        let header = if self.is_open(family) { 0 } else { SET_HEADER };
-        self.buffer.is_empty() || self.buffer.len() + header + record_length(family) <= self.capacity
+        let layout = self.schema.layout(record);
+        let header = if self.is_open(layout) { 0 } else { SET_HEADER };
+        self.buffer.is_empty() || self.buffer.len() + header + layout.record_length <= self.capacity
     }
 
-    /// Begins a message with a Template Set that describes the records of both families. The message in hand must have been
-    /// finished.
-    pub fn push_templates(&mut self) {
+    /// Number of templates.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.schema.layouts().len()
+    }
+
+    /// Adds a Template Set of the templates from number `from` on, as many as there is room for, and one at least. The message
+    /// in hand must have been finished. Returns the number of the first one that found no room, or [`Encoder::templates`].
+    pub fn push_templates(&mut self, from: usize) -> usize {
         self.begin();
+        let schema = Arc::clone(&self.schema);
         let start = self.buffer.len();
         self.put_u16(TEMPLATE_SET);
         self.put_u16(0);
-        for family in [Family::V4, Family::V6] {
-            self.put_u16(template_id(family));
-            self.put_u16(length_u16(family.elements().len()));
-            for Element { id, length, .. } in family.elements() {
-                self.put_u16(*id);
-                self.put_u16(*length);
+        let mut next = from;
+        for layout in schema.layouts().iter().skip(from) {
+            if next > from && self.buffer.len() + template_length(layout) > self.capacity {
+                break;
             }
+            self.put_template(layout);
+            next += 1;
         }
         self.close_set(start);
+        next
     }
 
     /// Adds a Data Record.
     pub fn push(&mut self, record: &FlowRecord) {
         self.begin();
-        let family = Family::of(record);
-        if !self.is_open(family) {
+        let schema = Arc::clone(&self.schema);
+        let layout = schema.layout(record);
+        if !self.is_open(layout) {
             self.close_open_set();
-            self.open_set = Some((family, self.buffer.len()));
-            self.put_u16(template_id(family));
+            self.open_set = Some((layout.shape.template_id(), self.buffer.len()));
+            self.put_u16(layout.shape.template_id());
             self.put_u16(0);
         }
-        for element in family.elements() {
+        for element in &layout.elements {
             let value = (element.value)(record);
             self.put(value, usize::from(element.length));
         }
@@ -129,14 +144,27 @@ impl Encoder {
         self.buffer.clear();
     }
 
+    fn put_template(&mut self, layout: &Layout) {
+        self.put_u16(layout.shape.template_id());
+        self.put_u16(length_u16(layout.elements.len()));
+        for Element { enterprise, id, length, .. } in &layout.elements {
+            let is_enterprise = if *enterprise == 0 { 0 } else { ENTERPRISE_BIT };
+            self.put_u16(*id | is_enterprise);
+            self.put_u16(*length);
+            if *enterprise != 0 {
+                self.buffer.extend_from_slice(&enterprise.to_be_bytes());
+            }
+        }
+    }
+
     fn begin(&mut self) {
         if self.buffer.is_empty() {
             self.buffer.resize(MESSAGE_HEADER, 0);
         }
     }
 
-    fn is_open(&self, family: Family) -> bool {
-        self.open_set.is_some_and(|(open, _)| open == family)
+    fn is_open(&self, layout: &Layout) -> bool {
+        self.open_set.is_some_and(|(open, _)| open == layout.shape.template_id())
     }
 
     fn close_open_set(&mut self) {
@@ -173,23 +201,16 @@ pub struct Message {
     pub records: u32,
 }
 
-/// The Template ID of a family's records.
-const fn template_id(family: Family) -> u16 {
-    match family {
-        Family::V4 => 256,
-        Family::V6 => 257,
-    }
+/// Octets of a Template Record.
+fn template_length(layout: &Layout) -> usize {
+    let fields = layout.elements.iter().map(|element| if element.enterprise == 0 { 4 } else { 8 });
+    4 + fields.sum::<usize>()
 }
 
-/// Octets of a family's Data Record.
-fn record_length(family: Family) -> usize {
-    family.elements().iter().map(|element| usize::from(element.length)).sum()
-}
-
-/// Octets of a message that holds the templates, or the longest record.
-fn smallest_message() -> usize {
-    let templates: usize = [Family::V4, Family::V6].iter().map(|family| 4 + 4 * family.elements().len()).sum();
-    MESSAGE_HEADER + SET_HEADER + templates.max(record_length(Family::V6))
+/// Octets of a message that holds the longest template, or the longest record.
+fn smallest_message(schema: &Schema) -> usize {
+    let longest = schema.layouts().iter().map(|layout| template_length(layout).max(layout.record_length)).max();
+    MESSAGE_HEADER + SET_HEADER + longest.unwrap_or(0)
 }
 
 /// A length that the encoder has kept below [`LARGEST_MESSAGE`].

@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::elements::Schema;
 use super::message::{Encoder, Message};
 use crate::clock::{self, WallOffset};
 use crate::config::Collector;
@@ -28,12 +29,13 @@ const HEADERS_V6: usize = 8 + 40;
 /// A name has no address, or a socket cannot be opened.
 pub async fn connect_all(
     collectors: &[Collector],
+    schema: &Arc<Schema>,
     observation_domain: u32,
 ) -> anyhow::Result<Vec<(Collector, UdpExporter)>> {
     let mut exporters = Vec::new();
     for collector in collectors {
         let address = resolve(collector).await.with_context(|| format!("cannot find the collector {collector}"))?;
-        let exporter = UdpExporter::connect(collector, address, observation_domain)
+        let exporter = UdpExporter::connect(collector, address, Arc::clone(schema), observation_domain)
             .await
             .with_context(|| format!("cannot reach the collector {collector}"))?;
         exporters.push((collector.clone(), exporter));
@@ -68,7 +70,12 @@ impl UdpExporter {
     ///
     /// # Errors
     /// The socket cannot be opened or there is no route.
-    pub async fn connect(collector: &Collector, address: SocketAddr, observation_domain: u32) -> io::Result<Self> {
+    pub async fn connect(
+        collector: &Collector,
+        address: SocketAddr,
+        schema: Arc<Schema>,
+        observation_domain: u32,
+    ) -> io::Result<Self> {
         let is_ipv6 = address.is_ipv6();
         let any: SocketAddr =
             if is_ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
@@ -80,7 +87,7 @@ impl UdpExporter {
             socket,
             is_ipv6,
             mtu: usize::from(collector.mtu),
-            encoder: Encoder::new(observation_domain, 0),
+            encoder: Encoder::new(schema, observation_domain, 0),
             pending: Vec::new(),
             template_refresh: collector.template_refresh,
             templates_sent: None,
@@ -132,8 +139,13 @@ impl UdpExporter {
         let due = self.templates_sent.is_none_or(|sent| sent.elapsed() >= self.template_refresh);
         if due {
             self.flush().await;
-            self.encoder.push_templates();
+            // Before: where a message of templates is lost, they are due again.
             self.templates_sent = Some(Instant::now());
+            let mut next = self.encoder.push_templates(0);
+            while next < self.encoder.templates() {
+                self.flush().await;
+                next = self.encoder.push_templates(next);
+            }
         }
     }
 
@@ -171,7 +183,11 @@ impl UdpExporter {
         self.follow_path_mtu();
         debug!("{}: the path MTU allows messages of {} octets", self.name, self.encoder.capacity());
         let records = std::mem::take(&mut self.pending);
-        self.encoder.push_templates();
+        let mut next = self.encoder.push_templates(0);
+        while next < self.encoder.templates() {
+            self.send_piece().await;
+            next = self.encoder.push_templates(next);
+        }
         for record in &records {
             if !self.encoder.fits(record) {
                 self.send_piece().await;

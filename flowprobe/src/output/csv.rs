@@ -1,36 +1,31 @@
-//! Comma-separated values (RFC 4180): a line with the names of all elements of both families, then one line a record. An
+//! Comma-separated values (RFC 4180): a line with the names of all elements that records may have, then one line a record. An
 //! element that says nothing about a record is empty.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::Writer;
-use crate::export::elements::{Element, Family, Field};
+use crate::export::elements::{ELEMENTS, Element, Field, Schema};
 use crate::record::FlowRecord;
 use crate::sink::Event;
 
 /// Writes records.
 pub struct CsvLines {
-    columns: Vec<Column>,
+    schema: Arc<Schema>,
+    /// The names of the elements of all layouts.
+    columns: Vec<&'static str>,
     begun: bool,
 }
 
-/// A name, and the element of that name in each family's table.
-struct Column {
-    name: &'static str,
-    v4: Option<&'static Element>,
-    v6: Option<&'static Element>,
-}
-
-impl Default for CsvLines {
-    fn default() -> Self {
-        let mut columns: Vec<Column> = Vec::new();
-        for element in Family::V4.elements().iter().chain(Family::V6.elements()) {
-            if !columns.iter().any(|column| column.name == element.name) {
-                let of = |family: Family| family.elements().iter().find(|other| other.name == element.name);
-                columns.push(Column { name: element.name, v4: of(Family::V4), v6: of(Family::V6) });
-            }
-        }
-        Self { columns, begun: false }
+impl CsvLines {
+    /// Records of `schema`.
+    #[must_use]
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let in_use = |element: &&Element| {
+            schema.layouts().iter().any(|layout| layout.elements.iter().any(|other| other.name == element.name))
+        };
+        let columns = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
+        Self { schema, columns, begun: false }
     }
 }
 
@@ -38,8 +33,7 @@ impl Writer for CsvLines {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
-            let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
-            writeln!(out, "{}", names.join(","))?;
+            writeln!(out, "{}", self.columns.join(","))?;
         }
         if let Event::Records(records) = event {
             for record in &**records {
@@ -52,11 +46,13 @@ impl Writer for CsvLines {
 
 impl CsvLines {
     fn put(&self, record: &FlowRecord, out: &mut dyn Write) -> io::Result<()> {
+        // The elements of every layout are in the order of the columns.
+        let mut elements = self.schema.layout(record).elements.iter().peekable();
         for (position, column) in self.columns.iter().enumerate() {
             if position > 0 {
                 out.write_all(b",")?;
             }
-            let element = if Family::of(record) == Family::V4 { column.v4 } else { column.v6 };
+            let element = elements.next_if(|element| element.name == *column);
             match element.filter(|element| (element.applies)(record)).map(|element| (element.value)(record)) {
                 None => {}
                 Some(Field::Unsigned(number)) => write!(out, "{number}")?,

@@ -1,8 +1,10 @@
 //! IPFIX files (RFC 5655): messages one after the other, templates first.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::Writer;
+use crate::export::elements::Schema;
 use crate::export::message::Encoder;
 use crate::sink::Event;
 
@@ -17,11 +19,11 @@ pub struct IpfixFile {
 }
 
 impl IpfixFile {
-    /// A file of one observation domain.
+    /// A file of one observation domain. A message has room for all templates.
     #[must_use]
-    pub fn new(observation_domain: u32) -> Self {
-        let mut encoder = Encoder::new(observation_domain, MESSAGE);
-        encoder.push_templates();
+    pub fn new(schema: Arc<Schema>, observation_domain: u32) -> Self {
+        let mut encoder = Encoder::new(schema, observation_domain, MESSAGE);
+        encoder.push_templates(0);
         Self { encoder, export_time: 0 }
     }
 

@@ -2,24 +2,32 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::Writer;
-use crate::export::elements::{Family, Field};
+use crate::export::elements::{Field, Layout, Schema};
 use crate::record::FlowRecord;
 use crate::sink::Event;
 
 /// Writes records, and the accounting of the last tick.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JsonLines {
+    schema: Arc<Schema>,
     line: String,
     every_tick: bool,
 }
 
 impl JsonLines {
+    /// Records of `schema`, and the accounting of the last tick.
+    #[must_use]
+    pub const fn new(schema: Arc<Schema>) -> Self {
+        Self { schema, line: String::new(), every_tick: false }
+    }
+
     /// Accounting at every tick, not only at the last.
     #[must_use]
-    pub fn with_every_tick() -> Self {
-        Self { every_tick: true, ..Self::default() }
+    pub fn with_every_tick(self) -> Self {
+        Self { every_tick: true, ..self }
     }
 }
 
@@ -29,7 +37,7 @@ impl Writer for JsonLines {
             Event::Records(records) => {
                 for record in &**records {
                     self.line.clear();
-                    put_record(record, &mut self.line);
+                    put_record(self.schema.layout(record), record, &mut self.line);
                     out.write_all(self.line.as_bytes())?;
                 }
                 Ok(())
@@ -43,9 +51,9 @@ impl Writer for JsonLines {
 }
 
 /// Appends `record` as one line. Elements that say nothing about it are left out; names and values need no escapes.
-fn put_record(record: &FlowRecord, line: &mut String) {
+fn put_record(layout: &Layout, record: &FlowRecord, line: &mut String) {
     let mut separator = '{';
-    for element in Family::of(record).elements() {
+    for element in &layout.elements {
         if !(element.applies)(record) {
             continue;
         }
@@ -76,7 +84,7 @@ mod tests {
         let key = FlowKey { source_port: 0, destination_port: port, protocol, ..example.key };
         let record = FlowRecord { key, tcp_flags: 0, source_mac: [2, 0, 0, 0, 0, 10], ..example };
         let mut line = String::new();
-        put_record(&record, &mut line);
+        put_record(Schema::default().layout(&record), &record, &mut line);
         serde_json::from_str(&line).expect("one JSON object")
     }
 

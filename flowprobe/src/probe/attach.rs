@@ -8,13 +8,25 @@ use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use flowprobe_ebpf::LinkLayer;
 use thiserror::Error;
 
-use super::object::kernel_is_at_least;
+use super::object::{Features, kernel_is_at_least};
 use crate::config::AttachMode;
 
-const XDP_PROGRAM: &str = "xdp_ingress";
-const TC_PROGRAM: &str = "tc_ingress";
+/// The programs' names in the object.
+#[derive(Clone, Copy)]
+struct Names {
+    xdp_ingress: &'static str,
+    tc_ingress: &'static str,
+    tc_egress: &'static str,
+}
+
+const PROGRAMS: Names = Names { xdp_ingress: "xdp_ingress", tc_ingress: "tc_ingress", tc_egress: "tc_egress" };
+
+/// Those for kernels before 5.18.
+const LEGACY_PROGRAMS: Names =
+    Names { xdp_ingress: "xdp_ingress_legacy", tc_ingress: "tc_ingress_legacy", tc_egress: "tc_egress_legacy" };
 
 /// The hook at which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +35,9 @@ pub enum Hook {
     NativeXdp,
     /// XDP on socket buffers.
     GenericXdp,
-    /// tc ingress by a link of its own (Linux 6.6).
+    /// tc by a link of its own (Linux 6.6).
     Tcx,
-    /// tc ingress by a filter on the clsact qdisc.
+    /// tc by a filter on the clsact qdisc.
     Clsact,
 }
 
@@ -66,21 +78,32 @@ pub struct AttachError {
 /// The programs, loaded into the kernel when they are first needed.
 pub(super) struct Programs {
     ebpf: Ebpf,
+    names: Names,
 }
 
 impl Programs {
-    pub(super) fn new(ebpf: Ebpf) -> Self {
-        Self { ebpf }
+    pub(super) fn new(ebpf: Ebpf, features: Features) -> Self {
+        Self { ebpf, names: if features.multi_buffer { PROGRAMS } else { LEGACY_PROGRAMS } }
     }
 
-    /// Attaches as `mode` says.
-    pub(super) fn attach(&mut self, interface: &str, ifindex: u32, mode: AttachMode) -> Result<Attached, AttachError> {
+    /// Attaches as `mode` says, to meter what comes in.
+    pub(super) fn attach(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        link: LinkLayer,
+        mode: AttachMode,
+    ) -> Result<Attached, AttachError> {
         match mode {
             AttachMode::Native => self.xdp(interface, ifindex, Hook::NativeXdp),
             AttachMode::Generic => self.xdp(interface, ifindex, Hook::GenericXdp),
-            AttachMode::Tc => self.tc(interface),
+            AttachMode::Tc => self.tc(interface, TcAttachType::Ingress),
+            AttachMode::Auto if link == LinkLayer::Ip => {
+                let attached = self.tc(interface, TcAttachType::Ingress)?;
+                Ok(Attached { instead_of: Some("its frames have no Ethernet header".to_owned()), ..attached })
+            }
             AttachMode::Auto => self.xdp(interface, ifindex, Hook::NativeXdp).or_else(|no_xdp| {
-                let attached = self.tc(interface).map_err(|no_tc| AttachError {
+                let attached = self.tc(interface, TcAttachType::Ingress).map_err(|no_tc| AttachError {
                     reason: format!("{}; {} failed too: {}", no_xdp.reason, no_tc.hook, no_tc.reason),
                     ..no_xdp.clone()
                 })?;
@@ -90,10 +113,15 @@ impl Programs {
         }
     }
 
+    /// Attaches to meter what leaves.
+    pub(super) fn attach_egress(&mut self, interface: &str) -> Result<Attached, AttachError> {
+        self.tc(interface, TcAttachType::Egress)
+    }
+
     fn xdp(&mut self, interface: &str, ifindex: u32, hook: Hook) -> Result<Attached, AttachError> {
         let mode = if hook == Hook::GenericXdp { XdpMode::Skb } else { XdpMode::Driver };
         let mut attach = || {
-            let program: &mut Xdp = program(&mut self.ebpf, XDP_PROGRAM)?;
+            let program: &mut Xdp = program(&mut self.ebpf, self.names.xdp_ingress)?;
             loaded(program.load())?;
             let link = program.attach_to_if_index(ifindex, mode)?;
             program.take_link(link)
@@ -103,19 +131,23 @@ impl Programs {
         Ok(Attached { hook, instead_of: None, _link: Link::Xdp(link) })
     }
 
-    fn tc(&mut self, interface: &str) -> Result<Attached, AttachError> {
+    fn tc(&mut self, interface: &str, way: TcAttachType) -> Result<Attached, AttachError> {
         let hook = if kernel_is_at_least(6, 6) { Hook::Tcx } else { Hook::Clsact };
-        let mut attach = || {
-            let program: &mut SchedClassifier = program(&mut self.ebpf, TC_PROGRAM)?;
+        // Nearest to the wire: what others drop has been counted on its way in, and is not on its way out.
+        let (name, order, priority) = match way {
+            TcAttachType::Egress => (self.names.tc_egress, LinkOrder::last(), u16::MAX),
+            _ => (self.names.tc_ingress, LinkOrder::first(), 1),
+        };
+        let attach = || {
+            let program: &mut SchedClassifier = program(&mut self.ebpf, name)?;
             loaded(program.load())?;
             let options = if hook == Hook::Tcx {
-                // First, so that what others drop has been counted.
-                TcAttachOptions::TcxOrder(LinkOrder::first())
+                TcAttachOptions::TcxOrder(order)
             } else {
-                prepare_clsact(interface)?;
-                TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() })
+                prepare_clsact(interface, way, name)?;
+                TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() })
             };
-            let link = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+            let link = program.attach_with_options(interface, way, options)?;
             program.take_link(link)
         };
         let link =
@@ -126,13 +158,13 @@ impl Programs {
 
 /// Makes the clsact qdisc where there is none, and removes the filter that a killed daemon has left: before Linux 6.6 a
 /// filter does not die with its process.
-fn prepare_clsact(interface: &str) -> Result<(), ProgramError> {
+fn prepare_clsact(interface: &str, way: TcAttachType, program: &str) -> Result<(), ProgramError> {
     match qdisc_add_clsact(interface) {
         Ok(()) => {}
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    match qdisc_detach_program(interface, TcAttachType::Ingress, TC_PROGRAM) {
+    match qdisc_detach_program(interface, way, program) {
         Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(Into::into),
     }
@@ -165,9 +197,6 @@ fn explain(error: &ProgramError) -> String {
         Some(libc::EBUSY | libc::EEXIST) => "another XDP program is attached there".to_owned(),
         Some(libc::EOPNOTSUPP) => "the driver has no such hook".to_owned(),
         Some(libc::EPERM | libc::EACCES) if !loading => "the kernel does not permit it".to_owned(),
-        Some(libc::EINVAL) if loading && !kernel_is_at_least(5, 18) => {
-            "the kernel has no multi-buffer XDP (Linux 5.18)".to_owned()
-        }
         Some(libc::ENODEV) => "the interface is gone".to_owned(),
         // The kernel's own words, without a verifier log of pages.
         _ => match io_error {

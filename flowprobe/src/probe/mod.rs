@@ -13,11 +13,11 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
-use crate::config::AttachMode;
+use crate::config::{AttachMode, Config};
 use crate::kernel;
 pub use attach::{AttachError, Attached, Hook};
 pub use logs::forward_kernel_logs;
-pub use object::{Features, LoadError, OBJECT, load_object};
+pub use object::{Features, LoadError, OBJECT, Scope, load_object};
 pub use privilege::{MissingPrivilege, check_privilege};
 pub use slots::{Meter, SlotError, Slots};
 pub use watch::watch_links;
@@ -30,6 +30,7 @@ pub struct Probe {
     slots: Arc<Slots>,
     mode: AttachMode,
     promisc: bool,
+    egress: bool,
     interfaces: Vec<Interface>,
 }
 
@@ -43,6 +44,7 @@ struct Interface {
 struct Attachment {
     ifindex: u32,
     attached: Attached,
+    _egress: Option<Attached>,
     _promiscuous: Option<OwnedFd>,
 }
 
@@ -58,6 +60,14 @@ pub enum ProbeError {
     /// No room in the map `INTERFACES`.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// The kernel does not say of what kind the interface is.
+    #[error("cannot find out how the frames of `{name}` begin: {error}")]
+    LinkLayer {
+        /// The interface.
+        name: Arc<str>,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
     /// Promiscuous mode was refused.
     #[error("cannot put `{name}` into promiscuous mode: {error}")]
     Promiscuous {
@@ -71,10 +81,18 @@ pub enum ProbeError {
 impl Probe {
     /// A probe that is not attached anywhere yet. `slots` are those of the map `INTERFACES` of the same object.
     #[must_use]
-    pub fn new(ebpf: aya::Ebpf, slots: Arc<Slots>, mode: AttachMode, promisc: bool, names: &[String]) -> Self {
-        let interfaces =
-            names.iter().map(|name| Interface { name: Arc::from(name.as_str()), attachment: None }).collect();
-        Self { programs: Programs::new(ebpf), slots, mode, promisc, interfaces }
+    pub fn new(ebpf: aya::Ebpf, slots: Arc<Slots>, config: &Config) -> Self {
+        let Config { mode, promisc, scope, .. } = *config;
+        let interfaces = config.interfaces.iter();
+        let interfaces = interfaces.map(|name| Interface { name: Arc::from(name.as_str()), attachment: None });
+        Self {
+            programs: Programs::new(ebpf, Features::of_this_kernel()),
+            slots,
+            mode,
+            promisc,
+            egress: scope.egress,
+            interfaces: interfaces.collect(),
+        }
     }
 
     /// Attaches to every interface that was asked for.
@@ -130,7 +148,9 @@ impl Probe {
         let name = Arc::clone(&self.interfaces[position].name);
         let ifindex = kernel::interface_index(&name).ok_or_else(|| ProbeError::Gone(Arc::clone(&name)))?;
         // Before the program runs: it counts only on interfaces that have a slot.
-        self.slots.assign(ifindex, &name)?;
+        let link =
+            kernel::link_layer(&name).map_err(|error| ProbeError::LinkLayer { name: Arc::clone(&name), error })?;
+        self.slots.assign(ifindex, link, &name)?;
         let promiscuous = if self.promisc {
             let socket = kernel::promiscuous(ifindex)
                 .map_err(|error| ProbeError::Promiscuous { name: Arc::clone(&name), error })?;
@@ -138,12 +158,15 @@ impl Probe {
         } else {
             None
         };
-        let attached = self.programs.attach(&name, ifindex, self.mode)?;
+        let attached = self.programs.attach(&name, ifindex, link, self.mode)?;
+        let egress = self.egress.then(|| self.programs.attach_egress(&name)).transpose()?;
+        let and_egress = egress.as_ref().map_or(String::new(), |egress| format!(", egress by {}", egress.hook));
         match &attached.instead_of {
-            None => info!("metering {name} ({})", attached.hook),
-            Some(why) => info!("metering {name} ({}; {why})", attached.hook),
+            None => info!("metering {name} ({}{and_egress})", attached.hook),
+            Some(why) => info!("metering {name} ({}{and_egress}; {why})", attached.hook),
         }
-        self.interfaces[position].attachment = Some(Attachment { ifindex, attached, _promiscuous: promiscuous });
+        let attachment = Attachment { ifindex, attached, _egress: egress, _promiscuous: promiscuous };
+        self.interfaces[position].attachment = Some(attachment);
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use flowprobe_ebpf::Tunnels;
+use flowprobe_ebpf::interface::MOST_ROUTES;
 use thiserror::Error;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
@@ -15,8 +17,20 @@ pub static OBJECT: &[u8] =
 pub struct Features {
     /// `bpf_ktime_get_coarse_ns` (5.11).
     pub coarse_clock: bool,
-    /// Multi-buffer XDP (5.18).
+    /// Multi-buffer XDP (5.18), and BPF's atomic instructions beyond addition (5.12). Without, the programs are loaded that
+    /// have no need of either.
     pub multi_buffer: bool,
+}
+
+/// What the programs look at beyond what they do in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Tunnels to open.
+    pub tunnels: Tunnels,
+    /// Also what leaves.
+    pub egress: bool,
+    /// Next hop and the other interface of new flows.
+    pub routes: bool,
 }
 
 impl Features {
@@ -51,15 +65,23 @@ pub enum LoadError {
     },
 }
 
-/// Creates the maps, with room for `max_flows` flows in each generation, and reads in the programs.
+/// Creates the maps, with room for `max_flows` flows in each generation, and reads in the programs for this `scope`.
 ///
 /// # Errors
 /// The kernel refuses a map, for want of privilege or memory, or the object is damaged.
-pub fn load_object(max_flows: NonZeroU32, features: Features, log_level: u8) -> Result<Ebpf, LoadError> {
+pub fn load_object(max_flows: NonZeroU32, scope: Scope, features: Features, log_level: u8) -> Result<Ebpf, LoadError> {
+    let max_tunnelled = if scope.tunnels == Tunnels::NONE { NonZeroU32::MIN } else { max_flows };
+    let max_routes = if scope.routes { MOST_ROUTES } else { 1 };
+    let find_routes = u8::from(scope.routes);
     let (coarse_clock, multi_buffer) = (u8::from(features.coarse_clock), u8::from(features.multi_buffer));
     EbpfLoader::new()
         .map_max_entries("FLOWS_0", max_flows.get())
         .map_max_entries("FLOWS_1", max_flows.get())
+        .map_max_entries("TUNNELLED_0", max_tunnelled.get())
+        .map_max_entries("TUNNELLED_1", max_tunnelled.get())
+        .map_max_entries("ROUTES", max_routes)
+        .override_global("OPENED_TUNNELS", &scope.tunnels.0, true)
+        .override_global("FIND_ROUTES", &find_routes, true)
         .override_global("COARSE_CLOCK", &coarse_clock, true)
         .override_global("MULTI_BUFFER", &multi_buffer, true)
         .override_global(aya_log::LEVEL, &log_level, true)

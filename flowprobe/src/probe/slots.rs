@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{Array, Map, MapData, MapError};
-use flowprobe_ebpf::{INTERFACE_PROBES, INTERFACE_SLOTS};
+use flowprobe_ebpf::{INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceSlot, LinkLayer};
 use thiserror::Error;
+
+use crate::kernel::MapValue;
 
 /// One interface as the kernel programs know it: a slot and an ifindex.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Slots {
 }
 
 struct Inner {
-    map: Array<MapData, u32>,
+    map: Array<MapData, MapValue<InterfaceSlot>>,
     meters: Vec<Meter>,
 }
 
@@ -60,7 +62,7 @@ impl Slots {
     }
 
     /// Gives the interface a slot, or finds the one it has.
-    pub(super) fn assign(&self, ifindex: u32, name: &Arc<str>) -> Result<(), SlotError> {
+    pub(super) fn assign(&self, ifindex: u32, link: LinkLayer, name: &Arc<str>) -> Result<(), SlotError> {
         let mut inner = self.lock();
         if let Some(meter) = inner.meters.iter_mut().find(|meter| meter.ifindex == ifindex) {
             meter.name = Arc::clone(name);
@@ -71,7 +73,7 @@ impl Slots {
             .map(|probe| ifindex.wrapping_add(probe) & (INTERFACE_SLOTS - 1))
             .find(|slot| !taken(*slot))
             .ok_or_else(|| SlotError::Full { name: Arc::clone(name), ifindex })?;
-        inner.map.set(slot, ifindex, 0)?;
+        inner.map.set(slot, MapValue(InterfaceSlot { ifindex, link: link as u32 }), 0)?;
         inner.meters.push(Meter { slot, ifindex, name: Arc::clone(name) });
         Ok(())
     }

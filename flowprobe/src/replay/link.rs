@@ -1,6 +1,7 @@
 //! Link types of captures (<https://www.tcpdump.org/linktypes.html>) and where the parser begins on each.
 
-use flowprobe_ebpf::parse::{self, Be16, Bytes, Fragments, Frame as _, IPV4, IPV6, Origin, Packet, Unparsed};
+use flowprobe_ebpf::Tunnels;
+use flowprobe_ebpf::parse::{self, Be16, Bytes, Fragments, Frame as _, Layer, Origin, Packet, Unparsed, by_version};
 
 /// A link type that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +42,14 @@ impl Link {
         self,
         frame: &Bytes<'_>,
         origin: Origin,
+        opened: Tunnels,
         fragments: &impl Fragments,
         packet: &mut Packet,
     ) -> Result<(), Unparsed> {
         let (ethertype, offset) = match self {
-            Self::Ethernet => return parse::ethernet(frame, origin, fragments, packet),
-            Self::Raw => (ip_version(frame, 0)?, 0),
-            Self::Loopback => (ip_version(frame, LOOPBACK_HEADER)?, LOOPBACK_HEADER),
+            Self::Ethernet => return parse::ethernet(frame, origin, opened, fragments, packet),
+            Self::Raw => (by_version(frame, 0)?, 0),
+            Self::Loopback => (by_version(frame, LOOPBACK_HEADER)?, LOOPBACK_HEADER),
             Self::Cooked => {
                 let ethertype: Be16 = frame.read(COOKED_HEADER - 2).ok_or(Unparsed::Truncated)?;
                 packet.source_mac = frame.read(6).ok_or(Unparsed::Truncated)?;
@@ -59,15 +61,6 @@ impl Link {
                 (ethertype.get(), COOKED2_HEADER)
             }
         };
-        parse::network(frame, ethertype, offset, origin, fragments, packet)
-    }
-}
-
-/// The EtherType that the IP version at `offset` stands for.
-fn ip_version(frame: &Bytes<'_>, offset: usize) -> Result<u16, Unparsed> {
-    match frame.read::<u8>(offset).ok_or(Unparsed::Truncated)? >> 4 {
-        4 => Ok(IPV4),
-        6 => Ok(IPV6),
-        _ => Err(Unparsed::NotIp),
+        parse::network(frame, Layer { ethertype, offset }, origin, opened, fragments, packet)
     }
 }

@@ -15,11 +15,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use flowprobe_ebpf::parse::{Bytes, Origin, Packet};
-use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats, Weight};
+use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats, Selection, Tunnels, Weight};
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
 use crate::clock::WallOffset;
+use crate::config::SelectionConfig;
 use crate::drain::{DrainReport, Drained, MeterStats};
 use crate::record::FlowDelta;
 use capture::CapturedFrame;
@@ -32,6 +33,9 @@ const BATCH: usize = 8192;
 
 /// How often flows are looked at for their timeouts, on the capture's clock.
 const STEP_NS: u64 = 1_000_000_000;
+
+/// From which sampling draws.
+const SEED: u32 = 0x0f10_09b0;
 
 /// Nobody wants the rest: every output was closed, or the metering thread has failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,9 @@ pub struct Replay {
     now_ns: u64,
     reported_ns: u64,
     packets: u64,
+    tunnels: Tunnels,
+    selection: Selection,
+    chance: fastrand::Rng,
 }
 
 /// One interface of one capture.
@@ -74,8 +81,15 @@ struct Interface {
 impl Replay {
     /// A replay whose deltas go to `out`. There are `readers` of what becomes of them, and a word comes from `closed` for each
     /// that takes no more; after the last one there is no use in reading on.
+    ///
+    /// Sampling chooses the same packets each time that the same captures are read.
     #[must_use]
-    pub fn new(out: SyncSender<Drained>, closed: mpsc::Receiver<()>, readers: usize) -> Self {
+    pub fn new(
+        out: SyncSender<Drained>,
+        closed: mpsc::Receiver<()>,
+        readers: usize,
+        selection: &SelectionConfig,
+    ) -> Self {
         Self {
             out,
             closed,
@@ -87,6 +101,9 @@ impl Replay {
             now_ns: 0,
             reported_ns: 0,
             packets: 0,
+            tunnels: selection.tunnels,
+            selection: selection.seeded(SEED),
+            chance: fastrand::Rng::with_seed(u64::from(SEED)),
         }
     }
 
@@ -131,12 +148,16 @@ impl Replay {
         let stats = &mut self.interfaces[number].stats;
         stats.seen.add(1, octets);
         let mut packet = Packet::default();
-        match frame.link.parse(&bytes, origin, &self.fragments, &mut packet) {
+        match frame.link.parse(&bytes, origin, self.tunnels, &self.fragments, &mut packet) {
+            Err(reason) => stats.unparsed[reason as usize].add(1, octets),
+            Ok(()) if !self.selection.sampling.keeps(&packet.key, || self.chance.u32(..)) => {
+                stats.sampled_out.add(1, octets);
+            }
             Ok(()) => {
                 let weight = Weight::of_one(&packet, octets);
-                self.deltas.push((packet.key, FlowValue::begin(&packet, weight, frame.time_ns)));
+                let value = FlowValue::begin(&packet, weight, frame.time_ns);
+                self.deltas.push(FlowDelta { key: packet.key, tunnel: packet.tunnel, value });
             }
-            Err(reason) => stats.unparsed[reason as usize].add(1, octets),
         }
         if self.deltas.len() == BATCH {
             self.hand_on()?;

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow};
+use flowprobe_ebpf::Tunnels;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
 use crate::export::connect_all;
+use crate::export::elements::{Extras, Schema};
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
 use crate::sink::{Patience, Sink, Wants};
@@ -42,17 +44,22 @@ pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
     let (end, closed) = mpsc::channel(2);
     let mut sinks = Vec::new();
     let mut exporters = JoinSet::new();
-    for (collector, exporter) in connect_all(&args.export.collectors, args.export.observation_domain()).await? {
+    let selection = args.selection.settings().check();
+    let extras = Extras { tunnels: selection.tunnels != Tunnels::NONE, next_hops: false, sampling: selection.sampling };
+    let schema = Arc::new(Schema::new(extras));
+    let collectors = connect_all(&args.export.collectors, &schema, args.export.observation_domain());
+    for (collector, exporter) in collectors.await? {
         let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
         exporters.spawn(exporter.run(queue));
         sinks.push(sink);
     }
-    let outputs = outputs(&args, &mut sinks, &end)?;
+    let outputs = outputs(&args, &schema, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
-    let metering = Metering::new(args.table.over(TableConfig::default()), sinks, Patience::Forever);
+    let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
+    let metering = Metering::new(table, sinks, Patience::Forever);
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
-    let replay = Replay::new(out, closed, readers);
+    let replay = Replay::new(out, closed, readers, &selection);
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
     let ended = tokio::task::spawn_blocking(move || {
         metering.join().map_err(|_| anyhow!("the metering thread has failed"))?;
@@ -66,6 +73,7 @@ pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
 /// Starts what was asked for on standard output, and the IPFIX file.
 fn outputs(
     args: &ReplayArgs,
+    schema: &Arc<Schema>,
     sinks: &mut Vec<Sink>,
     end: &mpsc::Sender<()>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>> {
@@ -74,7 +82,8 @@ fn outputs(
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let (sink, queue) = Sink::new(path.display().to_string(), Wants::RecordsAndTicks);
         sinks.push(sink);
-        threads.push(output::start(IpfixFile::new(args.export.observation_domain()), file, queue, end.clone())?);
+        let writer = IpfixFile::new(Arc::clone(schema), args.export.observation_domain());
+        threads.push(output::start(writer, file, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };
     if !args.quiet {
@@ -82,9 +91,9 @@ fn outputs(
         sinks.push(sink);
         let (out, end) = (io::stdout(), end.clone());
         threads.push(if args.json {
-            output::start(JsonLines::default(), out, queue, end)?
+            output::start(JsonLines::new(Arc::clone(schema)), out, queue, end)?
         } else if args.csv {
-            output::start(CsvLines::default(), out, queue, end)?
+            output::start(CsvLines::new(Arc::clone(schema)), out, queue, end)?
         } else {
             let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
             let names: Vec<String> = names.collect();

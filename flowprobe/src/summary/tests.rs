@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, FlowValue, InterfaceStats};
+use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, FlowValue, InterfaceStats, Tunnel};
 
 use super::*;
 use crate::clock::WallOffset;
@@ -19,7 +19,8 @@ fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16
         destination_port: ports.1,
         ..FlowKey::default()
     };
-    (key, FlowValue { packets: octets / 100, octets, ..FlowValue::default() })
+    let value = FlowValue { packets: octets / 100, octets, ..FlowValue::default() };
+    FlowDelta { key, tunnel: Tunnel::NONE, value }
 }
 
 fn tick(now_ns: u64, packets: u64) -> Tick {

@@ -53,7 +53,7 @@ impl Window {
 
     /// Adds what a drain brought.
     pub(super) fn add(&mut self, deltas: &[FlowDelta]) {
-        for (key, value) in deltas {
+        for FlowDelta { key, value, .. } in deltas {
             self.filling.add(key, Amount { packets: value.packets, octets: value.octets });
         }
     }

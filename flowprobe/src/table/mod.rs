@@ -14,12 +14,12 @@ use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use flowprobe_ebpf::flow::Extremes;
-use flowprobe_ebpf::{Counter, Direction, FlowKey, FlowValue};
+use flowprobe_ebpf::flow::{Extremes, FACT_FRAGMENT, route_of, with_route};
+use flowprobe_ebpf::{Counter, Direction, FlowValue, Route, TunnelledKey};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::clock::WallOffset;
-use crate::record::{EndReason, FlowDelta, FlowRecord, TCP, TCP_FIN, TCP_RST, TCP_SYN, tcp_flags};
+use crate::record::{EndReason, FlowDelta, FlowRecord, SamplingRate, TCP, TCP_FIN, TCP_RST, TCP_SYN, tcp_flags};
 use lists::{Links, List, NONE};
 
 /// When records leave.
@@ -31,6 +31,8 @@ pub struct TableConfig {
     pub active_timeout: Duration,
     /// Flows open at once.
     pub max_flows: NonZeroU32,
+    /// Which packets the flows consist of; every record says so.
+    pub sampling: SamplingRate,
 }
 
 impl Default for TableConfig {
@@ -39,6 +41,7 @@ impl Default for TableConfig {
             idle_timeout: Duration::from_secs(15),
             active_timeout: Duration::from_secs(60),
             max_flows: DEFAULT_MAX_FLOWS,
+            sampling: SamplingRate::All,
         }
     }
 }
@@ -71,17 +74,20 @@ pub struct Table {
     open: List,
     closing: List,
     totals: HashMap<(u32, u8), Totals>,
+    sampling: SamplingRate,
+    /// What the numbers in flows' facts stand for.
+    routes: HashMap<u32, Route>,
 }
 
 struct Entry {
-    key: FlowKey,
+    key: TunnelledKey,
     value: FlowValue,
     links: Links,
 }
 
 impl Entry {
     fn is_closing(&self) -> bool {
-        self.key.protocol == TCP && self.value.facts & (TCP_FIN | TCP_RST) != 0
+        self.key.flow.protocol == TCP && self.value.facts & (TCP_FIN | TCP_RST) != 0
     }
 
     fn counter(&self) -> Counter {
@@ -105,7 +111,14 @@ impl Table {
             open: List::new(),
             closing: List::new(),
             totals: HashMap::new(),
+            sampling: config.sampling,
+            routes: HashMap::new(),
         }
+    }
+
+    /// Adds routes to those that are known by number.
+    pub fn learn_routes(&mut self, routes: &[(u32, Route)]) {
+        self.routes.extend(routes.iter().copied());
     }
 
     /// Number of open flows.
@@ -129,19 +142,20 @@ impl Table {
     /// Adds what a source counted. Records that leave because of it are appended to `out`: the previous flow of the same key
     /// where this delta begins a new TCP connection, the flow itself at its active timeout, and the flow evicted for room.
     pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        let (key, value) = delta;
+        let FlowDelta { key, tunnel, value } = delta;
         self.totals.entry((key.ifindex, key.direction)).or_default().held +=
             Counter { packets: value.packets, octets: value.layer2_octets() };
-        let hash = self.hasher.hash_one(key);
-        let found = self.index.find(hash, |&slot| self.entry(slot).key == *key).copied();
+        let key = TunnelledKey { flow: *key, tunnel: *tunnel };
+        let hash = hash(&self.hasher, &key);
+        let found = self.index.find(hash, |&slot| self.entry(slot).key == key).copied();
         let Some(slot) = found else {
-            self.insert(hash, *key, *value, offset, out);
+            self.insert(hash, key, *value, offset, out);
             return;
         };
         let entry = self.entry(slot);
         if entry.is_closing() && value.facts & TCP_SYN != 0 && value.first_ns >= entry.value.last_ns {
             self.end(slot, EndReason::EndOfFlow, offset, out);
-            self.insert(hash, *key, *value, offset, out);
+            self.insert(hash, key, *value, offset, out);
             return;
         }
         self.unlink(slot);
@@ -197,7 +211,14 @@ impl Table {
         head.filter(|&slot| now.saturating_sub(self.entry(slot).value.last_ns) >= age)
     }
 
-    fn insert(&mut self, hash: u64, key: FlowKey, value: FlowValue, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+    fn insert(
+        &mut self,
+        hash_of_key: u64,
+        key: TunnelledKey,
+        value: FlowValue,
+        offset: WallOffset,
+        out: &mut Vec<FlowRecord>,
+    ) {
         if self.index.len() >= self.max_flows as usize
             && let Some(idle_longest) = self.closing.head().or(self.open.head())
         {
@@ -218,39 +239,61 @@ impl Table {
         };
         self.link(slot);
         let Self { index, slab, hasher, .. } = self;
-        index.insert_unique(hash, slot, |&slot| hasher.hash_one(slab[slot as usize].key));
+        index.insert_unique(hash_of_key, slot, |&slot| hash(hasher, &slab[slot as usize].key));
     }
 
     /// Turns the flow into a record and takes it out.
     fn end(&mut self, slot: u32, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         self.account(slot);
-        let entry = self.entry(slot);
-        out.push(record(&entry.key, &entry.value, reason, offset));
+        out.push(self.record(slot, reason, offset));
         self.remove(slot);
     }
 
     /// Turns what the flow counted into a record and lets it go on from zero.
     fn report(&mut self, slot: u32, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         self.account(slot);
-        let entry = self.entry_mut(slot);
-        out.push(record(&entry.key, &entry.value, EndReason::ActiveTimeout, offset));
-        let value = &mut entry.value;
+        out.push(self.record(slot, EndReason::ActiveTimeout, offset));
+        let value = &mut self.entry_mut(slot).value;
         (value.packets, value.octets, value.layer2_excess) = (0, 0, 0);
-        value.facts = 0;
+        value.facts = with_route(0, route_of(value.facts));
+    }
+
+    fn record(&self, slot: u32, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
+        let Entry { key: TunnelledKey { flow, tunnel }, value, .. } = self.entry(slot);
+        FlowRecord {
+            key: *flow,
+            tunnel: *tunnel,
+            packets: value.packets,
+            octets: value.octets,
+            layer2_octets: value.layer2_octets(),
+            start_ms: offset.to_wall_ms(value.first_ns),
+            end_ms: offset.to_wall_ms(value.last_ns),
+            extremes: Extremes::unpack(value.extremes),
+            tcp_flags: tcp_flags(value.facts),
+            fragmented: value.facts & FACT_FRAGMENT != 0,
+            ethertype: value.ethertype,
+            tos: value.tos,
+            mpls_top_label: value.mpls_top_label,
+            source_mac: value.source_mac,
+            destination_mac: value.destination_mac,
+            route: self.routes.get(&route_of(value.facts)).copied(),
+            sampling: self.sampling,
+            end_reason,
+        }
     }
 
     /// Moves the flow's counts from held to exported.
     fn account(&mut self, slot: u32) {
         let entry = self.entry(slot);
         let counter = entry.counter();
-        let totals = self.totals.entry((entry.key.ifindex, entry.key.direction)).or_default();
+        let totals = self.totals.entry((entry.key.flow.ifindex, entry.key.flow.direction)).or_default();
         totals.held = totals.held - counter;
         totals.exported += counter;
     }
 
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
-        let hash = self.hasher.hash_one(self.entry(slot).key);
+        let hash = hash(&self.hasher, &self.entry(slot).key);
         if let Ok(found) = self.index.find_entry(hash, |&other| other == slot) {
             found.remove();
         }
@@ -276,7 +319,9 @@ fn nanoseconds(duration: Duration) -> u64 {
 fn absorb(value: &mut FlowValue, more: &FlowValue) {
     if value.packets == 0 {
         let first_of_flow = (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac);
+        let facts = later_facts(with_route(0, route_of(value.facts)), more.facts);
         *value = *more;
+        value.facts = facts;
         (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac) = first_of_flow;
         return;
     }
@@ -287,26 +332,18 @@ fn absorb(value: &mut FlowValue, more: &FlowValue) {
     value.first_ns = value.first_ns.min(more.first_ns);
     value.last_ns = value.last_ns.max(more.last_ns);
     value.extremes = Extremes::unpack(value.extremes).union(Extremes::unpack(more.extremes)).pack();
-    value.facts |= more.facts;
+    value.facts = later_facts(value.facts, more.facts);
 }
 
-fn record(key: &FlowKey, value: &FlowValue, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
-    FlowRecord {
-        key: *key,
-        packets: value.packets,
-        octets: value.octets,
-        layer2_octets: value.layer2_octets(),
-        start_ms: offset.to_wall_ms(value.first_ns),
-        end_ms: offset.to_wall_ms(value.last_ns),
-        extremes: Extremes::unpack(value.extremes),
-        tcp_flags: tcp_flags(value.facts),
-        ethertype: value.ethertype,
-        tos: value.tos,
-        mpls_top_label: value.mpls_top_label,
-        source_mac: value.source_mac,
-        destination_mac: value.destination_mac,
-        end_reason,
-    }
+/// Flags of both, and the later route if that is known.
+const fn later_facts(facts: u32, more: u32) -> u32 {
+    let route = if route_of(more) == 0 { route_of(facts) } else { route_of(more) };
+    with_route(facts | more, route)
+}
+
+/// The hash of a flow's place in the index. Few flows are in tunnels; the others need not pay for them.
+fn hash(hasher: &DefaultHashBuilder, key: &TunnelledKey) -> u64 {
+    if key.tunnel.is_some() { hasher.hash_one(key) } else { hasher.hash_one(key.flow) }
 }
 
 #[cfg(test)]

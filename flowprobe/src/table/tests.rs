@@ -1,6 +1,6 @@
 //! Timeouts, end reasons, the memory bound and the accounting of the table, on a clock that the tests hold.
 
-use flowprobe_ebpf::Address;
+use flowprobe_ebpf::{Address, FlowKey, Route, Tunnel};
 
 use super::*;
 
@@ -14,6 +14,7 @@ fn config() -> TableConfig {
         idle_timeout: Duration::from_secs(15),
         active_timeout: Duration::from_secs(60),
         max_flows: NonZeroU32::new(4).expect("not zero"),
+        sampling: SamplingRate::All,
     }
 }
 
@@ -46,7 +47,7 @@ fn delta(port: u16, first: u64, last: u64, facts: u32) -> FlowDelta {
         facts,
         ..FlowValue::default()
     };
-    (key(port), value.with_layer2_octets(packets * 114))
+    FlowDelta { key: key(port), tunnel: Tunnel::NONE, value: value.with_layer2_octets(packets * 114) }
 }
 
 struct Lab {
@@ -61,7 +62,7 @@ impl Lab {
     }
 
     fn merge(&mut self, delta: FlowDelta) -> &mut Self {
-        self.sent.add(delta.1.packets, delta.1.layer2_octets());
+        self.sent.add(delta.value.packets, delta.value.layer2_octets());
         self.table.merge(&delta, offset(), &mut self.out);
         self.check();
         self
@@ -179,4 +180,27 @@ fn slots_are_used_again() {
 fn an_open_flow_costs_at_most_200_octets() {
     // Index: a 4-octet slot number and a control octet, at a load between 7/16 and 7/8.
     assert!(size_of::<Entry>() + 5 * 16 / 7 <= 200, "{}", size_of::<Entry>());
+}
+
+#[test]
+fn one_flow_in_two_tunnels_is_two_flows() {
+    let mut lab = Lab::new();
+    let in_tunnel = |id| FlowDelta { tunnel: Tunnel { kind: 1, id, ..Tunnel::NONE }, ..delta(1, 0, 0, ACK) };
+    lab.merge(in_tunnel(7)).merge(in_tunnel(8)).merge(delta(1, 0, 0, ACK)).merge(in_tunnel(7));
+    assert_eq!(lab.table.len(), 3);
+    lab.expire(100);
+    let mut found: Vec<_> = lab.out.iter().map(|record| (record.tunnel.id, record.packets)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(0, 1), (7, 2), (8, 1)]);
+}
+
+#[test]
+fn a_record_has_the_latest_route_and_no_flags_of_it() {
+    let mut lab = Lab::new();
+    let by = |ifindex| Route { ifindex, ip_version: 4, ..Route::default() };
+    lab.table.learn_routes(&[(1, by(11)), (2, by(12))]);
+    lab.merge(delta(1, 0, 0, with_route(ACK, 1))).merge(delta(1, 1, 1, with_route(SYN, 2)));
+    // A program that found none does not undo what is known.
+    lab.merge(delta(1, 2, 2, ACK)).expire(100);
+    assert_eq!((lab.out[0].route, lab.out[0].tcp_flags), (Some(by(12)), 0x12));
 }

@@ -2,11 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use flowprobe_ebpf::{Address, FlowKey};
+use flowprobe_ebpf::{Address, FlowKey, Tunnel};
 use netflow_parser::variable_versions::ipfix::FlowSetBody;
 use netflow_parser::{NetflowPacket, NetflowParser};
 
 use super::*;
+use crate::export::elements::{Extras, Family};
+use crate::record::SamplingRate;
 
 fn record(number: u16, family: Family) -> FlowRecord {
     let (source, destination) = match family {
@@ -32,17 +34,30 @@ fn record(number: u16, family: Family) -> FlowRecord {
     }
 }
 
+fn encoder(capacity: usize) -> Encoder {
+    Encoder::new(Arc::new(Schema::default()), 1, capacity)
+}
+
+/// Octets of a Data Record of an IPv4 flow.
+fn v4_length() -> usize {
+    Schema::default().layout(&record(1, Family::V4)).record_length
+}
+
 /// All messages that `records` make at `capacity`, templates first.
 fn encode(records: &[FlowRecord], capacity: usize) -> Vec<Vec<u8>> {
-    let mut encoder = Encoder::new(9, capacity);
+    let mut encoder = Encoder::new(Arc::new(Schema::default()), 9, capacity);
     let mut messages = Vec::new();
-    encoder.push_templates();
     let mut finish = |encoder: &mut Encoder| {
         if encoder.finish(1_700_000_002).is_some() {
             messages.push(encoder.octets().to_vec());
             encoder.clear();
         }
     };
+    let mut next = encoder.push_templates(0);
+    while next < encoder.templates() {
+        finish(&mut encoder);
+        next = encoder.push_templates(next);
+    }
     for record in records {
         if !encoder.fits(record) {
             finish(&mut encoder);
@@ -94,15 +109,15 @@ fn messages_stay_within_the_capacity_and_sequence_numbers_count_data_records() {
         assert_eq!((word(&message, 4), word(&message, 8), word(&message, 12)), (1_700_000_002, sequence, 9));
         let templates = if sequence == 0 { word(&message, 16) & 0xffff } else { 0 };
         let octets = message.len() - MESSAGE_HEADER - templates as usize - SET_HEADER;
-        assert_eq!(octets % record_length(Family::V4), 0);
-        sequence += u32::try_from(octets / record_length(Family::V4)).expect("small");
+        assert_eq!(octets % v4_length(), 0);
+        sequence += u32::try_from(octets / v4_length()).expect("small");
     }
     assert_eq!(sequence, 1000);
 }
 
 #[test]
 fn a_capacity_too_small_for_the_templates_is_raised() {
-    let encoder = Encoder::new(1, 10);
+    let encoder = encoder(10);
     assert!(encoder.capacity() <= 512 - 28, "{}", encoder.capacity());
     for message in encode(&[record(1, Family::V6), record(2, Family::V4)], 10) {
         assert!(message.len() <= encoder.capacity());
@@ -111,7 +126,7 @@ fn a_capacity_too_small_for_the_templates_is_raised() {
 
 #[test]
 fn a_message_that_was_not_sent_can_be_packed_again() {
-    let mut encoder = Encoder::new(1, 1472);
+    let mut encoder = encoder(1472);
     encoder.push(&record(1, Family::V4));
     let message = encoder.finish(0).expect("a message");
     encoder.take_back(message);
@@ -122,10 +137,32 @@ fn a_message_that_was_not_sent_can_be_packed_again() {
 
 #[test]
 fn every_element_has_the_width_of_its_value() {
+    let sampling = SamplingRate::Flows(10.try_into().expect("not zero"));
+    let schema = Arc::new(Schema::new(Extras { tunnels: true, next_hops: true, sampling }));
     for family in [Family::V4, Family::V6] {
-        let mut encoder = Encoder::new(1, 1472);
-        encoder.push(&record(1, family));
-        encoder.finish(0).expect("a message");
-        assert_eq!(encoder.octets().len(), MESSAGE_HEADER + SET_HEADER + record_length(family));
+        for ip_version in [0, 4, 6] {
+            let tunnel = Tunnel { kind: u8::from(ip_version != 0), ip_version, ..Tunnel::NONE };
+            let record = FlowRecord { tunnel, ..record(1, family) };
+            let mut encoder = Encoder::new(Arc::clone(&schema), 1, 1472);
+            encoder.push(&record);
+            encoder.finish(0).expect("a message");
+            let expected = MESSAGE_HEADER + SET_HEADER + schema.layout(&record).record_length;
+            assert_eq!(encoder.octets().len(), expected);
+        }
     }
+}
+
+#[test]
+fn templates_that_find_no_room_wait_for_the_next_message() {
+    let schema = Schema::new(Extras { tunnels: true, ..Extras::default() });
+    let mut encoder = Encoder::new(Arc::new(schema), 1, 512);
+    let (mut next, mut messages) = (0, 0);
+    while next < encoder.templates() {
+        next = encoder.push_templates(next);
+        encoder.finish(0).expect("a message");
+        assert!(encoder.octets().len() <= 512);
+        encoder.clear();
+        messages += 1;
+    }
+    assert_eq!((next, messages > 1), (6, true));
 }
