@@ -1,8 +1,9 @@
-//! What flowprobe's kernel programs and its daemon share: the layout of the maps ([`flow`], [`stats`]) and the packet
-//! parser ([`parse`]). Everything here compiles for the host and for BPF; the programs themselves are the binaries beside
-//! this file.
+//! What flowprobe's kernel programs and its daemon share: the layout of the maps ([`flow`], [`stats`]), the packet
+//! parser ([`parse`]) and the packet filter ([`filter`]). Everything here compiles for the host and for BPF; the programs
+//! themselves are the binaries beside this file.
 #![no_std]
 
+pub mod filter;
 pub mod flow;
 pub mod interface;
 pub mod parse;
@@ -14,6 +15,7 @@ pub mod traffic;
 pub mod tunnel;
 pub mod weight;
 
+pub use filter::Filter;
 pub use flow::{Address, Direction, FlowKey, FlowValue};
 pub use interface::{InterfaceSlot, LinkLayer, Route};
 pub use sampling::{Sampling, SamplingMode};
