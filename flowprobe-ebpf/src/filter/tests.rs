@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::flow::FACT_FRAGMENT;
+use crate::tunnel::Tunnel;
 
 const ALL: u32 = u32::MAX;
 const EVERY_BIT: Address = Address([ALL; 4]);
@@ -23,6 +24,8 @@ fn packet() -> Packet {
         padding: 0,
     };
     Packet {
+        tunnels: 0,
+        tunnel: Tunnel::NONE,
         key,
         octets: 1500,
         headers: 54,

@@ -1,10 +1,15 @@
-//! What the kernel that a program is made for can do. Instructions that it does not know cannot be hidden from it behind a
-//! constant, as helpers can; so there are programs with and without them.
+//! What a program is made for: the abilities of the kernel, and how much it is to do. Instructions that a kernel does not know
+//! cannot be hidden from it behind a constant, as helpers can; and what a program does not do must not cost it stack. So there
+//! are programs with and without.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or};
 
-/// A kind of kernel.
+/// What a program is made for.
 pub(crate) trait Machine {
+    /// Whether tunnels are opened. Where they are, the packet lies in memory of the maps, because the stack has no room for it;
+    /// that makes every packet about a fifth dearer.
+    const OPENS_TUNNELS: bool;
+
     /// Whether routes are looked for: their numbers are given out by an addition that says what was there before.
     const FINDS_ROUTES: bool;
 
@@ -22,9 +27,10 @@ pub(crate) trait Machine {
 }
 
 /// With BPF's atomic instructions beyond addition (Linux 5.12, `BPF_ATOMIC`).
-pub(crate) struct Atomics;
+pub(crate) struct Atomics<const OPENS_TUNNELS: bool>;
 
-impl Machine for Atomics {
+impl<const OPENS_TUNNELS: bool> Machine for Atomics<OPENS_TUNNELS> {
+    const OPENS_TUNNELS: bool = OPENS_TUNNELS;
     const FINDS_ROUTES: bool = true;
 
     #[inline(always)]
@@ -47,6 +53,7 @@ impl Machine for Atomics {
 pub(crate) struct Legacy;
 
 impl Machine for Legacy {
+    const OPENS_TUNNELS: bool = true;
     const FINDS_ROUTES: bool = false;
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 //! tc_egress ───┘                 └► STATS.unparsed  └► STATS.*_out └► STATS.overflow     whichever CONTROL names
 //! ```
 //!
-//! Each comes a second time for kernels that lack what it uses: see `machine`, and `probe/object.rs` in the daemon.
+//! Each comes three times: as it is, for tunnels, and for kernels that lack what it uses (see `machine`).
 #![no_std]
 #![no_main]
 // BPF has no atomic load or store, so `core::sync::atomic` does not compile for it; its atomic additions do.
@@ -28,6 +28,7 @@ mod meter;
 mod report;
 mod route;
 mod scratch;
+mod select;
 mod skb_frame;
 mod xdp_frame;
 
@@ -40,10 +41,19 @@ use flowprobe_ebpf::Direction;
 use machine::{Atomics, Legacy, Machine};
 use meter::Run;
 
+type Plain = Atomics<false>;
+type Tunnelled = Atomics<true>;
+
 /// Meters what a NIC receives, before the kernel has built a socket buffer.
 #[xdp(frags)]
 pub(crate) fn xdp_ingress(context: XdpContext) -> u32 {
-    xdp_run::<Atomics>(&context)
+    xdp_run::<Plain>(&context)
+}
+
+/// The same, and opens tunnels.
+#[xdp(frags)]
+pub(crate) fn xdp_ingress_tunnels(context: XdpContext) -> u32 {
+    xdp_run::<Tunnelled>(&context)
 }
 
 /// The same for kernels before 5.18, without multi-buffer XDP.
@@ -55,7 +65,13 @@ pub(crate) fn xdp_ingress_legacy(context: XdpContext) -> u32 {
 /// Meters what an interface receives, where XDP cannot go.
 #[classifier]
 pub(crate) fn tc_ingress(context: TcContext) -> i32 {
-    tc_run::<Atomics>(&context, Direction::Ingress)
+    tc_run::<Plain>(&context, Direction::Ingress)
+}
+
+/// The same, and opens tunnels.
+#[classifier]
+pub(crate) fn tc_ingress_tunnels(context: TcContext) -> i32 {
+    tc_run::<Tunnelled>(&context, Direction::Ingress)
 }
 
 /// The same for kernels before 5.18.
@@ -67,7 +83,13 @@ pub(crate) fn tc_ingress_legacy(context: TcContext) -> i32 {
 /// Meters what leaves by an interface.
 #[classifier]
 pub(crate) fn tc_egress(context: TcContext) -> i32 {
-    tc_run::<Atomics>(&context, Direction::Egress)
+    tc_run::<Plain>(&context, Direction::Egress)
+}
+
+/// The same, and opens tunnels.
+#[classifier]
+pub(crate) fn tc_egress_tunnels(context: TcContext) -> i32 {
+    tc_run::<Tunnelled>(&context, Direction::Egress)
 }
 
 /// The same for kernels before 5.18.

@@ -2,9 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 
 use flowprobe_ebpf::parse::{self, Layer, Origin, Packet, Unparsed, by_version};
+use flowprobe_ebpf::selection::Verdict;
 use flowprobe_ebpf::{
     Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, LinkLayer, OverflowClass,
     TunnelledKey, Tunnels, Weight, stats_index,
@@ -14,10 +15,10 @@ use crate::fragments::KernelFragments;
 use crate::kernel_frame::KernelFrame;
 use crate::machine::Machine;
 use crate::maps::{
-    COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, OPENED_TUNNELS, SELECTION, STATS, TUNNELLED_0, TUNNELLED_1,
+    COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, OPENED_TUNNELS, STATS, TUNNELLED_0, TUNNELLED_1,
 };
 use crate::scratch::Scratch;
-use crate::{account, report};
+use crate::{account, report, select};
 
 /// One run of a program.
 pub(crate) struct Run {
@@ -46,11 +47,35 @@ pub(crate) fn meter<M: Machine>(frame: &impl KernelFrame, run: &Run) {
     // SAFETY: the pointer comes from the map and was checked; the entry belongs to this CPU, and programs run with soft
     // interrupts off, so nothing else writes it.
     let stats = unsafe { &mut *stats };
+    let place = Place { generation, link };
+    if M::OPENS_TUNNELS {
+        // SAFETY: by the contract of `Run`; nothing else uses this part of the memory.
+        let packet = unsafe { &mut (*run.scratch).packet };
+        *packet = Packet::default();
+        let opened = Tunnels(OPENED_TUNNELS.load());
+        read_and_count::<M>(frame, run, place, stats, opened, packet);
+    } else {
+        read_and_count::<M>(frame, run, place, stats, Tunnels::NONE, &mut Packet::default());
+    }
+}
 
-    // SAFETY: by the contract of `Run`; nothing else uses this part of the memory.
-    let packet = unsafe { &mut (*run.scratch).packet };
-    *packet = Packet::default();
-    if let Err(reason) = read(frame, run, link, packet) {
+/// Where a frame was met, and when.
+#[derive(Clone, Copy)]
+struct Place {
+    generation: u32,
+    link: u32,
+}
+
+#[inline(always)]
+fn read_and_count<M: Machine>(
+    frame: &impl KernelFrame,
+    run: &Run,
+    place: Place,
+    stats: &mut InterfaceStats,
+    opened: Tunnels,
+    packet: &mut Packet,
+) {
+    if let Err(reason) = read(frame, run, place.link, opened, packet) {
         let (packets, octets) = (frame.packets(), frame.layer2_octets());
         stats.seen.add(packets, octets);
         if let Some(counter) = stats.unparsed.get_mut(reason as usize) {
@@ -60,21 +85,25 @@ pub(crate) fn meter<M: Machine>(frame: &impl KernelFrame, run: &Run) {
     }
     let weight = frame.weigh(packet);
     stats.seen.add(weight.packets, weight.layer2_octets);
-    let Some(selection) = SELECTION.get(generation) else { return };
-    // SAFETY: the helper has no preconditions.
-    if !selection.sampling.keeps(&packet.key, || unsafe { bpf_get_prandom_u32() }) {
-        stats.sampled_out.add(weight.packets, weight.layer2_octets);
-        return;
+    match select::verdict(place.generation, run.scratch, packet, weight.layer2_octets) {
+        Verdict::Metered => {}
+        Verdict::FilteredOut => {
+            stats.filtered_out.add(weight.packets, weight.layer2_octets);
+            return;
+        }
+        Verdict::SampledOut => {
+            stats.sampled_out.add(weight.packets, weight.layer2_octets);
+            return;
+        }
     }
-    if let Err(error) = count::<M>(generation, packet, weight, run) {
+    if let Err(error) = count::<M>(place.generation, packet, weight, run) {
         overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error);
     }
 }
 
 #[inline(always)]
-fn read(frame: &impl KernelFrame, run: &Run, link: u32, packet: &mut Packet) -> Result<(), Unparsed> {
+fn read(frame: &impl KernelFrame, run: &Run, link: u32, opened: Tunnels, packet: &mut Packet) -> Result<(), Unparsed> {
     let origin = Origin { ifindex: run.ifindex, direction: run.direction, offloaded_vlan: frame.offloaded_vlan() };
-    let opened = Tunnels(OPENED_TUNNELS.load());
     let begin = if link == LinkLayer::Ip as u32 {
         Layer { ethertype: by_version(frame, 0)?, offset: 0 }
     } else {
@@ -88,7 +117,7 @@ fn read(frame: &impl KernelFrame, run: &Run, link: u32, packet: &mut Packet) -> 
 fn count<M: Machine>(generation: u32, packet: &Packet, weight: Weight, run: &Run) -> Result<(), i32> {
     let now = now();
     // One arm for each map instead of a pointer to a map: the kernel can inline a lookup only where it knows which it is.
-    if packet.tunnels == 0 {
+    if !M::OPENS_TUNNELS || packet.tunnels == 0 {
         return if generation == 0 {
             account::account::<M, _>(&FLOWS_0, &packet.key, packet, weight, now, run)
         } else {

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU32;
 
 use clap::ValueEnum as _;
+use flowprobe_ebpf::filter::Filter;
 use flowprobe_ebpf::{Selection, Tunnels};
 
 use crate::record::SamplingRate;
@@ -65,8 +66,8 @@ impl SelectionSettings {
 impl SelectionConfig {
     /// The same as the programs and the replay are told. `seed` is mixed into the hash that chooses flows.
     #[must_use]
-    pub const fn seeded(&self, seed: u32) -> Selection {
-        Selection { sampling: self.sampling.seeded(seed) }
+    pub fn seeded(&self, seed: u32) -> Selection {
+        Selection { filter: Filter::default(), sampling: self.sampling.seeded(seed) }
     }
 }
 

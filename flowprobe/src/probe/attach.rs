@@ -8,10 +8,10 @@ use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use flowprobe_ebpf::LinkLayer;
+use flowprobe_ebpf::{LinkLayer, Tunnels};
 use thiserror::Error;
 
-use super::object::{Features, kernel_is_at_least};
+use super::object::{Features, Scope, kernel_is_at_least};
 use crate::config::AttachMode;
 
 /// The programs' names in the object.
@@ -23,6 +23,10 @@ struct Names {
 }
 
 const PROGRAMS: Names = Names { xdp_ingress: "xdp_ingress", tc_ingress: "tc_ingress", tc_egress: "tc_egress" };
+
+/// Those that open tunnels.
+const TUNNEL_PROGRAMS: Names =
+    Names { xdp_ingress: "xdp_ingress_tunnels", tc_ingress: "tc_ingress_tunnels", tc_egress: "tc_egress_tunnels" };
 
 /// Those for kernels before 5.18.
 const LEGACY_PROGRAMS: Names =
@@ -82,8 +86,13 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn new(ebpf: Ebpf, features: Features) -> Self {
-        Self { ebpf, names: if features.multi_buffer { PROGRAMS } else { LEGACY_PROGRAMS } }
+    pub(super) fn new(ebpf: Ebpf, scope: Scope, features: Features) -> Self {
+        let names = match (features.multi_buffer, scope.tunnels) {
+            (false, _) => LEGACY_PROGRAMS,
+            (true, Tunnels::NONE) => PROGRAMS,
+            (true, _) => TUNNEL_PROGRAMS,
+        };
+        Self { ebpf, names }
     }
 
     /// Attaches as `mode` says, to meter what comes in.

@@ -86,7 +86,7 @@ impl Probe {
         let interfaces = config.interfaces.iter();
         let interfaces = interfaces.map(|name| Interface { name: Arc::from(name.as_str()), attachment: None });
         Self {
-            programs: Programs::new(ebpf, Features::of_this_kernel()),
+            programs: Programs::new(ebpf, scope, Features::of_this_kernel()),
             slots,
             mode,
             promisc,

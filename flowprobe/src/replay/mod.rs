@@ -15,6 +15,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use flowprobe_ebpf::parse::{Bytes, Origin, Packet};
+use flowprobe_ebpf::selection::Verdict;
 use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats, Selection, Tunnels, Weight};
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
@@ -148,12 +149,12 @@ impl Replay {
         let stats = &mut self.interfaces[number].stats;
         stats.seen.add(1, octets);
         let mut packet = Packet::default();
-        match frame.link.parse(&bytes, origin, self.tunnels, &self.fragments, &mut packet) {
+        let parsed = frame.link.parse(&bytes, origin, self.tunnels, &self.fragments, &mut packet);
+        match parsed.map(|()| self.selection.decide(&packet, octets, || self.chance.u32(..))) {
             Err(reason) => stats.unparsed[reason as usize].add(1, octets),
-            Ok(()) if !self.selection.sampling.keeps(&packet.key, || self.chance.u32(..)) => {
-                stats.sampled_out.add(1, octets);
-            }
-            Ok(()) => {
+            Ok(Verdict::FilteredOut) => stats.filtered_out.add(1, octets),
+            Ok(Verdict::SampledOut) => stats.sampled_out.add(1, octets),
+            Ok(Verdict::Metered) => {
                 let weight = Weight::of_one(&packet, octets);
                 let value = FlowValue::begin(&packet, weight, frame.time_ns);
                 self.deltas.push(FlowDelta { key: packet.key, tunnel: packet.tunnel, value });
