@@ -14,5 +14,6 @@ pub mod ipfix;
 pub mod live;
 pub mod namespace;
 pub mod process;
+pub mod second_reading;
 pub mod skip;
 pub mod truth;

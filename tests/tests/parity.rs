@@ -1,17 +1,16 @@
 //! Holds that the kernel program and the host's parser read every captured frame alike: same key, same counts.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap as KernelMap, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use aya::programs::Xdp;
 use aya::{Ebpf, TestRun as _, TestRunOptions};
 use flowprobe_ebpf::flow::{Extremes, FlowValue};
-use flowprobe_ebpf::parse::{Bytes, FragmentKey, FragmentPorts, Fragments, Origin, Packet, ethernet};
+use flowprobe_ebpf::parse::{Bytes, Origin, Packet, ethernet};
 use flowprobe_ebpf::{Direction, FlowKey};
 use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared};
+use flowprobe_tests::second_reading::Memory;
 use flowprobe_tests::{require, skip};
 
 /// What a test run of an XDP program says it came in on: loopback.
@@ -30,24 +29,10 @@ const SHORTEST: usize = 14;
 type Key = [u8; size_of::<FlowKey>()];
 type Value = [u8; size_of::<FlowValue>()];
 
-/// The host's memory of fragments, without bound.
-#[derive(Default)]
-struct Memory(RefCell<HashMap<FragmentKey, FragmentPorts>>);
-
-impl Fragments for Memory {
-    fn remember(&self, key: &FragmentKey, ports: FragmentPorts) {
-        self.0.borrow_mut().insert(*key, ports);
-    }
-
-    fn recall(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        self.0.borrow().get(key).copied()
-    }
-}
-
 /// The kernel program, and the map that it writes.
 struct Kernel {
     ebpf: Ebpf,
-    flows: KernelMap<MapData, Key, Value>,
+    flows: HashMap<MapData, Key, Value>,
 }
 
 impl Kernel {
