@@ -8,6 +8,7 @@
 pub mod captures;
 pub mod counterpart;
 pub mod daemon;
+pub mod fragments;
 pub mod frames;
 pub mod inject;
 pub mod ipfix;

@@ -3,9 +3,6 @@
 //! read alike was not misread by a slip in either. The fuzzer includes this file as it is: it needs the standard library and
 //! `flowprobe-ebpf`, nothing else.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
 use flowprobe_ebpf::flow::FACT_FRAGMENT;
 use flowprobe_ebpf::parse::{Bytes, FragmentKey, FragmentPorts, Fragments, Origin, Packet, Unparsed};
 use flowprobe_ebpf::{Address, FlowKey};
@@ -323,18 +320,4 @@ fn words_of(octets: [u8; 16]) -> [u32; 4] {
 
 fn u32_of(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
-}
-
-/// A memory of fragments, without bound.
-#[derive(Debug, Default, PartialEq)]
-pub struct Memory(RefCell<HashMap<FragmentKey, FragmentPorts>>);
-
-impl Fragments for Memory {
-    fn remember(&self, key: &FragmentKey, ports: FragmentPorts) {
-        self.0.borrow_mut().insert(*key, ports);
-    }
-
-    fn recall(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        self.0.borrow().get(key).copied()
-    }
 }

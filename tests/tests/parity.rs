@@ -10,7 +10,7 @@ use flowprobe_ebpf::flow::{Extremes, FlowValue};
 use flowprobe_ebpf::parse::{Bytes, Origin, Packet, ethernet};
 use flowprobe_ebpf::{Direction, FlowKey};
 use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared};
-use flowprobe_tests::second_reading::Memory;
+use flowprobe_tests::fragments::Memory;
 use flowprobe_tests::{require, skip};
 
 /// What a test run of an XDP program says it came in on: loopback.

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use flowprobe_ebpf::Direction;
 use flowprobe_ebpf::parse::{self, Bytes, Origin, Packet, Unparsed};
 use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared, unpacked};
-use flowprobe_tests::second_reading::{self, Memory};
-use flowprobe_tests::skip;
+use flowprobe_tests::fragments::Memory;
+use flowprobe_tests::{second_reading, skip};
 
 /// Frames gone wrong.
 const MUTATED: usize = 100_000;
