@@ -29,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let target = workspace::target()?;
     let mut tally = Tally::default();
-    for line in packages::install_counterparts(!args.no_install) {
+    for line in packages::install(&packages::COUNTERPARTS, !args.no_install) {
         println!("{line}");
         tally.note(line);
     }
