@@ -55,7 +55,10 @@ impl Metering {
                     for delta in &deltas {
                         self.table.merge(delta, offset, &mut self.records);
                     }
-                    self.offer(&Event::Deltas(deltas.into()));
+                    // Most outputs want none, and they are copied.
+                    if self.sinks.iter().any(Sink::wants_deltas) {
+                        self.offer(&Event::Deltas(deltas.into()));
+                    }
                     self.hand_out_records();
                 }
                 Drained::End(report) => {

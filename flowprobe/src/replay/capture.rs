@@ -96,7 +96,8 @@ impl Input {
 
     fn new(path: &Path, stream: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
         let taken = Arc::new(AtomicU64::new(0));
-        let mut stream = BufReader::with_capacity(BUFFER, Counted { inner: stream, taken: Arc::clone(&taken) });
+        // Only to look at the beginning: it is smaller than what is read at a time, and is then passed by.
+        let mut stream = BufReader::new(Counted { inner: stream, taken: Arc::clone(&taken) });
         let is_gzip = is_gzip(&mut stream).map_err(|error| cannot_open(path, &error))?;
         let stream: Box<dyn Read + Send> =
             if is_gzip { Box::new(MultiGzDecoder::new(stream)) } else { Box::new(stream) };
