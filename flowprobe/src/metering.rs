@@ -1,5 +1,6 @@
 //! The thread between the drain and the sinks: keeps the table, does the accounting, hands out events.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -55,7 +56,10 @@ impl Metering {
                     for delta in &deltas {
                         self.table.merge(delta, offset, &mut self.records);
                     }
-                    self.offer(&Event::Deltas(deltas.into()));
+                    // Most outputs want none, and they are copied.
+                    if self.sinks.iter().any(Sink::wants_deltas) {
+                        self.offer(&Event::Deltas(deltas.into()));
+                    }
                     self.hand_out_records();
                 }
                 Drained::End(report) => {
@@ -115,9 +119,9 @@ impl Metering {
     /// The sum by interface name: an interface that went and came back under another index is still the same one.
     fn accounting(&self) -> Vec<Accounting> {
         let mut all: Vec<Accounting> = Vec::new();
+        let mut positions = HashMap::new();
         for MeterStats { interface, ifindex, direction, totals } in &self.stats {
-            let position = all.iter().position(|one| one.interface == *interface && one.direction == *direction);
-            let position = position.unwrap_or_else(|| {
+            let position = *positions.entry((&**interface, *direction)).or_insert_with(|| {
                 all.push(empty(interface, *direction));
                 all.len() - 1
             });

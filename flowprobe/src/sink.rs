@@ -122,6 +122,12 @@ impl Sink {
         (Self { name: name.into(), wants, queue, losses }, receiver)
     }
 
+    /// Whether the sink wants what drains bring.
+    #[must_use]
+    pub fn wants_deltas(&self) -> bool {
+        self.wants == Wants::DeltasAndTicks
+    }
+
     /// Queues `event` if the sink wants it. What a full queue refuses is counted; a sink that has ended has said why itself.
     /// Must not be called from an asynchronous task, which it could block.
     pub fn offer(&self, event: &Event, patience: Patience) {

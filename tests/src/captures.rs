@@ -1,9 +1,12 @@
 //! Captures: those that lie beside some checkouts of the project, files of a test's own, and frames gone wrong.
 
+use std::borrow::Cow;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use flate2::read::MultiGzDecoder;
 
 /// Real captures and an independent reader, where they lie beside the checkout.
 #[must_use]
@@ -27,6 +30,19 @@ pub fn captures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     captures.sort();
     Ok(captures)
+}
+
+/// A file's content without gzip, if that is around it.
+///
+/// # Errors
+/// It is, and is broken.
+pub fn unpacked(file: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if !file.starts_with(&[0x1f, 0x8b]) {
+        return Ok(file.into());
+    }
+    let mut content = Vec::new();
+    MultiGzDecoder::new(file).read_to_end(&mut content)?;
+    Ok(content.into())
 }
 
 /// A pcap of microseconds and Ethernet with one frame a second.

@@ -8,11 +8,13 @@
 pub mod captures;
 pub mod counterpart;
 pub mod daemon;
+pub mod fragments;
 pub mod frames;
 pub mod inject;
 pub mod ipfix;
 pub mod live;
 pub mod namespace;
 pub mod process;
+pub mod second_reading;
 pub mod skip;
 pub mod truth;

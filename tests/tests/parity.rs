@@ -1,17 +1,16 @@
 //! Holds that the kernel program and the host's parser read every captured frame alike: same key, same counts.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap as KernelMap, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, TestRun as _, TestRunOptions};
 use flowprobe_ebpf::flow::FlowValue;
-use flowprobe_ebpf::parse::{Bytes, FragmentKey, FragmentPorts, Fragments, Origin, Packet, ethernet};
+use flowprobe_ebpf::parse::{Bytes, Origin, Packet, ethernet};
 use flowprobe_ebpf::{Direction, FlowKey, InterfaceSlot, TunnelledKey, Tunnels, Weight};
 use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared};
+use flowprobe_tests::fragments::Memory;
 use flowprobe_tests::{require, skip};
 
 /// What a test run of an XDP program says it came in on: loopback.
@@ -28,21 +27,7 @@ const SEED: u64 = 0xf10_09b0_be01;
 const SHORTEST: usize = 14;
 
 type Value = [u8; size_of::<FlowValue>()];
-type Flows<const KEY: usize> = KernelMap<MapData, [u8; KEY], Value>;
-
-/// The host's memory of fragments, without bound.
-#[derive(Default)]
-struct Memory(RefCell<HashMap<FragmentKey, FragmentPorts>>);
-
-impl Fragments for Memory {
-    fn remember(&self, key: &FragmentKey, ports: FragmentPorts) {
-        self.0.borrow_mut().insert(*key, ports);
-    }
-
-    fn recall(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        self.0.borrow().get(key).copied()
-    }
-}
+type Flows<const KEY: usize> = HashMap<MapData, [u8; KEY], Value>;
 
 /// The kernel program, and the maps that it writes.
 struct Kernel {

@@ -4,6 +4,7 @@ mod bench;
 mod build_and_run;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod object_file;
 mod packages;
 mod process;
@@ -32,6 +33,7 @@ enum Command {
     #[command(hide = true)]
     DemoTraffic(demo::TrafficArgs),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
     BuildEbpf(build_ebpf::Args),
     SetupEbpf(setup_ebpf::Args),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::DemoTraffic(args) => demo::run_traffic(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::SetupEbpf(args) => setup_ebpf::run(&args),
     };

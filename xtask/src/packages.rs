@@ -1,4 +1,4 @@
-//! Debian packages that the tests call by their programs.
+//! Debian packages that tests and benchmarks call by their programs.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::process;
 
 /// Real counterparts of the end-to-end tests: the program that is called, and the package that has it.
-const COUNTERPARTS: [(&str, &str); 7] = [
+pub(crate) const COUNTERPARTS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -23,9 +23,9 @@ fn can_install() -> bool {
     Path::new("/etc/debian_version").exists() && process::on_path("apt-get") && rustix::process::geteuid().is_root()
 }
 
-/// Installs what the tests call and is not there; what stays missing is returned, as lines to show.
-pub(crate) fn install_counterparts(allowed: bool) -> Vec<String> {
-    let missing: Vec<_> = COUNTERPARTS.iter().filter(|(program, _)| !process::on_path(program)).collect();
+/// Installs those of `programs`, each with its package, that are not there; what stays missing is returned, as lines to show.
+pub(crate) fn install(programs: &[(&str, &str)], allowed: bool) -> Vec<String> {
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| !process::on_path(program)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
@@ -43,7 +43,7 @@ pub(crate) fn install_counterparts(allowed: bool) -> Vec<String> {
     // One by one, so that a package which this release does not have is the only one to be missed.
     packages
         .into_iter()
-        .flat_map(|package| match install(package) {
+        .flat_map(|package| match install_one(package) {
             Ok(()) => Vec::new(),
             Err(error) => not_installed(&[package], &format!("{error:#}")),
         })
@@ -54,7 +54,7 @@ fn not_installed(packages: &[&str], why: &str) -> Vec<String> {
     packages.iter().map(|package| format!("package {package} not installed: {why}")).collect()
 }
 
-fn install(package: &str) -> Result<()> {
+fn install_one(package: &str) -> Result<()> {
     process::run(apt_get().args(["-qq", "install", "--yes", "--no-install-recommends", package]))
 }
 

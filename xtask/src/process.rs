@@ -16,12 +16,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// What a command writes to its standard output; its error output is in the error if it fails.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read_octets(command)?).into_owned())
+}
+
+/// The same, where it is no text.
+pub(crate) fn read_octets(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` failed: {}: {}", line(command), output.status, said.trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// Whether `program` is found on `PATH`.

@@ -42,8 +42,13 @@ impl Nightly {
 
     /// `cargo` of this toolchain, in the workspace.
     pub(crate) fn cargo(&self) -> Command {
+        self.run(Path::new("cargo"))
+    }
+
+    /// A program in the environment of this toolchain.
+    pub(crate) fn run(&self, program: &Path) -> Command {
         let mut command = rustup_run(&self.name);
-        command.arg("cargo").current_dir(workspace::root());
+        command.arg(program).current_dir(workspace::root());
         command
     }
 

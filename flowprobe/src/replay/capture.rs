@@ -21,6 +21,9 @@ const BUFFER: usize = 1 << 18;
 /// No block of a sound capture is larger.
 const LARGEST_BLOCK: usize = 1 << 28;
 
+/// Interfaces that a section of a capture may describe: each is remembered, and each that has packets is accounted for.
+const MOST_INTERFACES: usize = 4096;
+
 /// Frames from one report of progress to the next.
 const PROGRESS: u64 = 1 << 16;
 
@@ -32,6 +35,10 @@ pub struct CaptureError {
     problem: String,
     /// Octets from the beginning of the (unpacked) capture.
     offset: Option<u64>,
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> CaptureError {
+    CaptureError { path: path.to_owned(), problem: error.to_string(), offset: None }
 }
 
 fn at(offset: Option<u64>) -> String {
@@ -65,8 +72,7 @@ impl Input {
     /// # Errors
     /// There is no such file, or it may not be read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let failed =
-            |error: io::Error| CaptureError { path: path.to_owned(), problem: error.to_string(), offset: None };
+        let failed = |error| cannot_open(path, &error);
         let (file, size): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
             (Box::new(io::stdin()), None)
         } else {
@@ -77,10 +83,24 @@ impl Input {
             }
             (Box::new(file), metadata.is_file().then_some(metadata.len()))
         };
+        Self::new(path, file, size)
+    }
+
+    /// Takes a capture from any stream. Messages say it is at `path`.
+    ///
+    /// # Errors
+    /// The stream's first octets cannot be read.
+    pub fn from_stream(path: &Path, stream: impl Read + Send + 'static) -> Result<Self, CaptureError> {
+        Self::new(path, Box::new(stream), None)
+    }
+
+    fn new(path: &Path, stream: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
         let taken = Arc::new(AtomicU64::new(0));
-        let mut file = BufReader::with_capacity(BUFFER, Counted { inner: file, taken: Arc::clone(&taken) });
+        // Only to look at the beginning: it is smaller than what is read at a time, and is then passed by.
+        let mut stream = BufReader::new(Counted { inner: stream, taken: Arc::clone(&taken) });
+        let is_gzip = is_gzip(&mut stream).map_err(|error| cannot_open(path, &error))?;
         let stream: Box<dyn Read + Send> =
-            if is_gzip(&mut file).map_err(failed)? { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+            if is_gzip { Box::new(MultiGzDecoder::new(stream)) } else { Box::new(stream) };
         Ok(Self { path: path.to_owned(), stream, taken, size })
     }
 
@@ -124,7 +144,7 @@ impl Input {
                     continue;
                 }
                 Err(PcapError::Eof) => return Ok(()),
-                Err(PcapError::Incomplete(_) | PcapError::UnexpectedEof) => None,
+                Err(PcapError::Incomplete(_) | PcapError::BufferTooSmall | PcapError::UnexpectedEof) => None,
                 Err(error) => Some(unreadable(&error)),
             };
             if let Some(problem) = trouble {
@@ -188,6 +208,9 @@ impl Section {
                 return Ok(());
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(description)) => {
+                if self.interfaces.len() == MOST_INTERFACES {
+                    return Err(Stop::Damage(format!("more than {MOST_INTERFACES} interfaces")));
+                }
                 let units_per_second = description
                     .ts_resolution()
                     .filter(|units| *units > 0)
@@ -248,7 +271,6 @@ fn beginning(error: &PcapError<&[u8]>) -> String {
 fn unreadable(error: &PcapError<&[u8]>) -> String {
     match error {
         PcapError::ReadError => "the rest cannot be read".to_owned(),
-        PcapError::BufferTooSmall => "a block is too large".to_owned(),
         _ => "a block is damaged".to_owned(),
     }
 }
@@ -269,5 +291,49 @@ impl Read for Counted {
         let count = self.inner.read(buffer)?;
         self.taken.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a capture; the lengths of its frames, and what was wrong with it.
+    fn lengths(file: Vec<u8>) -> (Vec<usize>, Option<String>) {
+        let input = Input::from_stream(Path::new("test"), io::Cursor::new(file)).expect("memory can be read");
+        let mut lengths = Vec::new();
+        let outcome = input.read(&mut |_| {}, |frame| {
+            lengths.push(frame.data.len());
+            Ok(())
+        });
+        (lengths, outcome.err().map(|error| error.to_string()))
+    }
+
+    #[test]
+    fn a_frame_may_be_larger_than_what_is_read_at_a_time() {
+        let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        for length in [1, BUFFER, 3 * BUFFER, 1] {
+            let word = u32::try_from(length).expect("small").to_le_bytes();
+            file.extend([[0; 4], [0; 4], word, word].concat());
+            file.resize(file.len() + length, 0);
+        }
+        assert_eq!(lengths(file.clone()), (vec![1, BUFFER, 3 * BUFFER, 1], None));
+        file.truncate(file.len() - 18);
+        let (lengths, problem) = lengths(file);
+        assert_eq!(lengths, [1, BUFFER]);
+        assert!(problem.expect("a problem").contains("cut off"));
+    }
+
+    #[test]
+    fn interfaces_are_remembered_within_a_bound() {
+        let section = [
+            &[0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..],
+            &[0xff; 8],
+            &[28, 0, 0, 0],
+        ];
+        let interface = [1, 0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0];
+        let with = |interfaces: usize| [section.concat(), interface.repeat(interfaces)].concat();
+        assert_eq!(lengths(with(MOST_INTERFACES)).1, None);
+        assert!(lengths(with(MOST_INTERFACES + 1)).1.expect("a problem").contains("more than 4096 interfaces"));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::build_ebpf::{self, Check};
+use crate::fuzz::{self, Fuzzer, Target};
 use crate::toolchain::Missing;
 use crate::{packages, process, workspace};
 use tally::{Outcome, Tally};
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// Install no Debian packages: tests whose counterparts are missing skip themselves
     #[arg(long)]
     no_install: bool,
-    /// Run the long end-to-end tests too
+    /// Run the long end-to-end tests too, and fuzz for a minute each
     #[arg(long)]
     long: bool,
 }
@@ -28,11 +29,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let target = workspace::target()?;
     let mut tally = Tally::default();
-    for line in packages::install_counterparts(!args.no_install) {
+    for line in packages::install(&packages::COUNTERPARTS, !args.no_install) {
         println!("{line}");
         tally.note(line);
     }
-    step(&mut tally, "format", || passes(workspace::cargo().args(["fmt", "--all", "--check"])));
+    step(&mut tally, "format", || {
+        passes(workspace::cargo().args(["fmt", "--all", "--check"]))?;
+        passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
+    });
     step(&mut tally, "lints", || {
         passes(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
@@ -43,6 +47,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tests(workspace::cargo().args(arguments), &skips)
     });
     step(&mut tally, "end-to-end tests", || end_to_end(args.long, &skips));
+    if args.long {
+        for target in Target::ALL {
+            step(&mut tally, target.step(), || fuzz_for_a_minute(target));
+        }
+    }
     println!("{tally}");
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -85,6 +94,16 @@ fn tests(command: &mut Command, skips: &Path) -> Result<Outcome> {
     let said = fs::read_to_string(skips).with_context(|| format!("cannot read {}", skips.display()))?;
     outcome.skipped_themselves(&said);
     Ok(outcome)
+}
+
+fn fuzz_for_a_minute(target: Target) -> Result<Outcome> {
+    match Fuzzer::find() {
+        Ok(fuzzer) => {
+            fuzzer.run(target, 60)?;
+            Ok(Outcome::success())
+        }
+        Err(Missing(what)) => Ok(Outcome::skip(what)),
+    }
 }
 
 fn end_to_end(long: bool, skips: &Path) -> Result<Outcome> {

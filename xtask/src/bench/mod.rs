@@ -1,0 +1,49 @@
+//! `cargo xtask bench`: the daemon's benchmarks.
+
+mod repeated;
+mod replay;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::{process, workspace};
+
+/// Measure the kernel programs, the drain or the replay
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Nanoseconds a packet costs in the XDP program
+    Kernel(OfDaemon),
+    /// What reading and deleting the flows of a retired map costs
+    Drain(OfDaemon),
+    Replay(replay::Args),
+}
+
+#[derive(clap::Args)]
+struct OfDaemon {
+    /// Passed to the benchmark, such as `--json FILE`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match &args.what {
+        What::Kernel(args) => of_daemon("kernel", args)?,
+        What::Drain(args) => of_daemon("drain", args)?,
+        What::Replay(args) => replay::run(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_daemon(bench: &str, args: &OfDaemon) -> Result<()> {
+    process::run(
+        workspace::cargo().args(["bench", "--package", "flowprobe", "--bench", bench, "--"]).args(&args.arguments),
+    )
+}

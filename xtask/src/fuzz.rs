@@ -1,0 +1,128 @@
+//! `cargo xtask fuzz`: arbitrary octets as frames and as captures, with cargo-fuzz and nightly Rust.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::toolchain::{Missing, Nightly};
+use crate::{process, workspace};
+
+/// The workspace of the programs that are fuzzed.
+pub(crate) const MANIFEST: &str = "flowprobe-ebpf/fuzz/Cargo.toml";
+
+/// The release series of cargo-fuzz that is installed.
+const CARGO_FUZZ: &str = "0.13";
+
+/// Give the parser and the reader of captures arbitrary octets
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to fuzz; each in turn if not given
+    target: Option<Target>,
+    /// How long each is fuzzed
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    seconds: u32,
+}
+
+/// A program in `flowprobe-ebpf/fuzz/targets`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Target {
+    /// Frames: the parser against the second reading of its rules
+    Parser,
+    /// Captures: their reader, the table and the outputs
+    Capture,
+}
+
+impl Target {
+    pub(crate) const ALL: [Self; 2] = [Self::Parser, Self::Capture];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Parser => "parser",
+            Self::Capture => "capture",
+        }
+    }
+
+    /// Of `cargo xtask test`.
+    pub(crate) const fn step(self) -> &'static str {
+        match self {
+            Self::Parser => "fuzz frames",
+            Self::Capture => "fuzz captures",
+        }
+    }
+
+    /// Octets of the largest input: all headers that a frame can have; a few frames.
+    const fn longest(self) -> u32 {
+        match self {
+            Self::Parser => 512,
+            Self::Capture => 4096,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let fuzzer = Fuzzer::find().map_err(|Missing(what)| anyhow::Error::msg(what))?;
+    for target in args.target.map_or(Target::ALL.to_vec(), |target| vec![target]) {
+        fuzzer.run(target, args.seconds)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What fuzzing takes.
+pub(crate) struct Fuzzer {
+    nightly: Nightly,
+    cargo_fuzz: PathBuf,
+    /// Inputs and what is built, in cargo's target folder.
+    work: PathBuf,
+}
+
+impl Fuzzer {
+    /// Finds nightly Rust, and cargo-fuzz, which is installed into the target folder where it is missing.
+    pub(crate) fn find() -> Result<Self, Missing> {
+        let nightly = Nightly::find()?;
+        let target = workspace::target().map_err(|error| Missing(format!("{error:#}")))?;
+        let tools = target.join("fuzz-tools");
+        let cargo_fuzz = tools.join("bin/cargo-fuzz");
+        if !cargo_fuzz.is_file() {
+            println!("installing cargo-fuzz {CARGO_FUZZ} into {}", tools.display());
+            let mut install = nightly.cargo();
+            install.args(["install", "--quiet", "--locked", "cargo-fuzz", "--version", &format!("^{CARGO_FUZZ}")]);
+            install.arg("--root").arg(&tools).arg("--target-dir").arg(target.join("fuzz-tools-build"));
+            process::run(&mut install).map_err(|error| Missing(format!("no cargo-fuzz: {error:#}")))?;
+        }
+        Ok(Self { nightly, cargo_fuzz, work: target.join("fuzz") })
+    }
+
+    /// Fuzzes for so many seconds. An error if something was found; it says which input does it.
+    pub(crate) fn run(&self, target: Target, seconds: u32) -> Result<()> {
+        let name = target.name();
+        let [found, seeds] = ["corpus", "seeds"].map(|folder| self.work.join(folder).join(name));
+        fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
+        self.write_seeds()?;
+        let folder = workspace::root().join("flowprobe-ebpf/fuzz");
+        let mut command = self.nightly.run(&self.cargo_fuzz);
+        command.args(["run", name]).arg(&found).arg(&seeds).arg("--fuzz-dir").arg(&folder);
+        // The code under test has no `unsafe` of its own: a sanitizer would find nothing, slowly.
+        command.args(["--sanitizer", "none", "--target-dir"]).arg(self.work.join("target"));
+        command.arg("--").arg(format!("-dict={}", folder.join(format!("{name}.dict")).display()));
+        command.args([
+            format!("-max_total_time={seconds}"),
+            format!("-max_len={}", target.longest()),
+            "-timeout=10".to_owned(),
+            "-rss_limit_mb=1024".to_owned(),
+            "-print_final_stats=1".to_owned(),
+            "-verbosity=0".to_owned(),
+        ]);
+        println!("{}", process::line(&command));
+        process::run(&mut command)
+    }
+
+    /// Inputs made of the captures that lie beside some checkouts; without them there is only the dictionary to begin with.
+    fn write_seeds(&self) -> Result<()> {
+        let mut seeds: Command = workspace::cargo();
+        seeds.args(["run", "--quiet", "--package", "flowprobe-tests", "--example", "fuzz_seeds", "--"]);
+        process::run(seeds.arg(self.work.join("seeds")))
+    }
+}
