@@ -89,16 +89,24 @@ impl Daemon {
         record(&line).context("a record")
     }
 
-    /// Waits until the accounting of an interface shows this many packets seen.
+    /// Waits until the accounting of an interface shows this many packets seen on their way in.
     ///
     /// # Errors
     /// It ends before, or takes too long.
     pub fn wait_until_seen(&mut self, interface: &str, packets: u64) -> Result<()> {
+        self.wait_until_seen_in(interface, "ingress", packets)
+    }
+
+    /// The same for a direction, `ingress` or `egress`.
+    ///
+    /// # Errors
+    /// It ends before, or takes too long.
+    pub fn wait_until_seen_in(&mut self, interface: &str, direction: &str, packets: u64) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         let what = format!("{packets} packets seen on {interface}");
         loop {
-            let line =
-                self.process.wait_for_output(&what, |line| seen(line, interface).is_some_and(|seen| seen >= packets));
+            let enough = |line: &str| seen(line, interface, direction).is_some_and(|seen| seen >= packets);
+            let line = self.process.wait_for_output(&what, enough);
             if line.is_ok() || Instant::now() >= end {
                 return line.map(drop);
             }
@@ -164,14 +172,23 @@ impl Daemon {
 }
 
 impl Report {
-    /// A term of the last accounting of an interface.
+    /// A term of the last accounting of what came in on an interface.
     ///
     /// # Errors
     /// There is none.
     pub fn term(&self, interface: &str, term: &str) -> Result<Total> {
-        let of_interface = |sum: &&Object| sum.get("interface").and_then(Value::as_str) == Some(interface);
-        let last = self.accounting.iter().rev().find(of_interface);
-        Total::of_term(last.with_context(|| format!("no accounting of {interface}"))?, term)
+        self.term_in(interface, "ingress", term)
+    }
+
+    /// The same for a direction, `ingress` or `egress`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn term_in(&self, interface: &str, direction: &str, term: &str) -> Result<Total> {
+        let is = |sum: &Object, name: &str, value: &str| sum.get(name).and_then(Value::as_str) == Some(value);
+        let of_both = |sum: &&Object| is(sum, "interface", interface) && is(sum, "direction", direction);
+        let last = self.accounting.iter().rev().find(of_both);
+        Total::of_term(last.with_context(|| format!("no {direction} accounting of {interface}"))?, term)
     }
 
     /// The log lines that contain `text`.
@@ -196,8 +213,9 @@ fn record(line: &str) -> Option<Object> {
     serde_json::from_str::<Object>(line).ok()
 }
 
-fn seen(line: &str, interface: &str) -> Option<u64> {
+fn seen(line: &str, interface: &str, direction: &str) -> Option<u64> {
     let value: Value = serde_json::from_str(line).ok()?;
     let accounting = &value["accounting"];
-    (accounting["interface"] == interface).then(|| accounting["seen"]["packets"].as_u64())?
+    (accounting["interface"] == interface && accounting["direction"] == direction)
+        .then(|| accounting["seen"]["packets"].as_u64())?
 }

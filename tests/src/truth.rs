@@ -170,13 +170,13 @@ impl AddAssign for Total {
 /// Octets of an Ethernet header, which veth leaves out: see [`Total::received`].
 pub const ETHERNET_HEADER: u64 = 14;
 
-/// Checks `seen = exported + held + overflow + unparsed + sampledOut`, in packets and octets.
+/// Checks `seen = exported + held + overflow + unparsed + sampledOut + filteredOut`, in packets and octets.
 ///
 /// # Errors
 /// It does not hold, or a term is missing.
 pub fn must_balance(accounting: &Object) -> Result<()> {
     let mut sum = Total::default();
-    for term in ["exported", "held", "overflow", "unparsed", "sampledOut"] {
+    for term in ["exported", "held", "overflow", "unparsed", "sampledOut", "filteredOut"] {
         sum += Total::of_term(accounting, term)?;
     }
     let seen = Total::of_term(accounting, "seen")?;

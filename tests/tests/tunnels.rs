@@ -1,0 +1,259 @@
+//! Holds that opened tunnels show the flows inside, as an independent dissector does, and that collectors understand them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::captures::shared;
+use flowprobe_tests::counterpart::Nfcapd;
+use flowprobe_tests::daemon::{Daemon, binary};
+use flowprobe_tests::ipfix::{Collector, as_on_the_wire};
+use flowprobe_tests::namespace::Namespace;
+use flowprobe_tests::process::read;
+use flowprobe_tests::truth::{Counts, FlowId, Flows, Object, number};
+use flowprobe_tests::{require, skip};
+
+/// Captures with tunnels, and those that tshark opens in them. ERSPAN carries no IP packets there.
+const CAPTURES: [(&str, &str); 7] = [
+    ("ndpi__vxlan.pcap", "vxlan"),
+    ("tcpdump__geneve.pcap", "geneve"),
+    ("zeek__gre-within-gre.pcap", "gre"),
+    ("suricata__ip_in_ip.pcap", "ipip"),
+    ("ndpi__6in4tunnel.pcap", "6in4"),
+    ("zeek__gtp1_gn_normal_incl_fragmentation.pcap", "gtpu"),
+    ("tcpdump__erspan-type-ii-3.pcap", "gre"),
+];
+
+#[test]
+fn inner_flows_are_those_that_tshark_finds() -> Result<()> {
+    require!("tshark");
+    let Some(folder) = shared("corpus/packets") else {
+        skip::note("inner_flows_are_those_that_tshark_finds", "no captures beside this checkout");
+        return Ok(());
+    };
+    for (name, tunnel) in CAPTURES {
+        for tunnels in [tunnel, "all"] {
+            let capture = folder.join(name);
+            let found = Flows::of_records(&replayed(&capture, tunnels)?)?.without_layer2();
+            innermost(&capture)?.must_equal(&found, &format!("{name} with {tunnels}"))?;
+        }
+        let outer = replayed(&folder.join(name), "")?;
+        ensure!(outer.iter().all(|record| !record.contains_key("tunnelKey")), "{name}: a tunnel was opened unasked");
+    }
+    Ok(())
+}
+
+fn replayed(capture: &Path, tunnels: &str) -> Result<Vec<Object>> {
+    let mut command = Command::new(binary()?);
+    command.args(["replay", "--json"]).arg(capture);
+    if !tunnels.is_empty() {
+        command.args(["--decapsulate", tunnels]);
+    }
+    let lines = read(&mut command)?;
+    let objects = lines.lines().map(serde_json::from_str).collect::<Result<Vec<Object>, _>>()?;
+    Ok(objects.into_iter().filter(|object| !object.contains_key("accounting")).collect())
+}
+
+/// The flows of a capture by the innermost IP header of each frame, by tshark. What an ICMP error quotes is no header. A later
+/// fragment has the ports of its datagram's first.
+fn innermost(capture: &Path) -> Result<Flows> {
+    const FIELDS: [&str; 19] = [
+        "frame.protocols",
+        "ip.src",
+        "ip.dst",
+        "ip.proto",
+        "ip.len",
+        "ip.id",
+        "ip.frag_offset",
+        "ipv6.src",
+        "ipv6.dst",
+        "ipv6.nxt",
+        "ipv6.plen",
+        "tcp.srcport",
+        "tcp.dstport",
+        "udp.srcport",
+        "udp.dstport",
+        "icmp.type",
+        "icmp.code",
+        "icmpv6.type",
+        "icmpv6.code",
+    ];
+    let mut command = Command::new("tshark");
+    command.args(["-o", "ip.defragment:FALSE", "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=,", "-r"]);
+    command.arg(capture);
+    for field in FIELDS {
+        command.args(["-e", field]);
+    }
+    let mut flows = Flows::default();
+    let mut ports = HashMap::new();
+    for line in read(&mut command)?.lines() {
+        let values: HashMap<&str, Vec<&str>> =
+            FIELDS.iter().copied().zip(line.split('\t').map(|values| values.split(',').collect())).collect();
+        if let Some((id, octets)) = innermost_of(&values, &mut ports)? {
+            flows.add(id, Counts { packets: 1, octets, layer2_octets: 0 });
+        }
+    }
+    Ok(flows)
+}
+
+type Datagram = (IpAddr, IpAddr, u64);
+
+fn innermost_of(
+    values: &HashMap<&str, Vec<&str>>,
+    ports: &mut HashMap<Datagram, (u16, u16)>,
+) -> Result<Option<(FlowId, u64)>> {
+    // The protocols, without those of a packet that an ICMP error quotes.
+    let protocols = values["frame.protocols"].first().copied().unwrap_or_default().split(':');
+    let mut layers = Vec::new();
+    for layer in protocols {
+        layers.push(layer);
+        if layer.starts_with("icmp") {
+            break;
+        }
+    }
+    let count = |layer: &str| layers.iter().filter(|other| **other == layer).count();
+    let Some(version) = layers.iter().rev().find(|layer| matches!(**layer, "ip" | "ipv6")) else { return Ok(None) };
+    let nth = |field: &str, layer: &str| -> Result<u64> {
+        let value = values[field].get(count(layer) - 1).with_context(|| format!("no {field}: {values:?}"))?;
+        let parsed = value.strip_prefix("0x").map_or_else(|| value.parse(), |hex| u64::from_str_radix(hex, 16));
+        parsed.with_context(|| format!("{field} is {value}"))
+    };
+    let port = |field: &str, layer: &str| Ok::<_, anyhow::Error>(u16::try_from(nth(field, layer)?)?);
+    let address = |field: &str| -> Result<IpAddr> { Ok(values[field][count(version) - 1].parse()?) };
+    let (source, destination) = (address(&format!("{version}.src"))?, address(&format!("{version}.dst"))?);
+    let (protocol, octets) = if *version == "ip" {
+        (nth("ip.proto", "ip")?, nth("ip.len", "ip")?)
+    } else {
+        (nth("ipv6.nxt", "ipv6")?, nth("ipv6.plen", "ipv6")? + 40)
+    };
+    remember(values, ports)?;
+    let (mut source_port, mut destination_port) = (0, 0);
+    let transport = layers.iter().rev().find(|layer| matches!(**layer, "tcp" | "udp" | "icmp" | "icmpv6"));
+    match transport {
+        Some(layer @ (&"icmp" | &"icmpv6")) => {
+            let [kind, code] = ["type", "code"].map(|field| port(&format!("{layer}.{field}"), layer));
+            destination_port = kind? * 256 + code?;
+        }
+        // A tunnel's own port is no flow's where something else came after it.
+        Some(layer) if u64::from(if *layer == "tcp" { 6_u8 } else { 17 }) == protocol => {
+            (source_port, destination_port) =
+                (port(&format!("{layer}.srcport"), layer)?, port(&format!("{layer}.dstport"), layer)?);
+        }
+        _ => {}
+    }
+    if *version == "ip" {
+        let datagram = (source, destination, nth("ip.id", "ip")?);
+        if nth("ip.frag_offset", "ip")? > 0 {
+            (source_port, destination_port) = ports.get(&datagram).copied().unwrap_or_default();
+        }
+    }
+    let protocol = u8::try_from(protocol)?;
+    let id = FlowId { source, destination, protocol, source_port, destination_port, vlan: 0, customer_vlan: 0 };
+    Ok(Some((id, octets)))
+}
+
+/// Remembers the ports of the outermost datagram.
+fn remember(values: &HashMap<&str, Vec<&str>>, ports: &mut HashMap<Datagram, (u16, u16)>) -> Result<()> {
+    let first = |field: &str| values[field].first().copied().unwrap_or_default();
+    if first("ip.frag_offset") == "0" && first("ip.proto") == "17" {
+        let identification = u64::from_str_radix(first("ip.id").trim_start_matches("0x"), 16)?;
+        let datagram = (first("ip.src").parse()?, first("ip.dst").parse()?, identification);
+        ports.insert(datagram, (first("udp.srcport").parse()?, first("udp.dstport").parse()?));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_vxlan_over_ipv4_is_opened_where_it_passes() -> Result<()> {
+    require!("nfcapd", "nfdump");
+    open_vxlan(["192.0.2.1", "192.0.2.2"], 24, "IPv4")
+}
+
+#[test]
+fn a_vxlan_over_ipv6_is_opened_where_it_passes() -> Result<()> {
+    require!("nfcapd", "nfdump");
+    open_vxlan(["fd00:6::1", "fd00:6::2"], 64, "IPv6")
+}
+
+/// Two hosts with these addresses, and a VXLAN of the kernel's own between them.
+fn open_vxlan([one, other]: [&str; 2], prefix: u8, version: &str) -> Result<()> {
+    const PORT: u16 = 4739;
+    let (client, server) = (Namespace::new()?, Namespace::new()?);
+    client.connect("v", &server)?;
+    for (namespace, local, remote, inner) in [(&client, one, other, "10.6.0.1"), (&server, other, one, "10.6.0.2")] {
+        namespace.address("v", &format!("{local}/{prefix}"))?;
+        namespace.ip(&format!("link add vx type vxlan id 1111 dstport 4789 local {local} remote {remote} dev v"))?;
+        namespace.address("vx", &format!("{inner}/24"))?;
+        namespace.ip("link set vx up")?;
+    }
+    let nfcapd = Nfcapd::start(&server, PORT)?;
+    let collector = Collector::listen(&server, "127.0.0.1", 0)?;
+    let nfcapd_url = format!("udp://127.0.0.1:{PORT}");
+    let collectors = ["--collector", &nfcapd_url, "--collector", &collector.url()];
+    let mut daemon =
+        Daemon::quick(&server, &[&["-i", "v", "--decapsulate", "vxlan,geneve"], &collectors[..]].concat())?;
+    let receiver = server.inside(|| Ok(UdpSocket::bind(("10.6.0.2", 9))?))?;
+    let sender = client.inside(|| Ok(UdpSocket::bind(("10.6.0.1", 40_000))?))?;
+    for _ in 0..25 {
+        sender.send_to(&[b'.'; 100], ("10.6.0.2", 9))?;
+        receiver.recv(&mut [0; 200])?;
+    }
+    daemon.wait_for_record("the datagrams", |record| number(record, "destinationTransportPort").ok() == Some(9))?;
+    let report = daemon.stop()?;
+
+    let inner: Vec<&Object> =
+        report.records.iter().filter(|record| number(record, "destinationTransportPort").ok() == Some(9)).collect();
+    let [record] = inner[..] else { anyhow::bail!("{} records of the datagrams: {inner:?}", inner.len()) };
+    for (name, value) in
+        [("packetDeltaCount", 25), ("octetDeltaCount", 25 * 128), ("tunnelType", 1), ("tunnelKey", 1111)]
+    {
+        ensure!(number(record, name)? == value, "{name} is not {value}: {record:?}");
+    }
+    // Ethernet, IP, UDP, VXLAN, Ethernet.
+    let outer = 14 + if version == "IPv4" { 20 } else { 40 } + 8 + 8 + 14;
+    ensure!(number(record, "layer2OctetDeltaCount")? == 25 * (outer + 128), "{record:?}");
+    ensure!(number(record, "layer2SegmentId")? == 1 << 56 | 1111, "{record:?}");
+    ensure!(record[&format!("tunnelSource{version}Address")] == one, "{record:?}");
+    ensure!(record["sourceIPv4Address"] == "10.6.0.1", "{record:?}");
+
+    let received = collector.stop()?;
+    ensure!(received.without_template == 0, "{} sets without template", received.without_template);
+    let on_the_wire: Vec<Object> = report.records.iter().map(as_on_the_wire).collect();
+    let by_tunnel = |records: &[Object]| -> BTreeMap<String, usize> {
+        let mut counted = BTreeMap::new();
+        for record in records.iter().filter(|record| record.contains_key("tunnelKey")) {
+            *counted.entry(serde_json::to_string(record).unwrap_or_default()).or_default() += 1;
+        }
+        counted
+    };
+    ensure!(by_tunnel(&received.records) == by_tunnel(&on_the_wire), "netflow_parser reads other records");
+    let expected = Flows::of_records([record])?.without_layer2();
+    let mut at_nfdump = nfcapd.stop()?;
+    at_nfdump.0.retain(|id, _| id.destination_port == 9);
+    expected.must_equal(&at_nfdump, "nfdump")
+}
+
+#[test]
+fn what_is_no_tunnel_stays_what_it_is() -> Result<()> {
+    require!();
+    let folder = tempfile::tempdir()?;
+    // UDP to the ports of VXLAN and GTP-U whose payload is neither, and a tunnel that is cut off.
+    let mut frames = Vec::new();
+    for (port, payload) in [(4789_u16, vec![0; 60]), (2152, vec![0x30; 8]), (4789, vec![8, 0, 0, 0, 0, 0, 1, 0, 1, 2])]
+    {
+        let length = u16::try_from(payload.len())?;
+        let mut frame = [&[2; 12][..], &[8, 0, 0x45, 0], &(28 + length).to_be_bytes()].concat();
+        frame.extend([0, 7, 0, 0, 64, 17, 0, 0, 192, 0, 2, 7, 198, 51, 100, 8, 0xc0, 1]);
+        frame.extend([&port.to_be_bytes()[..], &(8 + length).to_be_bytes(), &[0, 0], &payload].concat());
+        frames.push(frame);
+    }
+    let capture = folder.path().join("no.pcap");
+    fs::write(&capture, flowprobe_tests::captures::pcap(&frames))?;
+    let plain = Flows::of_records(&replayed(&capture, "")?)?;
+    plain.must_equal(&Flows::of_records(&replayed(&capture, "all")?)?, "with all tunnels")?;
+    ensure!(plain.sum().packets == 3, "three packets, counted {:?}", plain.sum());
+    Ok(())
+}
