@@ -4,14 +4,12 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use flowprobe_ebpf::flow::{Extremes, with_route};
+use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::parse::Packet;
 use flowprobe_ebpf::{FlowValue, Weight};
 
 use crate::machine::Machine;
 use crate::maps::FlowMap;
-use crate::meter::Run;
-use crate::route;
 
 /// `-EEXIST`: another CPU was first to insert the flow.
 const EXISTS: i32 = -17;
@@ -19,7 +17,14 @@ const EXISTS: i32 = -17;
 /// How often a CPU tries again to widen [`FlowValue::extremes`] when others write the word at the same moment.
 const EXTREMES_TRIES: u32 = 4;
 
-/// Counts `packet`, standing for `weight`, in the flow `key`. Where that is new, its route is looked up, if asked for.
+/// Whether a packet's flow was there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Known,
+    New,
+}
+
+/// Counts `packet`, standing for `weight`, in the flow `key`.
 ///
 /// # Errors
 /// The negated errno of `bpf_map_update_elem` where the flow is new and finds no room: `E2BIG` for a full map.
@@ -30,21 +35,29 @@ pub(crate) fn account<M: Machine, Key>(
     packet: &Packet,
     weight: Weight,
     now: u64,
-    run: &Run,
-) -> Result<(), i32> {
+) -> Result<Found, i32> {
     if let Some(value) = flows.get_ptr_mut(key) {
         update::<M>(value, packet, weight, now);
-        return Ok(());
+        return Ok(Found::Known);
     }
-    let mut value = FlowValue::begin(packet, weight, now);
-    value.facts = with_route(value.facts, route::of_new_flow::<M>(packet, run));
+    let value = FlowValue::begin(packet, weight, now);
     match flows.insert(key, &value, BPF_NOEXIST.into()) {
         Err(EXISTS) => {
             let value = flows.get_ptr_mut(key).ok_or(EXISTS)?;
             update::<M>(value, packet, weight, now);
-            Ok(())
+            Ok(Found::Known)
         }
-        outcome => outcome,
+        Err(error) => Err(error),
+        Ok(()) => Ok(Found::New),
+    }
+}
+
+/// Ors `facts` into those of the flow `key`.
+#[inline(always)]
+pub(crate) fn note<M: Machine, Key>(flows: &FlowMap<Key>, key: &Key, facts: u32) {
+    if let Some(value) = flows.get_ptr_mut(key) {
+        // SAFETY: as in `update`.
+        unsafe { M::or(&raw mut (*value).facts, facts) };
     }
 }
 

@@ -19,6 +19,7 @@ extern crate aya_ebpf as _;
 extern crate self as aya_log_ebpf;
 
 mod account;
+mod forget;
 mod fragments;
 mod kernel_frame;
 mod machine;

@@ -11,6 +11,7 @@ use flowprobe_ebpf::{
     TunnelledKey, Tunnels, Weight, stats_index,
 };
 
+use crate::account::Found;
 use crate::fragments::KernelFragments;
 use crate::kernel_frame::KernelFrame;
 use crate::machine::Machine;
@@ -18,7 +19,7 @@ use crate::maps::{
     COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, OPENED_TUNNELS, STATS, TUNNELLED_0, TUNNELLED_1,
 };
 use crate::scratch::Scratch;
-use crate::{account, report, select};
+use crate::{account, report, route, select};
 
 /// One run of a program.
 pub(crate) struct Run {
@@ -96,8 +97,11 @@ fn read_and_count<M: Machine>(
             return;
         }
     }
-    if let Err(error) = count::<M>(place.generation, packet, weight, run) {
-        overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error);
+    match count::<M>(place.generation, packet, weight, run) {
+        Ok(Found::Known) => {}
+        // Last of all: by now the verifier has nothing else to remember.
+        Ok(Found::New) => route::note::<M>(place.generation, packet, run),
+        Err(error) => overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error),
     }
 }
 
@@ -114,23 +118,23 @@ fn read(frame: &impl KernelFrame, run: &Run, link: u32, opened: Tunnels, packet:
 
 /// Counts the packet in its flow.
 #[inline(always)]
-fn count<M: Machine>(generation: u32, packet: &Packet, weight: Weight, run: &Run) -> Result<(), i32> {
+fn count<M: Machine>(generation: u32, packet: &Packet, weight: Weight, run: &Run) -> Result<Found, i32> {
     let now = now();
     // One arm for each map instead of a pointer to a map: the kernel can inline a lookup only where it knows which it is.
     if !M::OPENS_TUNNELS || packet.tunnels == 0 {
         return if generation == 0 {
-            account::account::<M, _>(&FLOWS_0, &packet.key, packet, weight, now, run)
+            account::account::<M, _>(&FLOWS_0, &packet.key, packet, weight, now)
         } else {
-            account::account::<M, _>(&FLOWS_1, &packet.key, packet, weight, now, run)
+            account::account::<M, _>(&FLOWS_1, &packet.key, packet, weight, now)
         };
     }
     // SAFETY: by the contract of `Run`; nothing else uses this part of it.
     let key = unsafe { &mut (*run.scratch).tunnelled };
     *key = TunnelledKey { flow: packet.key, tunnel: packet.tunnel };
     if generation == 0 {
-        account::account::<M, _>(&TUNNELLED_0, key, packet, weight, now, run)
+        account::account::<M, _>(&TUNNELLED_0, key, packet, weight, now)
     } else {
-        account::account::<M, _>(&TUNNELLED_1, key, packet, weight, now, run)
+        account::account::<M, _>(&TUNNELLED_1, key, packet, weight, now)
     }
 }
 

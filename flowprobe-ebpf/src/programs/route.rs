@@ -5,13 +5,15 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::{BPF_FIB_LOOKUP_OUTPUT, BPF_NOEXIST, bpf_fib_lookup as FibLookup};
 use aya_ebpf::helpers::bpf_fib_lookup;
 
+use flowprobe_ebpf::flow::with_route;
 use flowprobe_ebpf::interface::MOST_ROUTES;
 use flowprobe_ebpf::parse::Packet;
 use flowprobe_ebpf::{Address, Direction, Route};
 
 use crate::machine::Machine;
-use crate::maps::{FIND_ROUTES, ROUTE_COUNT, ROUTES};
+use crate::maps::{FIND_ROUTES, FLOWS_0, FLOWS_1, ROUTE_COUNT, ROUTES, TUNNELLED_0, TUNNELLED_1};
 use crate::meter::Run;
+use crate::{account, forget};
 
 /// Address families of the kernel.
 const AF_INET: u8 = 2;
@@ -21,12 +23,33 @@ const AF_INET6: u8 = 10;
 const FOUND: i64 = 0;
 const NO_NEIGHBOUR: i64 = 7;
 
-/// The number of the route of `packet`'s flow; 0 where none is asked for, there is none, or no number is left.
+/// Notes the route of `packet`'s flow, which is new, if routes are asked for.
 #[inline(always)]
-pub(crate) fn of_new_flow<M: Machine>(packet: &Packet, run: &Run) -> u32 {
+pub(crate) fn note<M: Machine>(generation: u32, packet: &Packet, run: &Run) {
     if !M::FINDS_ROUTES || FIND_ROUTES.load() == 0 {
-        return 0;
+        return;
     }
+    // SAFETY: by the contract of `Run`.
+    let packet = unsafe { forget::copy_of(run.scratch, packet) };
+    let number = number_of(packet, run);
+    if number == 0 {
+        return;
+    }
+    let facts = with_route(0, number);
+    if packet.tunnels == 0 {
+        let flows = if generation == 0 { &FLOWS_0 } else { &FLOWS_1 };
+        account::note::<M, _>(flows, &packet.key, facts);
+    } else if M::OPENS_TUNNELS {
+        // SAFETY: by the contract of `Run`. The flow was counted under the key in there.
+        let key = unsafe { &(*run.scratch).tunnelled };
+        let flows = if generation == 0 { &TUNNELLED_0 } else { &TUNNELLED_1 };
+        account::note::<M, _>(flows, key, facts);
+    }
+}
+
+/// The number of a packet's route; 0 where there is none, or no number is left.
+#[inline(always)]
+fn number_of(packet: &Packet, run: &Run) -> u32 {
     // The kernel routes by the header that it sees. Of tunnels within tunnels only the innermost is known.
     let (source, destination, ip_version) = match packet.tunnels {
         0 => (packet.key.source, packet.key.destination, packet.key.ip_version),
