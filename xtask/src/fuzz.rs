@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// What to fuzz; each in turn if not given
     target: Option<Target>,
     /// How long each is fuzzed
-    #[arg(long, default_value_t = 60, value_name = "N")]
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 }
 

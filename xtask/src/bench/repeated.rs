@@ -62,9 +62,9 @@ impl Capture {
         Ok(repeated)
     }
 
-    /// How many copies have at least `packets`.
+    /// How many copies have at least `packets`; one, at the least.
     pub(super) fn copies_for(&self, packets: u32) -> u32 {
-        packets.div_ceil(u32::try_from(self.frames.len()).unwrap_or(u32::MAX))
+        packets.max(1).div_ceil(u32::try_from(self.frames.len()).unwrap_or(u32::MAX))
     }
 }
 
