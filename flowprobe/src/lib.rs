@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod export;
+pub mod filter;
 pub mod kernel;
 pub mod logging;
 pub mod metering;
