@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use flowprobe_ebpf::Tunnels;
 
-use crate::config::{self, AttachMode, Collector, ConfigError, OutputMode, SampleBy, SelectionSettings, Settings};
+use crate::config::{
+    self, AttachMode, Collector, ConfigError, OutputMode, PacketFilter, SampleBy, SelectionSettings, Settings,
+};
 use crate::table::TableConfig;
 
 /// Counts what crosses the network, per flow, in the kernel, and exports it as IPFIX.
@@ -182,6 +184,11 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "TUNNEL", value_delimiter = ',', value_parser = config::tunnels)]
     pub decapsulate: Vec<Tunnels>,
 
+    /// Meter only packets that this expression accepts, in the syntax of tcpdump, such as 'tcp port 80 or 443'; the others
+    /// are counted
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<PacketFilter>,
+
     /// Meter one of so many packets or flows, such as 100 or 1:100; records say so, the others are counted [default: 1]
     #[arg(long, value_name = "NUMBER", value_parser = config::sample)]
     pub sample: Option<NonZeroU32>,
@@ -199,6 +206,7 @@ impl SelectionArgs {
             tunnels: self.decapsulate.iter().copied().reduce(Tunnels::and),
             sample: self.sample,
             sample_by: self.sample_by,
+            filter: self.filter.clone(),
         }
     }
 }

@@ -56,8 +56,8 @@ fn from_link(
     let (packet, payload) = from_ip(frame, ip, fragments)?;
     // A tag that the NIC took out of the frame was the outermost.
     let mut vlans = tags;
-    if origin.offloaded_vlan != 0 {
-        vlans.insert(0, origin.offloaded_vlan);
+    if let Some(outermost) = origin.offloaded_vlan {
+        vlans.insert(0, outermost);
     }
     let key = FlowKey {
         ifindex: origin.ifindex,

@@ -76,7 +76,7 @@ fn take_one<const KEY: usize>(flows: &mut Flows<KEY>) -> Result<Option<([u8; KEY
 
 /// The same by the host's parser. The kernel's clock is not the host's: times are left out of the comparison.
 fn expected(frame: &[u8], opened: Tunnels, memory: &Memory, seen: &FlowValue) -> Option<(TunnelledKey, FlowValue)> {
-    let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: 0 };
+    let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: None };
     let mut packet = Packet::default();
     ethernet(&Bytes::whole(frame), origin, opened, memory, &mut packet).ok()?;
     let weight = Weight::of_one(&packet, frame.len() as u64);

@@ -24,7 +24,7 @@ struct Readers {
 }
 
 impl Readers {
-    fn compare(&mut self, frame: &Bytes<'_>, offloaded_vlan: u16) -> Result<()> {
+    fn compare(&mut self, frame: &Bytes<'_>, offloaded_vlan: Option<u16>) -> Result<()> {
         let origin = Origin { ifindex: 7, direction: Direction::Egress, offloaded_vlan };
         for opened in [Tunnels::NONE, Tunnels::ALL] {
             let mut packet = Packet::default();
@@ -37,7 +37,7 @@ impl Readers {
 
     /// The same for links other than Ethernet.
     fn compare_network(&mut self, frame: &Bytes<'_>, ethertype: u16, offset: usize) -> Result<()> {
-        let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan: 0 };
+        let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan: None };
         let (mut packet, begin, opened) = (Packet::default(), Layer { ethertype, offset }, Tunnels::ALL);
         let parsed = parse::network(frame, begin, origin, opened, &self.parser, &mut packet).map(|()| packet);
         let second = second_reading::network(frame, begin, origin, opened, &self.second);
@@ -83,12 +83,12 @@ fn captured_frames_are_read_alike() -> Result<()> {
     let captured: Vec<&[u8]> = files.iter().flat_map(|file| ethernet_frames(file)).collect();
     let mut readers = Readers::default();
     for frame in &captured {
-        readers.compare(&Bytes::whole(frame), 0)?;
+        readers.compare(&Bytes::whole(frame), None)?;
     }
     readers.finish()?;
     let mut readers = Readers::default();
     for frame in mutated(&captured, MUTATED, SEED) {
-        readers.compare(&Bytes::whole(&frame), 0)?;
+        readers.compare(&Bytes::whole(&frame), None)?;
     }
     println!("seed of the mutations {SEED:#x}");
     readers.finish()
@@ -101,9 +101,9 @@ fn crafted_frames_are_read_alike() -> Result<()> {
     for frame in &crafted {
         for captured in (0..=frame.len()).filter_map(|end| frame.get(..end)) {
             let original_length = u32::try_from(frame.len() + 100)?;
-            readers.compare(&Bytes { captured, original_length }, 0)?;
+            readers.compare(&Bytes { captured, original_length }, None)?;
         }
-        readers.compare(&Bytes::whole(frame), 4094)?;
+        readers.compare(&Bytes::whole(frame), Some(4094))?;
         let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
         for offset in [0, 13, 14, 15, frame.len(), frame.len() + 1] {
             readers.compare_network(&Bytes::whole(frame), ethertype, offset)?;
@@ -118,7 +118,7 @@ fn crafted_frames_gone_wrong_are_read_alike() -> Result<()> {
     let frames: Vec<&[u8]> = crafted.iter().map(Vec::as_slice).collect();
     let mut readers = Readers::default();
     for frame in mutated(&frames, MUTATED, SEED) {
-        readers.compare(&Bytes::whole(&frame), 0)?;
+        readers.compare(&Bytes::whole(&frame), None)?;
     }
     println!("seed of the mutations {SEED:#x}");
     readers.finish()

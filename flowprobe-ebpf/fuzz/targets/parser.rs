@@ -1,8 +1,8 @@
 //! Arbitrary octets as a frame: the parser must not panic, and must find what the second reading finds.
 //!
 //! The last eight octets of an input are not of the frame but say how it is read, so that a captured frame with eight octets
-//! after it is an input. Each is a number of 16 bits, network byte order: the VLAN that the NIC took out (its first
-//! bit says whether all tunnels are opened or those that the next number names), how many octets
+//! after it is an input. Each is a number of 16 bits, network byte order: the VLAN that the NIC took out (its second
+//! bit says whether it did, its first whether those tunnels are opened that the next number names, or all), how many octets
 //! the capture has cut off, and for [`parse::network`] the EtherType and the offset.
 
 #![no_main]
@@ -41,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
     let opened = if knob(0) & 0x8000 == 0 { Tunnels::ALL } else { Tunnels(knob(2) & Tunnels::ALL.0) };
     let whole = Bytes::whole(captured);
     let frame = Bytes { original_length: whole.original_length + u32::from(cut), ..whole };
-    let origin = Origin { ifindex: 7, direction: Direction::Egress, offloaded_vlan: vlan };
+    let origin = Origin { ifindex: 7, direction: Direction::Egress, offloaded_vlan: (knob(0) & 0x4000 != 0).then_some(vlan) };
     let (parser, second) = (Oracle::default(), Oracle::default());
 
     let mut packet = Packet::default();

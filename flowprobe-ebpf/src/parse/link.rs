@@ -95,7 +95,7 @@ pub(super) fn after_ethernet(frame: &impl Frame, offset: usize) -> Option<Layer>
 
 /// Steps over whatever stands in front of the IP header.
 #[inline(always)]
-pub(super) fn to_ip(frame: &impl Frame, begin: Layer, offloaded_vlan: u16) -> Result<(Layer, Tags), Unparsed> {
+pub(super) fn to_ip(frame: &impl Frame, begin: Layer, offloaded_vlan: Option<u16>) -> Result<(Layer, Tags), Unparsed> {
     let (layer, vlans) = vlan_tags(frame, begin, offloaded_vlan)?;
     let (layer, mpls_top_label) = match layer.ethertype {
         MPLS | MPLS_UPSTREAM => labels(frame, layer.offset)?,
@@ -107,10 +107,10 @@ pub(super) fn to_ip(frame: &impl Frame, begin: Layer, offloaded_vlan: u16) -> Re
 
 /// Steps over VLAN tags; the two outermost identifiers are kept.
 #[inline(always)]
-fn vlan_tags(frame: &impl Frame, begin: Layer, offloaded_vlan: u16) -> Result<(Layer, [u16; 2]), Unparsed> {
+fn vlan_tags(frame: &impl Frame, begin: Layer, offloaded_vlan: Option<u16>) -> Result<(Layer, [u16; 2]), Unparsed> {
     let Layer { mut ethertype, mut offset } = begin;
-    let [mut outer, mut inner] = [offloaded_vlan, 0];
-    let before = usize::from(offloaded_vlan != 0);
+    let [mut outer, mut inner] = [offloaded_vlan.unwrap_or(0), 0];
+    let before = usize::from(offloaded_vlan.is_some());
     for position in before..before + MAX_TAGS {
         if !is_tag(ethertype) {
             break;

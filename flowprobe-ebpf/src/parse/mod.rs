@@ -34,9 +34,8 @@ pub struct Origin {
     pub ifindex: u32,
     /// Which way the frame passed the interface.
     pub direction: Direction,
-    /// VLAN identifier of a tag that the NIC took out of the frame, 0 where there is none (the kernel's
-    /// `skb->vlan_tci`; it was the outermost).
-    pub offloaded_vlan: u16,
+    /// VLAN identifier of a tag that the NIC took out of the frame (the kernel's `skb->vlan_tci`; it was the outermost).
+    pub offloaded_vlan: Option<u16>,
 }
 
 /// What the parser found in one frame.

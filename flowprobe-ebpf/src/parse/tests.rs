@@ -40,10 +40,10 @@ fn join(parts: &[&[u8]], buffer: &mut [u8; 256]) -> usize {
 }
 
 fn parse(parts: &[&[u8]]) -> Result<Packet, Unparsed> {
-    parse_from(parts, 0, Tunnels::NONE)
+    parse_from(parts, None, Tunnels::NONE)
 }
 
-fn parse_from(parts: &[&[u8]], offloaded_vlan: u16, opened: Tunnels) -> Result<Packet, Unparsed> {
+fn parse_from(parts: &[&[u8]], offloaded_vlan: Option<u16>, opened: Tunnels) -> Result<Packet, Unparsed> {
     let mut buffer = [0; 256];
     let length = join(parts, &mut buffer);
     let origin = Origin { ifindex: 7, direction: Direction::Ingress, offloaded_vlan };
@@ -84,8 +84,8 @@ fn two_tags_are_both_kept() {
 
 #[test]
 fn a_tag_that_the_nic_removed_is_the_outer_one() {
-    let packet =
-        parse_from(&[&MACS, &[0x81, 0, 0, 200, 8, 0], &ipv4(1, 28, 0), &[0; 8]], 100, Tunnels::NONE).expect("a flow");
+    let packet = parse_from(&[&MACS, &[0x81, 0, 0, 200, 8, 0], &ipv4(1, 28, 0), &[0; 8]], Some(100), Tunnels::NONE)
+        .expect("a flow");
     assert_eq!((packet.key.vlan, packet.key.customer_vlan), (100, 200));
 }
 
@@ -191,7 +191,7 @@ fn fragments_share_the_ports_of_the_first() {
     let read = |parts: &[&[u8]]| {
         let mut buffer = [0; 256];
         let length = join(parts, &mut buffer);
-        let origin = Origin { ifindex: 1, direction: Direction::Ingress, offloaded_vlan: 0 };
+        let origin = Origin { ifindex: 1, direction: Direction::Ingress, offloaded_vlan: None };
         let mut packet = Packet::default();
         ethernet(&Bytes::whole(&buffer[..length]), origin, Tunnels::NONE, &memory, &mut packet).expect("a flow");
         packet

@@ -73,7 +73,7 @@ fn enter(
     let is_ethernet = inner.ethertype == ETHERNET;
     let begin =
         if is_ethernet { link::after_ethernet(frame, offset)? } else { Layer { ethertype: inner.ethertype, offset } };
-    let (ip, tags) = link::to_ip(frame, begin, 0).ok()?;
+    let (ip, tags) = link::to_ip(frame, begin, None).ok()?;
     let payload = from_ip(frame, ip, fragments, packet).ok()?;
     packet.tunnel = tunnel;
     packet.tunnels += 1;

@@ -15,9 +15,9 @@ pub(crate) trait KernelFrame: Frame {
         u64::from(self.length())
     }
 
-    /// VLAN identifier that the NIC took out of the frame, or 0.
-    fn offloaded_vlan(&self) -> u16 {
-        0
+    /// VLAN identifier of a tag that the NIC took out of the frame.
+    fn offloaded_vlan(&self) -> Option<u16> {
+        None
     }
 
     /// What the parsed `packet` stands for.

@@ -29,7 +29,7 @@ pub(crate) struct Skb {
     segment_size: u32,
     /// Octets on the wire of a tag that the NIC took out, or will put in.
     tag: u32,
-    offloaded_vlan: u16,
+    offloaded_vlan: Option<u16>,
 }
 
 /// Octets of a VLAN tag.
@@ -44,7 +44,9 @@ impl Skb {
         let tagged = fields.vlan_present != 0;
         let length = fields.len;
         let wire_length = if direction as u8 == Direction::Egress as u8 { fields.wire_len } else { length };
-        let visible = copy_headers(skb, length as usize, scratch);
+        // Forgotten, or the compiler would see that it makes the mask in `read` superfluous, which the verifier does not.
+        // SAFETY: by this function's contract.
+        let visible = unsafe { scratch::forget(scratch, copy_headers(skb, length as usize, scratch)) };
         Self {
             scratch,
             visible,
@@ -53,7 +55,7 @@ impl Skb {
             segments: fields.gso_segs,
             segment_size: fields.gso_size,
             tag: if tagged { TAG } else { 0 },
-            offloaded_vlan: if tagged { (fields.vlan_tci & 0x0fff) as u16 } else { 0 },
+            offloaded_vlan: if tagged { Some((fields.vlan_tci & 0x0fff) as u16) } else { None },
         }
     }
 
@@ -118,7 +120,7 @@ impl KernelFrame for Skb {
     }
 
     #[inline(always)]
-    fn offloaded_vlan(&self) -> u16 {
+    fn offloaded_vlan(&self) -> Option<u16> {
         self.offloaded_vlan
     }
 

@@ -74,7 +74,8 @@ pub(crate) fn empty(_: XdpContext) -> u32 {
 pub(crate) fn parse_only(context: XdpContext) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return XDP_ABORTED };
     let frame = xdp_frame::Xdp::new(&context, scratch);
-    let origin = Origin { ifindex: context.ingress_ifindex() as u32, direction: Direction::Ingress, offloaded_vlan: 0 };
+    let origin =
+        Origin { ifindex: context.ingress_ifindex() as u32, direction: Direction::Ingress, offloaded_vlan: None };
     let mut packet = Packet::default();
     let outcome = parse::ethernet(&frame, origin, Tunnels::NONE, &(), &mut packet);
     core::hint::black_box(&packet);

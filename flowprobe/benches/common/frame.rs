@@ -45,7 +45,7 @@ impl Frame {
             }
             Family::Ipv6 => ([&MACS[..], &[0x86, 0xdd], &IPV6, &IPV6_ADDRESSES, &TCP].concat(), 0, 14 + 20, 54),
         };
-        let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: 0 };
+        let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: None };
         let mut packet = Packet::default();
         parse::ethernet(&Bytes::whole(&bytes), origin, Tunnels::NONE, &(), &mut packet)
             .map_err(|why| anyhow!("the frame is {why:?}"))?;

@@ -12,7 +12,8 @@ use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 use toml::{Spanned, Value};
 
-use super::{AttachMode, Collector, OutputMode, SampleBy, Settings, ValueError, values};
+use super::{AttachMode, Collector, OutputMode, PacketFilter, SampleBy, Settings, ValueError, values};
+use crate::filter::FilterError;
 
 /// A file that is not a configuration.
 #[derive(Debug, Error)]
@@ -55,7 +56,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 15] = [
+const KEYS: [(&str, Setter); 16] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("collectors", |settings, value| {
         let urls = strings(value, "a list of collector URLs");
@@ -68,6 +69,7 @@ const KEYS: [(&str, Setter); 15] = [
     ("decapsulate", |settings, value| assign(&mut settings.selection.tunnels, tunnels(value))),
     ("sample", |settings, value| assign(&mut settings.selection.sample, sample(value))),
     ("sample-by", |settings, value| assign(&mut settings.selection.sample_by, sample_by(value))),
+    ("filter", |settings, value| assign(&mut settings.selection.filter, filter(value))),
     ("interval", |settings, value| assign(&mut settings.interval, duration(value))),
     ("idle-timeout", |settings, value| assign(&mut settings.idle_timeout, duration(value))),
     ("active-timeout", |settings, value| assign(&mut settings.active_timeout, duration(value))),
@@ -115,6 +117,11 @@ fn sample_by(value: &Value) -> Result<SampleBy, String> {
         .as_str()
         .and_then(|text| SampleBy::from_str(text, false).ok())
         .ok_or_else(|| mismatch("\"packets\" or \"flows\"", value))
+}
+
+fn filter(value: &Value) -> Result<PacketFilter, String> {
+    let text = value.as_str().ok_or_else(|| mismatch("an expression", value))?;
+    text.parse().map_err(|error: FilterError| error.to_string())
 }
 
 fn collector(url: &str) -> Result<Collector, String> {
@@ -189,6 +196,7 @@ mod tests {
             decapsulate = ["vxlan", "ipip"]
             sample = "1:100"
             sample-by = "flows"
+            filter = "tcp port 443 or 80"
             interval = "200ms"
             idle-timeout = 30
             active-timeout = "5m"
@@ -203,6 +211,7 @@ mod tests {
         assert_eq!((settings.egress, settings.next_hop), (Some(true), Some(true)));
         assert_eq!(settings.selection.tunnels, Some(Tunnels::VXLAN.and(Tunnels::IP_IN_IP)));
         assert_eq!(settings.selection.sample.map(NonZeroU32::get), Some(100));
+        assert_eq!(settings.selection.filter, Some("tcp port 443 or 80".parse().expect("a filter")));
         assert_eq!(settings.selection.sample_by, Some(SampleBy::Flows));
         assert_eq!(settings.idle_timeout, Some(Duration::from_secs(30)));
         assert_eq!(settings.max_flows.map(NonZeroU32::get), Some(1_000_000));
@@ -234,6 +243,7 @@ mod tests {
                 "flowprobe.toml:1:14: interfaces: expected a list of interface names, found integer `1`",
             ),
             ("decapsulate = [\"l2tp\"]", "flowprobe.toml:1:15: decapsulate: expected a tunnel: vxlan, "),
+            ("filter = \"host foo\"", "flowprobe.toml:1:10: filter: column 6: expected"),
             ("sample = 0", "flowprobe.toml:1:10: sample: expected one of how many"),
             (
                 "sample-by = \"bytes\"",

@@ -20,7 +20,7 @@ use crate::probe::Scope;
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError};
 pub use file::FileError;
-pub use selection::{SampleBy, SelectionConfig, SelectionSettings, random_seed};
+pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
 pub use values::{ValueError, duration, max_flows, sample, tunnels};
 
 /// The daemon's configuration, checked.
@@ -178,6 +178,7 @@ impl Settings {
             }
         }
         let selection = self.selection.check();
+        let sampling = selection.sampling;
         Ok(Config {
             interfaces,
             scope: Scope {
@@ -193,7 +194,7 @@ impl Settings {
                 idle_timeout: self.idle_timeout.unwrap_or(table.idle_timeout),
                 active_timeout: self.active_timeout.unwrap_or(table.active_timeout),
                 max_flows: self.max_flows.unwrap_or(table.max_flows),
-                sampling: selection.sampling,
+                sampling,
             },
             collectors: self.collectors.unwrap_or_default(),
             observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),

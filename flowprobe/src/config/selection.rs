@@ -3,15 +3,17 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::ValueEnum as _;
-use flowprobe_ebpf::filter::Filter;
-use flowprobe_ebpf::{Selection, Tunnels};
+use flowprobe_ebpf::{Filter, Selection, Tunnels};
 
+use crate::filter::{self, FilterError};
 use crate::record::SamplingRate;
 
 /// Settings of the selection that may or may not have been given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectionSettings {
     /// Tunnels to open.
     pub tunnels: Option<Tunnels>,
@@ -19,6 +21,29 @@ pub struct SelectionSettings {
     pub sample: Option<NonZeroU32>,
     /// What sampling chooses.
     pub sample_by: Option<SampleBy>,
+    /// Which packets are wanted at all.
+    pub filter: Option<PacketFilter>,
+}
+
+/// A filter, and the expression that it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketFilter {
+    text: String,
+    compiled: Arc<Filter>,
+}
+
+impl FromStr for PacketFilter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        Ok(Self { text: text.to_owned(), compiled: Arc::new(filter::compile(text)?) })
+    }
+}
+
+impl fmt::Display for PacketFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// What sampling chooses.
@@ -32,12 +57,14 @@ pub enum SampleBy {
 }
 
 /// The selection, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectionConfig {
     /// Tunnels to open.
     pub tunnels: Tunnels,
     /// Which packets are metered.
     pub sampling: SamplingRate,
+    /// Which packets are wanted at all.
+    pub filter: Option<PacketFilter>,
 }
 
 impl SelectionSettings {
@@ -48,6 +75,7 @@ impl SelectionSettings {
             tunnels: self.tunnels.or(base.tunnels),
             sample: self.sample.or(base.sample),
             sample_by: self.sample_by.or(base.sample_by),
+            filter: self.filter.or(base.filter),
         }
     }
 
@@ -59,7 +87,7 @@ impl SelectionSettings {
             (Some(interval), SampleBy::Packets) => SamplingRate::Packets(interval),
             (Some(interval), SampleBy::Flows) => SamplingRate::Flows(interval),
         };
-        SelectionConfig { tunnels: self.tunnels.unwrap_or_default(), sampling }
+        SelectionConfig { tunnels: self.tunnels.unwrap_or_default(), sampling, filter: self.filter }
     }
 }
 
@@ -67,7 +95,8 @@ impl SelectionConfig {
     /// The same as the programs and the replay are told. `seed` is mixed into the hash that chooses flows.
     #[must_use]
     pub fn seeded(&self, seed: u32) -> Selection {
-        Selection { filter: Filter::default(), sampling: self.sampling.seeded(seed) }
+        let filter = self.filter.as_ref().map_or_else(Filter::default, |filter| *filter.compiled);
+        Selection { filter, sampling: self.sampling.seeded(seed) }
     }
 }
 
@@ -87,6 +116,8 @@ impl fmt::Display for SelectionConfig {
             SamplingRate::Flows(interval) => (interval.get(), SampleBy::Flows),
         };
         let by = by.to_possible_value();
+        let filter = self.filter.as_ref().map_or("", |filter| &filter.text);
+        writeln!(f, "filter = {}", toml::Value::from(filter))?;
         writeln!(f, "decapsulate = {:?}", names_of(self.tunnels))?;
         writeln!(f, "sample = {sample}")?;
         write!(f, "sample-by = {:?}", by.as_ref().map_or("", |by| by.get_name()))

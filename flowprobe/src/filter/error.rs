@@ -9,7 +9,7 @@ use super::lexer::Token;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The grammar wants something else.
-    #[error("filter: column {column}: expected {expected}, found {found}")]
+    #[error("column {column}: expected {expected}, found {found}")]
     Unexpected {
         /// Where.
         column: usize,
@@ -19,7 +19,7 @@ pub enum FilterError {
         found: String,
     },
     /// pcap knows it, flows do not.
-    #[error("filter: column {column}: `{what}` cannot be a filter here: {why}")]
+    #[error("column {column}: `{what}` cannot be a filter here: {why}")]
     Unsupported {
         /// Where.
         column: usize,
@@ -29,7 +29,7 @@ pub enum FilterError {
         why: &'static str,
     },
     /// More nesting than any filter that fits has.
-    #[error("filter: column {column}: more than {most} parentheses, negations and changes between `and` and `or`")]
+    #[error("column {column}: more than {most} parentheses, negations and changes between `and` and `or`")]
     TooNested {
         /// Where the first too many stands.
         column: usize,
@@ -37,7 +37,7 @@ pub enum FilterError {
         most: usize,
     },
     /// The graph has no room for it.
-    #[error("filter: it needs {needed} tests, and a filter has room for {MAX_TESTS}")]
+    #[error("it needs {needed} tests, and a filter has room for {MAX_TESTS}")]
     TooLong {
         /// Tests of the whole expression.
         needed: usize,

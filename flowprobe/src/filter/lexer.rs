@@ -80,7 +80,7 @@ mod tests {
         let columns: Vec<usize> = tokens(" a\tor  b").expect("tokens").iter().map(|token| token.column).collect();
         assert_eq!(columns, [2, 4, 8, 9]);
         let error = tokens("host ü").expect_err("no token").to_string();
-        assert_eq!(error, "filter: column 6: expected a word, a number or an operator, found `ü`");
+        assert_eq!(error, "column 6: expected a word, a number or an operator, found `ü`");
         assert!(tokens(r"proto \ tcp").is_err());
     }
 }

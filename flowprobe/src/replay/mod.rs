@@ -146,7 +146,7 @@ impl Replay {
             // The kernel numbers interfaces from 1.
             ifindex: u32::try_from(number).unwrap_or(u32::MAX - 1) + 1,
             direction: Direction::Ingress,
-            offloaded_vlan: 0,
+            offloaded_vlan: None,
         };
         let bytes = Bytes { captured: frame.data, original_length: frame.original_length };
         let octets = u64::from(frame.original_length);

@@ -84,12 +84,12 @@ fn errors_say_where_and_what_was_expected() {
         ),
     ] {
         let error = compile(text).expect_err(text).to_string();
-        assert_eq!(error, format!("filter: {message}"), "{text}");
+        assert_eq!(error, format!("{message}"), "{text}");
     }
     let error = compile("tcp and ether[0] & 1 != 0").expect_err("no such field").to_string();
-    assert!(error.starts_with("filter: column 9: `ether[0]` cannot be a filter here: flows keep a few"), "{error}");
+    assert!(error.starts_with("column 9: `ether[0]` cannot be a filter here: flows keep a few"), "{error}");
     let error = compile("(ip[6:2] & 0x1fff) = 0").expect_err("no such field").to_string();
-    assert!(error.starts_with("filter: column 2: `ip[6:2]` cannot be a filter here"), "{error}");
+    assert!(error.starts_with("column 2: `ip[6:2]` cannot be a filter here"), "{error}");
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn what_is_too_long_or_too_deep_is_refused() {
     let hosts = |count| vec!["host 10.0.0.1"; count].join(" or ");
     assert_eq!(compile(&hosts(32)).map(|filter| filter.length), Ok(64));
     let error = compile(&hosts(40)).expect_err("too long").to_string();
-    assert_eq!(error, "filter: it needs 80 tests, and a filter has room for 64");
+    assert_eq!(error, "it needs 80 tests, and a filter has room for 64");
     let deep = format!("{}tcp{}", "(".repeat(20_000), ")".repeat(20_000));
     let error = compile(&deep).expect_err("too deep").to_string();
     let most = "more than 256 parentheses, negations and changes between `and` and `or`";
-    assert_eq!(error, format!("filter: column 257: {most}"));
+    assert_eq!(error, format!("column 257: {most}"));
     assert!(compile(&"not ".repeat(20_000)).is_err());
     assert!(compile(&"tcp or udp and ".repeat(20_000)).is_err());
     assert!(compile(&format!("{}tcp[13]", "(".repeat(20_000))).is_err());

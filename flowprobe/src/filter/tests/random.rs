@@ -115,6 +115,7 @@ fn packet(random: &mut Random) -> (Packet, u64) {
         ethertype: if is_v4 { 0x0800 } else { 0x86dd },
         source_mac: random.of(&macs),
         destination_mac: random.of(&macs),
+        ..Packet::default()
     };
     (packet, random.of(&[60, 100, 1514]))
 }
