@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::namespace::Namespace;
-use crate::process::{Finished, PATIENCE, Process};
+use crate::process::{Finished, Process, patience};
 use crate::truth::{Object, Total, must_balance};
 
 /// A running `flowprobe run --json`.
@@ -94,7 +94,7 @@ impl Daemon {
     /// # Errors
     /// It ends before, or takes too long.
     pub fn wait_until_seen(&mut self, interface: &str, packets: u64) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let what = format!("{packets} packets seen on {interface}");
         loop {
             let line =

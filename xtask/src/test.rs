@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         for target in Target::ALL {
             tally.step(target.step(), || fuzz_for_a_minute(target));
         }
-        vm::add_steps(&mut tally, &vm::KERNELS, !args.no_install);
+        vm::add_all_steps(&mut tally, !args.no_install);
     }
     Ok(tally.finish())
 }

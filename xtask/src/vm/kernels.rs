@@ -9,13 +9,13 @@ use crate::debian::Suite;
 use crate::workspace;
 
 /// A kernel to test on: what we call it, and the suite of Debian that has it.
-pub(crate) struct Kernel {
+pub(super) struct Kernel {
     pub(super) name: &'static str,
     pub(super) suite: &'static str,
 }
 
 /// Before multi-buffer XDP and BPF atomics; before tcx; a long-term kernel with tcx; the newest that Debian backports.
-pub(crate) const KERNELS: [Kernel; 4] = [
+pub(super) const KERNELS: [Kernel; 4] = [
     Kernel { name: "5.10", suite: "bullseye" },
     Kernel { name: "6.1", suite: "bookworm" },
     Kernel { name: "6.12", suite: "bookworm-backports" },

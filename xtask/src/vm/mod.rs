@@ -15,9 +15,8 @@ use anyhow::{Context, Result};
 use crate::packages::{self, Need};
 use crate::process;
 use crate::tally::{Outcome, Tally};
-pub(crate) use kernels::KERNELS;
-use kernels::Kernel;
-use userland::Userland;
+use kernels::{KERNELS, Kernel};
+use userland::{PLAN, Test, Userland};
 
 /// What boots a kernel, and what the machine is made of besides what end-to-end tests need anyway.
 const NEEDED: [Need; 6] = [
@@ -35,6 +34,9 @@ pub(crate) struct Args {
     /// A kernel of those that --list shows; several. All of them if not given
     #[arg(long = "kernel", value_name = "NAME")]
     kernels: Vec<String>,
+    /// A test program of those that run there, such as `kernels`; several. All of them if not given
+    #[arg(long = "test", value_name = "NAME")]
+    tests: Vec<String>,
     /// Show the kernels and which of them are here already
     #[arg(long)]
     list: bool,
@@ -47,19 +49,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
         return list();
     }
-    let unknown = args.kernels.iter().find(|name| KERNELS.iter().all(|kernel| kernel.name != **name));
-    if let Some(name) = unknown {
-        let names = KERNELS.map(|kernel| kernel.name).join(", ");
-        eprintln!("error: no kernel `{name}`; there are {names}");
+    let unknown = unknown("kernel", &args.kernels, &KERNELS.map(|kernel| kernel.name))
+        .or_else(|| unknown("test", &args.tests, &PLAN.map(|(test, _)| test)));
+    if let Some(error) = unknown {
+        eprintln!("error: {error}");
         return Ok(ExitCode::from(2));
     }
-    let asked = |kernel: &&Kernel| args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name);
+    let asked = |names: &[String], name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+    let kernels = KERNELS.iter().filter(|kernel| asked(&args.kernels, kernel.name));
+    let plan: Vec<Test> = PLAN.into_iter().filter(|(test, _)| asked(&args.tests, test)).collect();
     let mut tally = Tally::default();
     for line in packages::install(&packages::COUNTERPARTS, !args.no_install) {
         tally.note(line);
     }
-    add_steps(&mut tally, KERNELS.iter().filter(asked), !args.no_install);
+    add_steps(&mut tally, kernels, &plan, !args.no_install);
     Ok(tally.finish())
+}
+
+/// What to say of the first name that is not one of `known`.
+fn unknown(what: &str, names: &[String], known: &[&str]) -> Option<String> {
+    let name = names.iter().find(|name| !known.contains(&name.as_str()))?;
+    Some(format!("no {what} `{name}`; there are {}", known.join(", ")))
 }
 
 fn list() -> Result<ExitCode> {
@@ -70,8 +80,12 @@ fn list() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the tests on each kernel, one step for each.
-pub(crate) fn add_steps<'a>(tally: &mut Tally, kernels: impl IntoIterator<Item = &'a Kernel>, may_install: bool) {
+/// Runs all tests on all kernels, one step for each kernel.
+pub(crate) fn add_all_steps(tally: &mut Tally, may_install: bool) {
+    add_steps(tally, &KERNELS, &PLAN, may_install);
+}
+
+fn add_steps<'a>(tally: &mut Tally, kernels: impl IntoIterator<Item = &'a Kernel>, plan: &[Test], may_install: bool) {
     for line in packages::install(&NEEDED, may_install) {
         tally.note(line);
     }
@@ -86,12 +100,12 @@ pub(crate) fn add_steps<'a>(tally: &mut Tally, kernels: impl IntoIterator<Item =
             if !missing.is_empty() {
                 return Ok(Outcome::skip(format!("not installed: {}", missing.join(", "))));
             }
-            test_on(kernel, &mut userland)
+            test_on(kernel, plan, &mut userland)
         });
     }
 }
 
-fn test_on(kernel: &Kernel, userland: &mut Option<Userland>) -> Result<Outcome> {
+fn test_on(kernel: &Kernel, plan: &[Test], userland: &mut Option<Userland>) -> Result<Outcome> {
     let image = match kernel.get() {
         Ok(image) => image,
         Err(error) => return Ok(Outcome::skip(format!("Linux {} was not to be had: {error:#}", kernel.name))),
@@ -101,7 +115,7 @@ fn test_on(kernel: &Kernel, userland: &mut Option<Userland>) -> Result<Outcome> 
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let userland = match userland {
         Some(userland) => userland,
-        none => none.insert(Userland::build(&scratch)?),
+        none => none.insert(Userland::build(plan, &scratch)?),
     };
     println!("Linux {}", image.release);
     let initrd = folder.join("initrd.cpio");

@@ -13,9 +13,12 @@ use super::archive::Archive;
 use super::modules::Module;
 use crate::{process, workspace};
 
+/// A test program, and its arguments.
+pub(super) type Test = (&'static str, &'static str);
+
 /// The test programs that depend on the kernel, and which of their tests. Collectors, captures and terminals do not.
-const PLAN: [(&str, &str); 6] = [
-    //("kernels", ""),
+pub(super) const PLAN: [Test; 7] = [
+    ("kernels", ""),
     ("attach", ""),
     ("flows", ""),
     ("parity", ""),
@@ -35,13 +38,16 @@ const LARGEST_CAPTURE: u64 = 256 << 10;
 
 /// Everything but the kernel's modules: built and found once for all kernels.
 pub(super) struct Userland {
+    /// A line for each test program: its name and arguments.
+    plan: String,
     files: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Userland {
-    /// Builds the daemon and the tests and finds the rest; `scratch` is a folder for stripped copies.
-    pub(super) fn build(scratch: &Path) -> Result<Self> {
-        let mut userland = Self { files: Vec::new() };
+    /// Builds the daemon and the tests of the `plan` and finds the rest; `scratch` is a folder for stripped copies.
+    pub(super) fn build(plan: &[Test], scratch: &Path) -> Result<Self> {
+        let lines = plan.iter().map(|(test, arguments)| format!("{test} {arguments}\n"));
+        let mut userland = Self { plan: lines.collect(), files: Vec::new() };
         userland.program(&process::find("busybox").context("not installed: busybox")?, "/bin/busybox")?;
         for tool in TOOLS {
             // What is missing here, tests miss there and say so.
@@ -51,7 +57,7 @@ impl Userland {
         }
         userland.program(&workspace::build_daemon()?, "/flowprobe/flowprobe")?;
         let tests = test_programs()?;
-        for (name, _) in PLAN {
+        for (name, _) in plan {
             let (_, path) = tests.iter().find(|(test, _)| test == name).with_context(|| format!("no test {name}"))?;
             // With its debug information each would be as large as all else together.
             let stripped = scratch.join(name);
@@ -67,8 +73,7 @@ impl Userland {
         let output = File::create(file).with_context(|| format!("cannot create {}", file.display()))?;
         let mut archive = Archive::new(BufWriter::new(output));
         archive.file(Path::new("/init"), include_bytes!("init.sh"))?;
-        let plan: String = PLAN.iter().map(|(test, arguments)| format!("{test} {arguments}\n")).collect();
-        archive.file(Path::new("/flowprobe/plan"), plan.as_bytes())?;
+        archive.file(Path::new("/flowprobe/plan"), self.plan.as_bytes())?;
         for folder in FOLDERS {
             archive.folder(Path::new(folder))?;
         }
