@@ -110,12 +110,11 @@ impl Userland {
         let root = workspace::root();
         let mut files = files_in(&root.join("flowprobe-ebpf/object"))?;
         if let Ok(captures) = root.join("../shared/corpus/packets").canonicalize() {
-            files.extend(files_in(&captures)?);
+            let small = |file: &PathBuf| fs::metadata(file).is_ok_and(|facts| facts.len() <= LARGEST_CAPTURE);
+            files.extend(files_in(&captures)?.into_iter().filter(small));
         }
         for file in files {
-            if fs::metadata(&file)?.len() <= LARGEST_CAPTURE {
-                self.add(file.clone(), file);
-            }
+            self.add(file.clone(), file);
         }
         Ok(())
     }
