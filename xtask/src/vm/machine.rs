@@ -14,8 +14,8 @@ use super::report::Report;
 use crate::process;
 use crate::tally::Outcome;
 
-/// A machine that says nothing for this long hangs: under emulation the slowest test takes a minute.
-const SILENCE: Duration = Duration::from_secs(300);
+/// A machine that says nothing for this long hangs: emulated, it may verify the larger programs for minutes.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// All of a machine's life.
 const LIFE: Duration = Duration::from_secs(1800);
