@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::namespace::Namespace;
-use crate::process::{Finished, PATIENCE, Process};
+use crate::process::{Finished, Process, patience};
 use crate::truth::{Object, Total, must_balance};
 
 /// A running `flowprobe run --json`.
@@ -102,7 +102,7 @@ impl Daemon {
     /// # Errors
     /// It ends before, or takes too long.
     pub fn wait_until_seen_in(&mut self, interface: &str, direction: &str, packets: u64) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let what = format!("{packets} packets seen on {interface}");
         loop {
             let enough = |line: &str| seen(line, interface, direction).is_some_and(|seen| seen >= packets);

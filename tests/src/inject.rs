@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::frames::{Flow, packets_of};
 use crate::namespace::Namespace;
-use crate::process::PATIENCE;
+use crate::process::patience;
+use crate::truth::Flows;
 
 /// `AF_PACKET` (`include/linux/socket.h`) in the width of `sockaddr_ll`.
 const FAMILY: u16 = 17;
@@ -29,7 +31,7 @@ pub fn send(namespace: &Namespace, interface: &str, peer: &str, frames: &[Vec<u8
         let socket = packet_socket(index)?;
         let start = received(peer)?;
         let arrived = |sent: u64, most: u64| -> Result<()> {
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + patience();
             loop {
                 let arrived = received(peer)? - start;
                 if sent.saturating_sub(arrived) <= most {
@@ -49,6 +51,17 @@ pub fn send(namespace: &Namespace, interface: &str, peer: &str, frames: &[Vec<u8
         }
         arrived(sent, 0)
     })
+}
+
+/// Sends ten packets each of twenty UDP flows, numbered from `first` on, half of them IPv6; returns what must be counted.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_flows(namespace: &Namespace, interface: &str, peer: &str, first: u16) -> Result<Flows> {
+    let flows: Vec<Flow> = (first..first + 20).map(|number| Flow::udp(number, number % 2 == 0)).collect();
+    let (frames, sent) = packets_of(&flows, 10)?;
+    send(namespace, interface, peer, &frames)?;
+    Ok(sent)
 }
 
 /// Frames that an interface of this thread's namespace has received.

@@ -1,6 +1,6 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
 //! traffic whose every packet is known ([`frames`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
-//! comparison of what was sent with what was reported ([`truth`]).
+//! comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
 //!
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
@@ -12,6 +12,7 @@ pub mod fragments;
 pub mod frames;
 pub mod inject;
 pub mod ipfix;
+pub mod kernel;
 pub mod live;
 pub mod namespace;
 pub mod process;

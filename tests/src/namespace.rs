@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
+use crate::kernel;
 use crate::process::read;
 
 const PREFIX: &str = "fptest";
@@ -130,11 +131,11 @@ impl Namespace {
         links.pop().with_context(|| format!("no interface {interface}"))
     }
 
-    /// The BPF programs on an interface: each hook and the name of the program there.
+    /// The BPF programs on an interface: each a hook and the name of the program there, like `tcx tc_ingress`.
     ///
     /// # Errors
     /// There is no such interface.
-    pub fn programs(&self, interface: &str) -> Result<Vec<(&'static str, String)>> {
+    pub fn programs(&self, interface: &str) -> Result<Vec<String>> {
         let link = self.link(interface)?;
         let mut programs = Vec::new();
         if let Some(xdp) = link.get("xdp") {
@@ -143,16 +144,30 @@ impl Namespace {
                 Some(2) => "generic",
                 _ => "another XDP",
             };
-            programs.push((mode, xdp["prog"]["name"].as_str().unwrap_or_default().to_owned()));
+            programs.push(format!("{mode} {}", xdp["prog"]["name"].as_str().unwrap_or_default()));
         }
-        let at_tc = self.inside(|| match SchedClassifier::query_tcx(interface, TcAttachType::Ingress) {
-            Ok((_, programs)) => Ok(programs),
-            // A kernel without tcx.
-            Err(ProgramError::SyscallError(_)) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        })?;
-        programs.extend(at_tc.iter().map(|program| ("tcx", program.name_as_str().unwrap_or_default().to_owned())));
+        if kernel::has_tcx() {
+            let (_, at_tc) = self.inside(|| Ok(SchedClassifier::query_tcx(interface, TcAttachType::Ingress)?))?;
+            programs.extend(at_tc.iter().map(|it| format!("tcx {}", it.name_as_str().unwrap_or_default())));
+        } else {
+            programs.extend(self.filters(interface)?.into_iter().map(|name| format!("tc clsact {name}")));
+        }
         Ok(programs)
+    }
+
+    /// The BPF programs of an interface's filters at tc ingress.
+    fn filters(&self, interface: &str) -> Result<Vec<String>> {
+        let tc = |what: &[&str]| -> Result<Vec<Value>> {
+            let text = read(Command::new("tc").args(["-netns", &self.name, "-json"]).args(what))?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        if tc(&["qdisc", "show", "dev", interface])?.iter().all(|qdisc| qdisc["kind"] != "clsact") {
+            return Ok(Vec::new());
+        }
+        let filters = tc(&["filter", "show", "dev", interface, "ingress"])?;
+        // A filter is listed first as a place in the order, then with what it does.
+        let names = filters.iter().filter_map(|filter| filter["options"]["prog"]["name"].as_str());
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// The kernel's index of an interface.

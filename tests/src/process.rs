@@ -11,8 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take. It is never what is tested: it ends a test that would wait for ever.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take. It is never what is tested: it ends a test that would wait for ever. On a machine that is
+/// slow because it is emulated, `FLOWPROBE_TEST_PATIENCE` says how many times longer.
+#[must_use]
+pub fn patience() -> Duration {
+    let factor = std::env::var("FLOWPROBE_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+    Duration::from_secs(30) * factor.unwrap_or(1)
+}
 
 /// A running child and what it has said so far.
 pub struct Process {
@@ -62,7 +67,7 @@ impl Process {
     /// # Errors
     /// It ended before, or took too long.
     pub fn wait_for_error_lines(&mut self, text: &str, count: usize) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             if self.stderr.count(text) >= count {
                 return Ok(());
@@ -88,7 +93,7 @@ impl Process {
     /// # Errors
     /// It ended before, or took too long.
     pub fn wait_for_output(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> Result<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let mut seen = 0;
         loop {
             if let Some(line) = self.stdout.find_from(&mut seen, &mut wanted) {
@@ -139,7 +144,7 @@ impl Process {
     /// # Errors
     /// It does not end.
     pub fn wait(mut self) -> Result<Finished> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
@@ -179,7 +184,7 @@ pub fn read(command: &mut Command) -> Result<String> {
 /// # Errors
 /// It does not come to hold, or cannot be checked.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while !condition()? {
         ensure!(Instant::now() < end, "waited in vain: {what}");
         sleep(Duration::from_millis(20));

@@ -9,7 +9,7 @@ use flowprobe_tests::daemon::{binary, flowprobe};
 use flowprobe_tests::frames::{Flow, packets_of};
 use flowprobe_tests::inject;
 use flowprobe_tests::namespace::Namespace;
-use flowprobe_tests::process::{PATIENCE, Process, read};
+use flowprobe_tests::process::{Process, patience, read};
 use flowprobe_tests::require;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -81,7 +81,7 @@ impl Terminal {
     }
 
     fn wait_for(&self, what: &str) -> Result<Vec<String>> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let screen = self.screen()?;
             if screen.iter().any(|line| line.contains(what)) {

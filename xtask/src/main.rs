@@ -3,14 +3,17 @@
 mod bench;
 mod build_and_run;
 mod build_ebpf;
+mod debian;
 mod demo;
 mod fuzz;
 mod object_file;
 mod packages;
 mod process;
 mod setup_ebpf;
+mod tally;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +32,7 @@ struct Cli {
 enum Command {
     BuildAndRun(build_and_run::Args),
     Test(test::Args),
+    VmTest(vm::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoTraffic(demo::TrafficArgs),
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::BuildAndRun(args) => build_and_run::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::VmTest(args) => vm::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoTraffic(args) => demo::run_traffic(&args),
         Command::Bench(args) => bench::run(&args),

@@ -7,8 +7,11 @@ use anyhow::Result;
 
 use crate::process;
 
-/// Real counterparts of the end-to-end tests: the program that is called, and the package that has it.
-pub(crate) const COUNTERPARTS: [(&str, &str); 7] = [
+/// A program that is called, and the package that has it.
+pub(crate) type Need = (&'static str, &'static str);
+
+/// Real counterparts of the end-to-end tests.
+pub(crate) const COUNTERPARTS: [Need; 7] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -24,7 +27,7 @@ fn can_install() -> bool {
 }
 
 /// Installs those of `programs`, each with its package, that are not there; what stays missing is returned, as lines to show.
-pub(crate) fn install(programs: &[(&str, &str)], allowed: bool) -> Vec<String> {
+pub(crate) fn install(programs: &[Need], allowed: bool) -> Vec<String> {
     let missing: Vec<_> = programs.iter().filter(|(program, _)| !process::on_path(program)).collect();
     if missing.is_empty() {
         return Vec::new();

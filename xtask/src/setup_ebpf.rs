@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian::Suite;
 use crate::toolchain::{self, BPF_LINKER, Linker, Missing, Nightly};
 use crate::{process, workspace};
 
@@ -63,74 +64,31 @@ fn get_source(nightly: &Nightly, archive: Option<&Path>) -> Result<()> {
     })
 }
 
-/// Downloads and unpacks Debian's package `rust-src`; installs nothing, and leaves apt's own lists alone.
+/// Downloads and unpacks Debian's package `rust-src`.
 fn debian_source(nightly: &Nightly) -> Result<()> {
-    if !process::on_path("apt-get") || !process::on_path("dpkg-deb") {
-        bail!("this is no Debian: it has no apt-get and dpkg-deb");
-    }
-    let mirror = process::read(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-        "Label: Debian",
-    ]))?;
-    let mirror = mirror.lines().next().context("apt knows no Debian mirror: run `apt-get update` first")?;
     let scratch = Scratch::new(nightly)?;
     for suite in SUITES {
-        match debian_suite(nightly, mirror, suite, &scratch.0) {
-            Ok(package) => {
-                let unpacked = scratch.0.join("unpacked");
-                process::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
-                return adopt(nightly, &unpacked);
-            }
+        match debian_suite(nightly, suite, &scratch.0.join(suite)) {
+            Ok(unpacked) => return adopt(nightly, &unpacked),
             Err(error) => println!("Debian {suite}: {error:#}"),
         }
     }
     bail!("no rust-src {} in Debian's suites {}", nightly.series(), SUITES.join(" and "))
 }
 
-/// Downloads the package of the nightly's series from one suite.
-fn debian_suite(nightly: &Nightly, mirror: &str, suite: &str, scratch: &Path) -> Result<PathBuf> {
+/// Downloads the package of the nightly's series from one suite and returns where it is unpacked.
+fn debian_suite(nightly: &Nightly, suite: &str, folder: &Path) -> Result<PathBuf> {
     println!("core's sources: looking for rust-src {} in Debian {suite}", nightly.series());
-    let folder = scratch.join(suite);
-    fs::create_dir_all(folder.join("lists/partial"))?;
-    fs::write(folder.join("sources.list"), format!("deb {mirror} {suite} main\n"))?;
-    // A world of its own: one source, its own lists, no cache of package records that the system would see.
-    let apt = |program: &str| {
-        let mut command = Command::new(program);
-        command.current_dir(&folder).args(["-qq", "-o"]).arg(setting("Dir::Etc::SourceList", &folder, "sources.list"));
-        command.args(["-o", "Dir::Etc::SourceParts=-", "-o"]).arg(setting("Dir::State::Lists", &folder, "lists"));
-        command.args([
-            "-o",
-            "Dir::Cache::pkgcache=",
-            "-o",
-            "Dir::Cache::srcpkgcache=",
-            "-o",
-            "APT::Sandbox::User=root",
-        ]);
-        command
-    };
-    process::read(apt("apt-get").arg("update"))?;
+    let archive = Suite::open(suite, folder)?;
     let series = format!("{}.", nightly.series());
-    let offered = process::read(apt("apt-cache").args(["madison", "rust-src"]))?;
-    let versions: Vec<_> = offered.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim).collect();
+    let versions = archive.versions("rust-src")?;
     let Some(version) = versions.iter().find(|version| version.starts_with(&series)) else {
         bail!("has rust-src {}, and nightly is {}", versions.join(", "), nightly.series());
     };
     println!("core's sources: downloading Debian's rust-src {version}");
-    process::read(apt("apt-get").arg("download").arg(format!("rust-src={version}")))?;
-    let packages = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    packages
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get downloaded no package")
-}
-
-fn setting(name: &str, folder: &Path, file: &str) -> std::ffi::OsString {
-    let mut setting = std::ffi::OsString::from(format!("{name}="));
-    setting.push(folder.join(file));
-    setting
+    let unpacked = folder.join("unpacked");
+    archive.unpack(&format!("rust-src={version}"), &unpacked)?;
+    Ok(unpacked)
 }
 
 /// Moves the folder `library` of an unpacked archive to where the toolchain looks for it.

@@ -1,19 +1,16 @@
 //! `cargo xtask test`: everything that can be checked here, one step after the other, and a summary that hides nothing.
 
-mod tally;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use crate::build_ebpf::{self, Check};
 use crate::fuzz::{self, Fuzzer, Target};
+use crate::tally::{self, Outcome, Tally};
 use crate::toolchain::Missing;
-use crate::{packages, process, workspace};
-use tally::{Outcome, Tally};
+use crate::{packages, process, vm, workspace};
 
 /// Check everything: format, lints, kernel objects, unit tests, end-to-end tests in network namespaces
 #[derive(clap::Args)]
@@ -21,7 +18,7 @@ pub(crate) struct Args {
     /// Install no Debian packages: tests whose counterparts are missing skip themselves
     #[arg(long)]
     no_install: bool,
-    /// Run the long end-to-end tests too, and fuzz for a minute each
+    /// Run the long end-to-end tests too, fuzz for a minute each, and run the tests on other kernels (`cargo xtask vm-test`)
     #[arg(long)]
     long: bool,
 }
@@ -30,39 +27,29 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let target = workspace::target()?;
     let mut tally = Tally::default();
     for line in packages::install(&packages::COUNTERPARTS, !args.no_install) {
-        println!("{line}");
         tally.note(line);
     }
-    step(&mut tally, "format", || {
+    tally.step("format", || {
         passes(workspace::cargo().args(["fmt", "--all", "--check"]))?;
         passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
     });
-    step(&mut tally, "lints", || {
+    tally.step("lints", || {
         passes(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
-    step(&mut tally, "kernel objects", kernel_objects);
+    tally.step("kernel objects", kernel_objects);
     let skips = target.join("skipped-tests.txt");
-    step(&mut tally, "unit tests", || {
+    tally.step("unit tests", || {
         let arguments = ["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"];
         tests(workspace::cargo().args(arguments), &skips)
     });
-    step(&mut tally, "end-to-end tests", || end_to_end(args.long, &skips));
+    tally.step("end-to-end tests", || end_to_end(args.long, &skips));
     if args.long {
         for target in Target::ALL {
-            step(&mut tally, target.step(), || fuzz_for_a_minute(target));
+            tally.step(target.step(), || fuzz_for_a_minute(target));
         }
+        vm::add_all_steps(&mut tally, !args.no_install);
     }
-    println!("{tally}");
-    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs a step between a header and a line that says how it went. A step that cannot even start has failed.
-fn step(tally: &mut Tally, name: &'static str, body: impl FnOnce() -> Result<Outcome>) {
-    println!("\n=== {name} ===");
-    let start = Instant::now();
-    let outcome = body().unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
-    let line = tally.add(name, outcome, start.elapsed());
-    println!("--- {line}");
+    Ok(tally.finish())
 }
 
 /// A step that is one check.

@@ -1,10 +1,10 @@
-//! Counting: what cargo's test output says, and the summary at the end.
+//! Counting: what test programs say, step by step, and the summary at the end.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -12,7 +12,7 @@ use crate::process;
 
 /// How one step went.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     passed: u64,
     failed: u64,
     /// Name and reason, one for each.
@@ -22,20 +22,35 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn success() -> Self {
+    pub(crate) fn success() -> Self {
         Self { passed: 1, ..Self::default() }
     }
 
-    pub(super) fn failure(why: String) -> Self {
+    pub(crate) fn failure(why: String) -> Self {
         Self { failed: 1, failures: vec![why], ..Self::default() }
     }
 
-    pub(super) fn skip(why: String) -> Self {
+    pub(crate) fn skip(why: String) -> Self {
         Self { skipped: vec![why], ..Self::default() }
     }
 
+    /// One more failure that no test program has counted.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.failed += 1;
+        self.failures.push(why);
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
     /// Takes in one line of a test program's output.
-    fn read_line(&mut self, line: &str) {
+    pub(crate) fn read_line(&mut self, line: &str) {
         if let Some(test) = line.strip_prefix("test ") {
             if let Some((name, why)) = test.split_once(" ... ignored") {
                 let why = why.trim_start_matches([',', ' ']);
@@ -50,7 +65,7 @@ impl Outcome {
     }
 
     /// Tests that skipped themselves look passed to cargo. Each wrote a line `test name: reason`; the last counts.
-    pub(super) fn skipped_themselves(&mut self, lines: &str) {
+    pub(crate) fn skipped_themselves(&mut self, lines: &str) {
         let by_name: BTreeMap<_, _> = lines.lines().filter_map(|line| Some((line.split_once(": ")?.0, line))).collect();
         self.passed = self.passed.saturating_sub(by_name.len() as u64);
         self.skipped.extend(by_name.into_values().map(str::to_owned));
@@ -64,7 +79,7 @@ fn count(result: &str, word: &str) -> u64 {
 }
 
 /// Runs `cargo test`, shows its output as it comes, and counts.
-pub(super) fn stream(command: &mut Command) -> Result<Outcome> {
+pub(crate) fn stream(command: &mut Command) -> Result<Outcome> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", process::line(command)))?;
     let mut outcome = Outcome::default();
@@ -79,27 +94,36 @@ pub(super) fn stream(command: &mut Command) -> Result<Outcome> {
     let status = child.wait()?;
     if !status.success() && outcome.failed == 0 {
         // It did not build, or a test took the whole program down.
-        outcome.failed = 1;
-        outcome.failures.push(format!("`{}`: {status}", process::line(command)));
+        outcome.fail(format!("`{}`: {status}", process::line(command)));
     }
     Ok(outcome)
 }
 
 /// What all steps add up to.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     steps: Vec<(String, Outcome)>,
     notes: Vec<String>,
 }
 
 impl Tally {
-    /// Something the reader of the summary must know that is no test.
-    pub(super) fn note(&mut self, line: String) {
+    /// Something the reader must know that is no test: said now and in the summary.
+    pub(crate) fn note(&mut self, line: String) {
+        println!("{line}");
         self.notes.push(line);
     }
 
+    /// Runs a step between a header and a line that says how it went. A step that cannot even start has failed.
+    pub(crate) fn step(&mut self, name: &str, body: impl FnOnce() -> Result<Outcome>) {
+        println!("\n=== {name} ===");
+        let start = Instant::now();
+        let outcome = body().unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
+        let line = self.add(name, outcome, start.elapsed());
+        println!("--- {line}");
+    }
+
     /// Takes in a step and returns the line that says how it went.
-    pub(super) fn add(&mut self, name: &str, outcome: Outcome, took: Duration) -> String {
+    fn add(&mut self, name: &str, outcome: Outcome, took: Duration) -> String {
         let word = match (outcome.failed, outcome.passed) {
             (0, 0) if !outcome.skipped.is_empty() => "skipped",
             (0, _) => "ok",
@@ -114,8 +138,14 @@ impl Tally {
         line
     }
 
-    pub(super) fn failed(&self) -> u64 {
+    fn failed(&self) -> u64 {
         self.steps.iter().map(|(_, outcome)| outcome.failed).sum()
+    }
+
+    /// Shows the summary; a failure anywhere is a failure of the command.
+    pub(crate) fn finish(&self) -> ExitCode {
+        println!("{self}");
+        if self.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
