@@ -16,6 +16,10 @@ use flowprobe_tests::{require, skip};
 /// What a test run of an XDP program says it came in on: loopback.
 const LOOPBACK: u32 = 1;
 
+/// The programs that meter what comes in, and the tunnels that they open.
+const PROGRAMS: [(&str, Tunnels); 3] =
+    [("xdp_ingress", Tunnels::NONE), ("xdp_ingress_tunnels", Tunnels::ALL), ("xdp_ingress_legacy", Tunnels::ALL)];
+
 /// Frames of one capture that are enough.
 const MOST_FRAMES: usize = 20_000;
 
@@ -32,28 +36,29 @@ type Flows<const KEY: usize> = HashMap<MapData, [u8; KEY], Value>;
 /// The kernel program, and the maps that it writes.
 struct Kernel {
     ebpf: Ebpf,
+    program: &'static str,
     flows: Flows<{ size_of::<FlowKey>() }>,
     tunnelled: Flows<{ size_of::<TunnelledKey>() }>,
 }
 
 impl Kernel {
-    fn load(opened: Tunnels) -> Result<Self> {
+    fn load(program: &'static str, opened: Tunnels) -> Result<Self> {
         let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../flowprobe-ebpf/object/flowprobe.bpf.o");
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader.override_global("OPENED_TUNNELS", &opened.0, true).load(&fs::read(object)?)?;
         let mut interfaces: Array<_, [u32; 2]> = ebpf.map_mut("INTERFACES").context("a map")?.try_into()?;
         let slot = InterfaceSlot { ifindex: LOOPBACK, link: 0 };
         interfaces.set(LOOPBACK, bytemuck::cast::<_, [u32; 2]>(slot), 0)?;
-        let program: &mut Xdp = ebpf.program_mut("xdp_ingress").context("a program")?.try_into()?;
-        program.load()?;
+        let loaded: &mut Xdp = ebpf.program_mut(program).context("a program")?.try_into()?;
+        loaded.load()?;
         let flows = ebpf.take_map("FLOWS_0").context("a map")?.try_into()?;
         let tunnelled = ebpf.take_map("TUNNELLED_0").context("a map")?.try_into()?;
-        Ok(Self { ebpf, flows, tunnelled })
+        Ok(Self { ebpf, program, flows, tunnelled })
     }
 
     /// The flow that `frame` makes, if it makes one; the maps are empty again afterwards.
     fn read(&mut self, frame: &[u8]) -> Result<Option<(TunnelledKey, FlowValue)>> {
-        let program: &mut Xdp = self.ebpf.program_mut("xdp_ingress").context("a program")?.try_into()?;
+        let program: &mut Xdp = self.ebpf.program_mut(self.program).context("a program")?.try_into()?;
         program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() })?;
         let plain = take_one(&mut self.flows)?;
         let tunnelled = take_one(&mut self.tunnelled)?;
@@ -94,8 +99,8 @@ struct Tally {
 }
 
 /// Compares `frames`, one by one.
-fn compare<'a>(opened: Tunnels, frames: impl Iterator<Item = &'a [u8]>) -> Result<Tally> {
-    let mut kernel = Kernel::load(opened)?;
+fn compare<'a>(program: &'static str, opened: Tunnels, frames: impl Iterator<Item = &'a [u8]>) -> Result<Tally> {
+    let mut kernel = Kernel::load(program, opened)?;
     let memory = Memory::default();
     let mut tally = Tally::default();
     for frame in frames.filter(|frame| frame.len() >= SHORTEST) {
@@ -123,13 +128,13 @@ fn kernel_and_host_agree_on_every_frame() -> Result<()> {
     let captured: Vec<&[u8]> =
         files.iter().flat_map(|file| ethernet_frames(file).into_iter().take(MOST_FRAMES)).collect();
     let broken = mutated(&captured, MUTATED, SEED);
-    for opened in [Tunnels::NONE, Tunnels::ALL] {
+    for (program, opened) in PROGRAMS {
         let frames = captured.iter().copied().chain(broken.iter().map(Vec::as_slice));
-        let Tally { compared, flows, tunnelled } = compare(opened, frames)?;
+        let Tally { compared, flows, tunnelled } = compare(program, opened, frames)?;
         ensure!(flows > 1000, "only {flows} of {compared} frames made a flow");
         ensure!((tunnelled > 1000) == (opened == Tunnels::ALL), "{tunnelled} flows in tunnels with {opened:?}");
         println!(
-            "{compared} frames compared, {flows} with a flow, {tunnelled} of them out of a tunnel; seed {SEED:#x}"
+            "{program}: {compared} frames compared, {flows} with a flow, {tunnelled} of them out of a tunnel; seed {SEED:#x}"
         );
     }
     Ok(())
