@@ -238,6 +238,9 @@ impl Filter {
     ///
     /// Whatever the graph holds, this ends after [`MAX_TESTS`] tests; a graph that has not come to an end by then, which only
     /// one with jumps backward can bring about, rejects.
+    ///
+    /// A program calls this best from a global function, which the verifier checks by itself: as a part of the program it would
+    /// be followed once for each state in which the parser can end, some ten times as many instructions.
     #[must_use]
     #[inline(always)]
     pub fn accepts(&self, packet: &Packet, layer2_octets: u64) -> bool {

@@ -8,6 +8,7 @@ use super::error::{unexpected, unsupported};
 use super::lexer::Token;
 use super::names;
 use super::parser::Parser;
+use super::primitive::Qualifiers;
 
 const NUMBER: &str = "a number, or a name such as tcp-syn or icmp-echo";
 const RELATION: &str = "a comparison such as == or !=";
@@ -26,6 +27,7 @@ impl<'a> Parser<'a> {
         let relation = self.relation()?;
         let number = self.constants()?;
         self.no_arithmetic()?;
+        self.qualifiers = Qualifiers::default();
         Ok(Primitive::Compare(Comparison { quantity, mask, relation, number }))
     }
 

@@ -72,7 +72,6 @@ impl<'a> Parser<'a> {
     pub(super) fn primitive(&mut self) -> Result<Expression, FilterError> {
         let word = self.peek();
         if self.peek_after(1).text == "[" || word.text == "len" {
-            self.qualifiers = Qualifiers::default();
             return Ok(Expression::Is(self.comparison()?));
         }
         match word.text {

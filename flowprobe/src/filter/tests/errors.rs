@@ -10,6 +10,10 @@ fn errors_say_where_and_what_was_expected() {
         ("host", "column 5: expected an address, found the end"),
         ("tcp and", "column 8: expected an address, or a keyword such as host, port or tcp, found the end"),
         ("tcp port 80 443", "column 13: expected `and`, `or` or the end, found `443`"),
+        (
+            "port 80 or len > 5 or 443",
+            "column 23: expected an address, or a keyword such as host, port or tcp, found `443`",
+        ),
         ("(tcp or udp", "column 12: expected `and`, `or` or `)`, found the end"),
         ("tcp)", "column 4: expected `and`, `or` or the end, found `)`"),
         (
