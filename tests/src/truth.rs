@@ -255,7 +255,7 @@ mod tests {
             let zero = json!({"packets": 0, "octets": 0});
             object(&json!({
                 "seen": {"packets": 1, "octets": seen}, "exported": {"packets": 1, "octets": 60},
-                "held": zero, "overflow": zero, "unparsed": zero, "sampledOut": zero,
+                "held": zero, "overflow": zero, "unparsed": zero, "sampledOut": zero, "filteredOut": zero,
             }))
         };
         assert!(must_balance(&accounting(60)).is_ok());

@@ -147,8 +147,8 @@ fn replay(arguments: &[&str]) -> Result<Finished> {
 fn a_wrong_filter_is_a_usage_error_that_says_where() -> Result<()> {
     require!();
     for (expression, problem) in [
-        ("src host foo", "filter: column 10: expected an address, found `foo`"),
-        ("arp or tcp", "filter: column 1: `arp` cannot be a filter here: only IP packets become flows"),
+        ("src host foo", "column 10: expected an address, found `foo`"),
+        ("arp or tcp", "column 1: `arp` cannot be a filter here: only IP packets become flows"),
     ] {
         let finished = replay(&["--filter", expression, "nowhere.pcap"])?;
         let said = finished.stderr.join("\n");

@@ -41,7 +41,8 @@ fuzz_target!(|input: &[u8]| {
     let opened = if knob(0) & 0x8000 == 0 { Tunnels::ALL } else { Tunnels(knob(2) & Tunnels::ALL.0) };
     let whole = Bytes::whole(captured);
     let frame = Bytes { original_length: whole.original_length + u32::from(cut), ..whole };
-    let origin = Origin { ifindex: 7, direction: Direction::Egress, offloaded_vlan: (knob(0) & 0x4000 != 0).then_some(vlan) };
+    let origin =
+        Origin { ifindex: 7, direction: Direction::Egress, offloaded_vlan: (knob(0) & 0x4000 != 0).then_some(vlan) };
     let (parser, second) = (Oracle::default(), Oracle::default());
 
     let mut packet = Packet::default();
