@@ -19,7 +19,7 @@ use flowprobe_tests::truth::Flows;
 const LEGACY: &str = "_legacy";
 
 /// The lines of a verifier's log that say what it refused.
-const LAST_LINES: usize = 30;
+const LAST_LINES: usize = 12;
 
 /// The daemon's programs, told what this kernel has and what they are to do, as the daemon tells them.
 fn load_object(tunnels: Tunnels, find_routes: bool) -> Result<Ebpf> {
