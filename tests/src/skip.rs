@@ -15,6 +15,19 @@ macro_rules! require {
     };
 }
 
+/// Returns from the test, saying why, where the kernel is older than the first that has `what`.
+#[macro_export]
+macro_rules! require_kernel {
+    ($major:literal, $minor:literal, $what:literal) => {
+        if !$crate::kernel::is_at_least($major, $minor) {
+            fn here() {}
+            let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
+            $crate::skip::note(test, concat!($what, ": since Linux ", $major, ".", $minor));
+            return Ok(());
+        }
+    };
+}
+
 /// Whether `test` can run; if not, it is said on standard error and in the file that `FLOWPROBE_SKIP_FILE` names.
 #[must_use]
 pub fn can_run(test: &str, programs: &[&str]) -> bool {

@@ -8,8 +8,8 @@ use flowprobe_tests::kernel;
 use flowprobe_tests::live::Foreigner;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Process, wait_until};
-use flowprobe_tests::require;
 use flowprobe_tests::truth::{Flows, Total, number};
+use flowprobe_tests::{require, require_kernel};
 use rustix::process::Signal;
 
 /// The kernel takes programs off some moments after a process has gone.
@@ -129,6 +129,7 @@ fn each_of_several_interfaces_has_its_own_sum() -> Result<()> {
 #[test]
 fn auto_makes_way_for_a_foreign_xdp_program() -> Result<()> {
     require!();
+    require_kernel!(5, 18, "the foreign program's multi-buffer XDP");
     let room = Namespace::with_pair()?;
     let _foreigner = Foreigner::attach(&room, "vb")?;
     let mut daemon = Daemon::quick(&room, &["-i", "vb"])?;

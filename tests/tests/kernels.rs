@@ -1,11 +1,8 @@
 //! Holds that the running kernel takes every program that is meant for it, and that each mode attaches where the
 //! documentation says it does on this kernel, and counts exactly.
 
-use std::fs;
-
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfLoader};
 use flowprobe_ebpf::Tunnels;
 use flowprobe_tests::daemon::Daemon;
 use flowprobe_tests::inject::send_flows;
@@ -15,24 +12,8 @@ use flowprobe_tests::process::wait_until;
 use flowprobe_tests::require;
 use flowprobe_tests::truth::Flows;
 
-/// Programs so named are for kernels before 5.18, and load on every kernel.
-const LEGACY: &str = "_legacy";
-
 /// The lines of a verifier's log that say what it refused.
-const LAST_LINES: usize = 30;
-
-/// The daemon's programs, told what this kernel has and what they are to do, as the daemon tells them.
-fn load_object(tunnels: Tunnels, find_routes: bool) -> Result<Ebpf> {
-    let object = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../flowprobe-ebpf/object/flowprobe.bpf.o"))?;
-    let (coarse_clock, multi_buffer) = (u8::from(kernel::is_at_least(5, 11)), u8::from(kernel::is_at_least(5, 18)));
-    let mut loader = EbpfLoader::new();
-    loader.override_global("COARSE_CLOCK", &coarse_clock, true);
-    loader.override_global("MULTI_BUFFER", &multi_buffer, true);
-    let find_routes = u8::from(find_routes);
-    loader.override_global("OPENED_TUNNELS", &tunnels.0, true);
-    loader.override_global("FIND_ROUTES", &find_routes, true);
-    loader.load(&object).context("the kernel refuses the maps")
-}
+const LAST_LINES: usize = 12;
 
 fn load(program: &mut Program) -> Result<()> {
     let outcome = match program {
@@ -57,8 +38,8 @@ fn the_verifier_takes_every_program_that_is_meant_for_this_kernel() -> Result<()
     for (tunnels, find_routes) in
         [(Tunnels::NONE, false), (Tunnels::NONE, true), (Tunnels::ALL, false), (Tunnels::ALL, true)]
     {
-        for (name, program) in load_object(tunnels, find_routes)?.programs_mut() {
-            if (name.ends_with(LEGACY) || kernel::is_at_least(5, 18))
+        for (name, program) in kernel::programs(tunnels, find_routes)?.programs_mut() {
+            if kernel::takes(name)
                 && let Err(error) = load(program)
             {
                 refused.push(format!("{name} with {tunnels:?}, routes {find_routes}: {error:#}"));
@@ -93,5 +74,15 @@ fn each_mode_attaches_where_it_says_and_counts_exactly() -> Result<()> {
         sent.must_equal(&Flows::of_records(&report.records)?, mode)?;
         wait_until("no program on the interface", || Ok(room.programs("vb")?.is_empty()))?;
     }
+    Ok(())
+}
+
+#[test]
+fn what_this_kernel_cannot_do_is_said() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let report = Daemon::quick(&room, &["-i", "vb", "--next-hop"])?.stop()?;
+    let said = report.logged("WARN next hops and egress interfaces are not looked up").len();
+    ensure!(said == usize::from(!kernel::is_at_least(5, 18)), "{:?}", report.finished.stderr);
     Ok(())
 }

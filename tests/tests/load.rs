@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use flowprobe_tests::daemon::{Daemon, Report};
 use flowprobe_tests::live::{Generator, redirected};
 use flowprobe_tests::namespace::Namespace;
-use flowprobe_tests::require;
 use flowprobe_tests::truth::{Counts, Flows, Total};
+use flowprobe_tests::{require, require_kernel};
 
 /// How long traffic flows: long enough for two dozen drains.
 fn duration() -> Duration {
@@ -63,18 +63,21 @@ fn nothing_is_lost(flows: u32) -> Result<()> {
 #[test]
 fn four_thousand_flows() -> Result<()> {
     require!("ethtool");
+    require_kernel!(5, 18, "live frames in a test run");
     nothing_is_lost(4096)
 }
 
 #[test]
 fn sixty_five_thousand_flows() -> Result<()> {
     require!("ethtool");
+    require_kernel!(5, 18, "live frames in a test run");
     nothing_is_lost(65_536)
 }
 
 #[test]
 fn a_full_map_overflows_and_says_so() -> Result<()> {
     require!("ethtool");
+    require_kernel!(5, 18, "live frames in a test run");
     let (generator, arrived, report) = run(65_536, &["--max-flows", "1024"])?;
     let [seen, exported, overflow] = ["seen", "exported", "overflow"].map(|term| report.term("vb", term));
     let (seen, exported, overflow) = (seen?, exported?, overflow?);

@@ -44,9 +44,7 @@ impl Skb {
         let tagged = fields.vlan_present != 0;
         let length = fields.len;
         let wire_length = if direction as u8 == Direction::Egress as u8 { fields.wire_len } else { length };
-        // Forgotten, or the compiler would see that it makes the mask in `read` superfluous, which the verifier does not.
-        // SAFETY: by this function's contract.
-        let visible = unsafe { scratch::forget(scratch, copy_headers(skb, length as usize, scratch)) };
+        let visible = copy_headers(skb, length as usize, scratch);
         Self {
             scratch,
             visible,
@@ -77,9 +75,14 @@ fn copy_headers(skb: *mut __sk_buff, length: usize, scratch: *mut Scratch) -> us
         return 0;
     }
     let visible = if length > VISIBLE { VISIBLE } else { length };
+    // Forgotten, or the compiler would drop two masks that the verifier needs: the one in `read`, and the one of the helper's
+    // argument. Verifiers of Linux 6.1 and before know a bound only of the register that was compared, not of its copies.
+    // SAFETY: `scratch` points to a value of the map `SCRATCH`.
+    let last = unsafe { scratch::forget(scratch, visible - 1) };
+    let octets = (last & (VISIBLE - 1)) as u32 + 1;
     // SAFETY: `scratch` has room for `VISIBLE` octets; the helper checks the source.
-    let status = unsafe { bpf_skb_load_bytes(skb.cast(), 0, (&raw mut (*scratch).headers).cast(), visible as u32) };
-    if status == 0 { visible } else { 0 }
+    let status = unsafe { bpf_skb_load_bytes(skb.cast(), 0, (&raw mut (*scratch).headers).cast(), octets) };
+    if status == 0 { last + 1 } else { 0 }
 }
 
 impl Frame for Skb {

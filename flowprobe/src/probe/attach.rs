@@ -10,6 +10,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use flowprobe_ebpf::{LinkLayer, Tunnels};
 use thiserror::Error;
+use tracing::warn;
 
 use super::object::{Features, Scope, kernel_is_at_least};
 use crate::config::AttachMode;
@@ -92,6 +93,9 @@ impl Programs {
             (true, Tunnels::NONE) => PROGRAMS,
             (true, _) => TUNNEL_PROGRAMS,
         };
+        if scope.routes && !features.multi_buffer {
+            warn!("next hops and egress interfaces are not looked up: that takes Linux 5.18");
+        }
         Self { ebpf, names }
     }
 
@@ -207,6 +211,8 @@ fn explain(error: &ProgramError) -> String {
         Some(libc::EOPNOTSUPP) => "the driver has no such hook".to_owned(),
         Some(libc::EPERM | libc::EACCES) if !loading => "the kernel does not permit it".to_owned(),
         Some(libc::ENODEV) => "the interface is gone".to_owned(),
+        // What veth says of a program that takes frames in one buffer only.
+        Some(libc::ERANGE) => "the MTU is too large for XDP without multi-buffer (Linux 5.18)".to_owned(),
         // The kernel's own words, without a verifier log of pages.
         _ => match io_error {
             Some(io_error) if loading => format!("the verifier refused the program ({io_error})"),

@@ -17,9 +17,12 @@ use crate::{process, workspace};
 pub(super) type Test = (&'static str, &'static str);
 
 /// The test programs that depend on the kernel, and which of their tests. Collectors, captures and terminals do not.
-pub(super) const PLAN: [Test; 7] = [
+pub(super) const PLAN: [Test; 10] = [
     ("kernels", ""),
     ("attach", ""),
+    ("egress", ""),
+    ("tunnels", ""),
+    ("selection", ""),
     ("flows", ""),
     ("parity", ""),
     ("summary", "a_pipe"),
