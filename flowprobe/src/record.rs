@@ -1,6 +1,7 @@
 //! The two forms in which a flow travels through the daemon: the delta that a source hands to the table, and the record
 //! that leaves it.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use flowprobe_ebpf::flow::{Extremes, FACT_TCP_FLAGS};
@@ -92,6 +93,17 @@ pub enum SamplingRate {
     Packets(NonZeroU32),
     /// One conversation of so many, chosen by a hash, with all its packets.
     Flows(NonZeroU32),
+}
+
+/// As a remark after what is metered; nothing where all is.
+impl fmt::Display for SamplingRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => Ok(()),
+            Self::Packets(interval) => write!(f, " · 1 in {interval} packets"),
+            Self::Flows(interval) => write!(f, " · 1 in {interval} flows"),
+        }
+    }
 }
 
 impl SamplingRate {

@@ -97,7 +97,8 @@ fn outputs(
         } else {
             let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
             let names: Vec<String> = names.collect();
-            output::start(Summary::of_everything(names.join(", ")), out, queue, end)?
+            let captures = format!("{}{}", names.join(", "), args.selection.settings().check().sampling);
+            output::start(Summary::of_everything(captures), out, queue, end)?
         });
     }
     Ok(threads)

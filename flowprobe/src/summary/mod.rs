@@ -7,6 +7,8 @@ mod window;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use flowprobe_ebpf::Direction;
+
 use crate::accounting::Accounting;
 use crate::output::Writer;
 use crate::record::has_ports;
@@ -55,7 +57,7 @@ impl Summary {
             None => format!("flowprobe {} · {}", env!("CARGO_PKG_VERSION"), self.metered),
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
-        lines.extend(tick.accounting.iter().map(accounting_line));
+        lines.extend(tick.accounting.iter().flat_map(accounting_lines));
         for (name, lost) in tick.lost.iter().filter(|(_, lost)| *lost > 0) {
             lines.push(format!("{name}: {} records lost", count(*lost)));
         }
@@ -180,10 +182,12 @@ fn describe(conversation: &Conversation) -> String {
     }
 }
 
-fn accounting_line(one: &Accounting) -> String {
+/// The sum of one interface and direction; what was not to be metered on a line of its own, if there was any.
+fn accounting_lines(one: &Accounting) -> Vec<String> {
     let verdict = if one.balances() { "" } else { "  DOES NOT ADD UP" };
+    let way = if one.direction == Direction::Egress { " out" } else { "" };
     let line = format!(
-        "{}: seen {} = exported {} + held {} + overflow {} + unparsed {}",
+        "{}{way}: seen {} = exported {} + held {} + overflow {} + unparsed {}",
         file_name(&one.interface),
         count(one.kernel.seen.packets),
         count(one.exported.packets),
@@ -191,7 +195,12 @@ fn accounting_line(one: &Accounting) -> String {
         count(one.overflow().packets),
         count(one.unparsed().packets),
     );
-    format!("{}{verdict}", shortened(&line, WIDTH))
+    let mut lines = vec![format!("{}{verdict}", shortened(&line, WIDTH))];
+    let (filtered, sampled) = (one.kernel.filtered_out.packets, one.kernel.sampled_out.packets);
+    if filtered + sampled > 0 {
+        lines.push(format!("  + filtered out {} + sampled out {}", count(filtered), count(sampled)));
+    }
+    lines
 }
 
 /// Of a capture, its name without the folders. Interfaces have none.

@@ -43,6 +43,19 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
     }
 }
 
+#[test]
+fn what_was_not_to_be_metered_has_a_line_and_what_leaves_is_marked() {
+    let mut accounting = tick(0, 100).accounting.remove(0);
+    assert_eq!(accounting_lines(&accounting), ["veth0: seen 100 = exported 0 + held 100 + overflow 0 + unparsed 0"]);
+    accounting.direction = Direction::Egress;
+    accounting.kernel.sampled_out = accounting.held;
+    accounting.held = Counter::default();
+    assert_eq!(
+        accounting_lines(&accounting),
+        ["veth0 out: seen 100 = exported 0 + held 0 + overflow 0 + unparsed 0", "  + filtered out 0 + sampled out 100"]
+    );
+}
+
 fn draw(summary: &mut Summary, deltas: &[FlowDelta], tick: &Tick) -> String {
     let mut out = Vec::new();
     summary.write(&Event::Deltas(deltas.into()), &mut out).expect("memory takes all");
