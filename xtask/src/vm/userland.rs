@@ -17,10 +17,11 @@ use crate::{process, workspace};
 pub(super) type Test = (&'static str, &'static str);
 
 /// The test programs that depend on the kernel, and which of their tests. Collectors, captures and terminals do not.
-pub(super) const PLAN: [Test; 10] = [
+pub(super) const PLAN: [Test; 11] = [
     ("kernels", ""),
     ("attach", ""),
     ("egress", ""),
+    ("routes", ""),
     ("tunnels", ""),
     ("selection", ""),
     ("flows", ""),
