@@ -194,7 +194,7 @@ pub struct SelectionArgs {
     pub sample: Option<NonZeroU32>,
 
     /// What --sample chooses [default: packets]
-    #[arg(long, value_enum, requires = "sample")]
+    #[arg(long, value_enum)]
     pub sample_by: Option<SampleBy>,
 }
 

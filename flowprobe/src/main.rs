@@ -46,10 +46,11 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
 }
 
 fn replay(args: ReplayArgs) -> Result<(), Failure> {
+    let selection = args.selection.settings().check().map_err(usage)?;
     let inputs = replay::open_all(&args.files).map_err(usage)?;
     let _ = logging::start("warn");
     let runtime = runtime()?;
-    let outcome = runtime.block_on(replay::run(args, inputs)).map_err(Failure::Running);
+    let outcome = runtime.block_on(replay::run(args, selection, inputs)).map_err(Failure::Running);
     runtime.shutdown_background();
     outcome
 }

@@ -36,7 +36,7 @@ fn flags_that_are_wrong() -> Result<()> {
     require!();
     let room = Namespace::with_pair()?;
     let long = "x".repeat(300);
-    let cases: [(&[&str], &[&str]); 22] = [
+    let cases: [(&[&str], &[&str]); 28] = [
         (&["-i", "nope0"], &["no interface `nope0`", "lo", "va", "vb"]),
         (&["-i", ""], &["no interface ``", "vb"]),
         (&["-i", &long], &["no interface", "vb"]),
@@ -59,6 +59,12 @@ fn flags_that_are_wrong() -> Result<()> {
         (&["-i", "vb", "--frobnicate"], &["--frobnicate"]),
         (&["-i", "vb", "--observation-domain", "-7"], &["-7"]),
         (&["-i", "vb", "stray"], &["stray"]),
+        (&["-i", "vb", "--decapsulate", "vxlan,l2tp"], &["`l2tp`", "geneve", "6in4"]),
+        (&["-i", "vb", "--sample", "0"], &["--sample", "`0`"]),
+        (&["-i", "vb", "--sample", "2:100"], &["one of how many", "`2:100`"]),
+        (&["-i", "vb", "--sample-by", "flows"], &["--sample", "1:100"]),
+        (&["-i", "vb", "--filter", "host"], &["--filter", "column 5", "an address"]),
+        (&["-i", "vb", "--filter", "ether[0] & 1 != 0"], &["column 1", "`ether[0]`"]),
     ];
     for (arguments, parts) in cases {
         let finished = run(&room, &[&["run"], arguments].concat())?;

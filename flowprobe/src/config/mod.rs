@@ -177,7 +177,7 @@ impl Settings {
                 return Err(ConfigError::RepeatedInterface { name: name.clone() });
             }
         }
-        let selection = self.selection.check();
+        let selection = self.selection.check()?;
         let sampling = selection.sampling;
         Ok(Config {
             interfaces,
@@ -256,6 +256,9 @@ pub enum ConfigError {
         /// Its name.
         name: String,
     },
+    /// Sampling of one of how many?
+    #[error("what is sampled is given, but not one of how many: add --sample, or `sample` in the file, such as 1:100")]
+    SampleOfHowMany,
     /// None given, none to be guessed.
     #[error("no interface has the default route: name one with -i; those that exist are: {existing}")]
     NoInterface {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::ValueEnum as _;
 use flowprobe_ebpf::{Filter, Selection, Tunnels};
 
+use super::ConfigError;
 use crate::filter::{self, FilterError};
 use crate::record::SamplingRate;
 
@@ -80,14 +81,19 @@ impl SelectionSettings {
     }
 
     /// What the settings mean.
-    #[must_use]
-    pub fn check(self) -> SelectionConfig {
+    ///
+    /// # Errors
+    /// It is said what sampling chooses, and not of how many.
+    pub fn check(self) -> Result<SelectionConfig, ConfigError> {
+        if self.sample.is_none() && self.sample_by.is_some() {
+            return Err(ConfigError::SampleOfHowMany);
+        }
         let sampling = match (self.sample, self.sample_by.unwrap_or_default()) {
             (None | Some(NonZeroU32::MIN), _) => SamplingRate::All,
             (Some(interval), SampleBy::Packets) => SamplingRate::Packets(interval),
             (Some(interval), SampleBy::Flows) => SamplingRate::Flows(interval),
         };
-        SelectionConfig { tunnels: self.tunnels.unwrap_or_default(), sampling, filter: self.filter }
+        Ok(SelectionConfig { tunnels: self.tunnels.unwrap_or_default(), sampling, filter: self.filter })
     }
 }
 
@@ -154,7 +160,10 @@ mod tests {
     #[test]
     fn sampling_one_in_one_is_none() {
         let settings = |sample| SelectionSettings { sample: NonZeroU32::new(sample), ..SelectionSettings::default() };
-        assert_eq!(settings(1).check().sampling, SamplingRate::All);
-        assert_eq!(settings(10).check().sampling.interval(), 10);
+        let sampling = |sample| settings(sample).check().map(|checked| checked.sampling).expect("right");
+        assert_eq!(sampling(1), SamplingRate::All);
+        assert_eq!(sampling(10).interval(), 10);
+        let alone = SelectionSettings { sample_by: Some(SampleBy::Flows), ..SelectionSettings::default() };
+        assert!(matches!(alone.check(), Err(ConfigError::SampleOfHowMany)));
     }
 }

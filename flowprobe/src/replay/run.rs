@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 
 use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
+use crate::config::SelectionConfig;
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
+use crate::record::SamplingRate;
 use crate::sink::{Patience, Sink, Wants};
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
@@ -36,15 +38,14 @@ pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
     files.iter().map(|path| Input::open(path)).collect()
 }
 
-/// Reads `inputs` one after the other, as `args` say. A capture that is damaged is read up to the damage; the others follow.
+/// Reads `inputs` one after the other, as `args` and `selection` say. A capture that is damaged is read up to the damage; the others follow.
 ///
 /// # Errors
 /// A capture was damaged, an output cannot be written, or a collector not be reached.
-pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
+pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input>) -> Result<()> {
     let (end, closed) = mpsc::channel(2);
     let mut sinks = Vec::new();
     let mut exporters = JoinSet::new();
-    let selection = args.selection.settings().check();
     let extras = Extras { tunnels: selection.tunnels != Tunnels::NONE, next_hops: false, sampling: selection.sampling };
     let schema = Arc::new(Schema::new(extras));
     let collectors = connect_all(&args.export.collectors, &schema, args.export.observation_domain());
@@ -53,7 +54,7 @@ pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
         exporters.spawn(exporter.run(queue));
         sinks.push(sink);
     }
-    let outputs = outputs(&args, &schema, &mut sinks, &end)?;
+    let outputs = outputs(&args, &schema, selection.sampling, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
     let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
@@ -74,6 +75,7 @@ pub async fn run(args: ReplayArgs, inputs: Vec<Input>) -> Result<()> {
 fn outputs(
     args: &ReplayArgs,
     schema: &Arc<Schema>,
+    sampling: SamplingRate,
     sinks: &mut Vec<Sink>,
     end: &mpsc::Sender<()>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>> {
@@ -97,7 +99,7 @@ fn outputs(
         } else {
             let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
             let names: Vec<String> = names.collect();
-            let captures = format!("{}{}", names.join(", "), args.selection.settings().check().sampling);
+            let captures = format!("{}{}", names.join(", "), sampling);
             output::start(Summary::of_everything(captures), out, queue, end)?
         });
     }
