@@ -1,10 +1,11 @@
-//! Holds that the kernel program and the host's parser read every captured frame alike: same key, same counts.
+//! Holds that the kernel programs and the host's parser read every captured frame alike: same key, same counts.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::Xdp;
+use aya::programs::Program;
 use aya::{Ebpf, TestRun as _, TestRunOptions};
 use flowprobe_ebpf::flow::FlowValue;
 use flowprobe_ebpf::parse::{Bytes, Origin, Packet, ethernet};
@@ -13,12 +14,20 @@ use flowprobe_tests::captures::{captures_in, ethernet_frames, mutated, shared};
 use flowprobe_tests::fragments::Memory;
 use flowprobe_tests::{kernel, require, skip};
 
-/// What a test run of an XDP program says it came in on: loopback.
+/// What a test run of a program says it came in on: loopback.
 const LOOPBACK: u32 = 1;
 
 /// The programs that meter what comes in, and the tunnels that they open.
-const PROGRAMS: [(&str, Tunnels); 3] =
-    [("xdp_ingress", Tunnels::NONE), ("xdp_ingress_tunnels", Tunnels::ALL), ("xdp_ingress_legacy", Tunnels::ALL)];
+const PROGRAMS: [(&str, Tunnels); 5] = [
+    ("xdp_ingress", Tunnels::NONE),
+    ("xdp_ingress_tunnels", Tunnels::ALL),
+    ("xdp_ingress_legacy", Tunnels::ALL),
+    ("tc_ingress", Tunnels::NONE),
+    ("tc_ingress_tunnels", Tunnels::ALL),
+];
+
+/// Octets of a socket buffer that the programs at tc look at (`scratch.rs` of the programs).
+const VISIBLE_AT_TC: usize = 256;
 
 /// Frames of one capture that are enough.
 const MOST_FRAMES: usize = 20_000;
@@ -27,8 +36,10 @@ const MOST_FRAMES: usize = 20_000;
 const MUTATED: usize = 20_000;
 const SEED: u64 = 0xf10_09b0_be01;
 
-/// A frame that `BPF_PROG_TEST_RUN` takes has at least an Ethernet header.
-const SHORTEST: usize = 14;
+/// A frame that `BPF_PROG_TEST_RUN` takes has at least an Ethernet header; for tc it holds an IP header where it says so, and
+/// fits into a page beside what the kernel puts there.
+const SIZES: RangeInclusive<usize> = 14..=usize::MAX;
+const SIZES_AT_TC: RangeInclusive<usize> = 54..=3000;
 
 type Value = [u8; size_of::<FlowValue>()];
 type Flows<const KEY: usize> = HashMap<MapData, [u8; KEY], Value>;
@@ -47,8 +58,11 @@ impl Kernel {
         let mut interfaces: Array<_, [u32; 2]> = ebpf.map_mut("INTERFACES").context("a map")?.try_into()?;
         let slot = InterfaceSlot { ifindex: LOOPBACK, link: 0 };
         interfaces.set(LOOPBACK, bytemuck::cast::<_, [u32; 2]>(slot), 0)?;
-        let loaded: &mut Xdp = ebpf.program_mut(program).context("a program")?.try_into()?;
-        loaded.load()?;
+        match ebpf.program_mut(program).context("a program")? {
+            Program::Xdp(program) => program.load()?,
+            Program::SchedClassifier(program) => program.load()?,
+            _ => bail!("{program} is neither of XDP nor of tc"),
+        }
         let flows = ebpf.take_map("FLOWS_0").context("a map")?.try_into()?;
         let tunnelled = ebpf.take_map("TUNNELLED_0").context("a map")?.try_into()?;
         Ok(Self { ebpf, program, flows, tunnelled })
@@ -56,8 +70,12 @@ impl Kernel {
 
     /// The flow that `frame` makes, if it makes one; the maps are empty again afterwards.
     fn read(&mut self, frame: &[u8]) -> Result<Option<(TunnelledKey, FlowValue)>> {
-        let program: &mut Xdp = self.ebpf.program_mut(self.program).context("a program")?.try_into()?;
-        program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() })?;
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
+        match self.ebpf.program_mut(self.program).context("a program")? {
+            Program::Xdp(program) => program.test_run(options)?,
+            Program::SchedClassifier(program) => program.test_run(options)?,
+            _ => bail!("{} is neither of XDP nor of tc", self.program),
+        };
         let plain = take_one(&mut self.flows)?;
         let tunnelled = take_one(&mut self.tunnelled)?;
         ensure!(plain.is_none() || tunnelled.is_none(), "one frame made several flows");
@@ -78,11 +96,11 @@ fn take_one<const KEY: usize>(flows: &mut Flows<KEY>) -> Result<Option<([u8; KEY
 }
 
 /// The same by the host's parser. The kernel's clock is not the host's: times are left out of the comparison.
-fn expected(frame: &[u8], opened: Tunnels, memory: &Memory, seen: &FlowValue) -> Option<(TunnelledKey, FlowValue)> {
+fn expected(frame: Bytes<'_>, opened: Tunnels, memory: &Memory, seen: &FlowValue) -> Option<(TunnelledKey, FlowValue)> {
     let origin = Origin { ifindex: LOOPBACK, direction: Direction::Ingress, offloaded_vlan: None };
     let mut packet = Packet::default();
-    ethernet(&Bytes::whole(frame), origin, opened, memory, &mut packet).ok()?;
-    let weight = Weight::of_one(&packet, frame.len() as u64);
+    ethernet(&frame, origin, opened, memory, &mut packet).ok()?;
+    let weight = Weight::of_one(&packet, frame.original_length.into());
     let value = FlowValue::begin(&packet, weight, 0);
     let value = FlowValue { first_ns: seen.first_ns, last_ns: seen.last_ns, ..value };
     Some((TunnelledKey { flow: packet.key, tunnel: packet.tunnel }, value))
@@ -100,11 +118,15 @@ struct Tally {
 fn compare<'a>(program: &'static str, opened: Tunnels, frames: impl Iterator<Item = &'a [u8]>) -> Result<Tally> {
     let mut kernel = Kernel::load(program, opened)?;
     let memory = Memory::default();
+    let at_tc = program.starts_with("tc_");
     let mut tally = Tally::default();
-    for frame in frames.filter(|frame| frame.len() >= SHORTEST) {
-        let by_kernel = kernel.read(frame)?;
+    let sizes = if at_tc { SIZES_AT_TC } else { SIZES };
+    for frame in frames.filter(|frame| sizes.contains(&frame.len())) {
+        let by_kernel = kernel.read(frame).with_context(|| format!("{} octets: {frame:02x?}", frame.len()))?;
         let seen = by_kernel.map(|(_, value)| value).unwrap_or_default();
-        let by_host = expected(frame, opened, &memory, &seen);
+        let whole = Bytes::whole(frame);
+        let visible = if at_tc { frame.len().min(VISIBLE_AT_TC) } else { frame.len() };
+        let by_host = expected(Bytes { captured: &frame[..visible], ..whole }, opened, &memory, &seen);
         ensure!(by_kernel == by_host, "the kernel says {by_kernel:?}, the host {by_host:?}: {frame:02x?}");
         tally.compared += 1;
         if let Some((key, _)) = by_kernel {
