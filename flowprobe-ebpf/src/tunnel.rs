@@ -101,7 +101,7 @@ impl Tunnels {
     pub const ALL: Self = Self(0xff);
 
     /// What can be asked for, by name.
-    pub const NAMES: [(&'static str, Self); 10] = [
+    pub const NAMES: [(&'static str, Self); 11] = [
         ("vxlan", Self::VXLAN),
         ("geneve", Self::GENEVE),
         ("gre", Self::GRE),
@@ -112,6 +112,7 @@ impl Tunnels {
         ("4in6", Self::V4_IN_V6),
         ("6in6", Self::V6_IN_V6),
         ("all", Self::ALL),
+        ("none", Self::NONE),
     ];
 
     /// These and those.

@@ -51,7 +51,7 @@ impl FlowValue {
     #[must_use]
     #[inline(always)]
     pub const fn begin(packet: &Packet, weight: Weight, now: u64) -> Self {
-        // More than 255 octets of tags and labels are not stepped over; were they, the excess would take them.
+        // Where there are more than 255, in a tunnel in a tunnel, the excess takes what is missing here.
         #[expect(clippy::cast_possible_truncation, reason = "said above")]
         let link_octets = packet.network_offset as u8;
         Self {

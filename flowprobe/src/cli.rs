@@ -180,7 +180,7 @@ pub struct TableArgs {
 #[expect(missing_docs, reason = "see above")]
 pub struct SelectionArgs {
     /// Open tunnels: flows are those of the packets inside. Any of vxlan, geneve, gre, gtpu, ipip (also 4in4, 6in4, 4in6,
-    /// 6in6), all
+    /// 6in6), all; none overrides the file
     #[arg(long, value_name = "TUNNEL", value_delimiter = ',', value_parser = config::tunnels)]
     pub decapsulate: Vec<Tunnels>,
 

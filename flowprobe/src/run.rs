@@ -135,7 +135,8 @@ impl Stages {
             OutputMode::Summary => {
                 let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
                 sinks.push(sink);
-                let metered = format!("{}{}", metered(probe), config.table.sampling);
+                let filtered = if config.selection.filter.is_some() { " · filtered" } else { "" };
+                let metered = format!("{}{filtered}{}", metered(probe), config.table.sampling);
                 let summary = Summary::new(Screen::stdout(log), metered);
                 Some(output::start(summary, io::stdout(), queue, end.clone())?)
             }

@@ -33,6 +33,8 @@ pub struct Received {
     pub without_template: u64,
     /// Template IDs of the data sets.
     pub templates_used: Vec<u16>,
+    /// Octets of the longest message.
+    pub longest_message: usize,
 }
 
 impl Collector {
@@ -101,6 +103,7 @@ fn take_in(
     sequence: &mut Option<u32>,
     received: &mut Received,
 ) -> Result<()> {
+    received.longest_message = received.longest_message.max(message.len());
     let result = parser.parse_bytes(message);
     ensure!(result.error.is_none(), "netflow_parser refuses a message: {:?}", result.error);
     for packet in result.packets {
@@ -143,7 +146,7 @@ pub fn as_on_the_wire(record: &Object) -> Object {
     let mut wire: Object = NAMES
         .iter()
         .filter(|(_, name)| !name.contains(absent))
-        .map(|(_, name)| ((*name).to_owned(), record.get(*name).cloned().unwrap_or(Value::from(0))))
+        .map(|(_, name)| ((*name).to_owned(), record.get(*name).cloned().unwrap_or_else(|| nothing(name))))
         .collect();
     // Elements that only some runs of the daemon have, and the addresses of tunnels.
     for (name, value) in record {
@@ -153,6 +156,11 @@ pub fn as_on_the_wire(record: &Object) -> Object {
         wire.insert("destinationTransportPort".to_owned(), type_and_code);
     }
     wire
+}
+
+/// What an element that says nothing is on the wire.
+fn nothing(name: &str) -> Value {
+    if name.ends_with("MacAddress") { "00:00:00:00:00:00".into() } else { 0.into() }
 }
 
 /// Every element that the daemon always exports: netflow_parser's name, and the registry's, which the daemon's JSON has.

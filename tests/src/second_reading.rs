@@ -453,8 +453,11 @@ fn transport(octets: &[u8], offset: usize, packet: &mut Packet) {
                 packet.key.source_port = u16::from_be_bytes([a, b]);
                 packet.key.destination_port = u16::from_be_bytes([c, d]);
             }
-            if protocol == 17 {
-                headers += 8;
+            match protocol {
+                17 => headers += 8,
+                // The common header.
+                132 => headers += 12,
+                _ => {}
             }
         }
         // ICMP and ICMPv6: type × 256 + code.

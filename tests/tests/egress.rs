@@ -1,14 +1,15 @@
 //! Holds that what leaves is counted as it goes onto the wire, whatever the stack hands to the driver.
 
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use flowprobe_tests::daemon::{Daemon, Report};
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Process, read, wait_until};
 use flowprobe_tests::truth::{Counts, Flows, Object, Total, number};
-use flowprobe_tests::{kernel, require};
+use flowprobe_tests::{kernel, require, require_kernel};
 use rustix::process::Signal;
 
 const CLIENT: &str = "10.7.0.1";
@@ -113,6 +114,55 @@ fn segmented_tcp_is_counted_as_its_own_socket_counts() -> Result<()> {
     server.stop(Signal::KILL)?;
     Ok(())
 }
+
+/// The stack hands TCP in a VXLAN to the driver in one piece too, and every segment repeats the headers of both.
+#[test]
+fn segmented_tcp_in_a_tunnel_is_counted_with_all_its_headers() -> Result<()> {
+    require!("ss");
+    require_kernel!(6, 1, "the octets of segments in tunnels");
+    const OUTER: u64 = 20 + 8 + 8 + 14;
+    for tunnels in ["none", "vxlan"] {
+        let pair = Pair::new()?;
+        let ends = [(&pair.client, CLIENT, SERVER, "10.8.0.1"), (&pair.server, SERVER, CLIENT, "10.8.0.2")];
+        for (namespace, local, remote, inner) in ends {
+            namespace.ip(&format!("link add vx type vxlan id 7 dstport 4789 local {local} remote {remote} dev v"))?;
+            namespace.address("vx", &format!("{inner}/24"))?;
+            namespace.ip("link set vx up")?;
+        }
+        // So that nothing but the connection is in the tunnel.
+        for (namespace, other, peer) in
+            [(&pair.client, "10.8.0.2", &pair.server), (&pair.server, "10.8.0.1", &pair.client)]
+        {
+            let mac = peer.link("vx")?["address"].as_str().context("no MAC address")?.to_owned();
+            namespace.ip(&format!("neigh replace {other} lladdr {mac} dev vx"))?;
+        }
+        let mut sending =
+            Daemon::quick(&pair.client, &["-i", "v", "--mode", "tc", "--egress", "--decapsulate", tunnels])?;
+        let listener = pair.server.inside(|| Ok(TcpListener::bind(("10.8.0.2", 9000))?))?;
+        let mut client = pair.client.inside(|| Ok(TcpStream::connect(("10.8.0.2", 9000))?))?;
+        let (mut server, _) = listener.accept()?;
+        let reader = thread::spawn(move || server.read_exact(&mut vec![0; UPLOAD]).map(|()| server));
+        client.write_all(&vec![b'.'; UPLOAD])?;
+        let _server = reader.join().map_err(|_| anyhow!("the reader panicked"))??;
+        let [Sent { segments, octets, .. }] = sockets(&pair.client, 9000)?[..] else { bail!("not one connection") };
+        sending.wait_until_seen_in("v", "egress", segments)?;
+        let report = sending.stop()?;
+        let inner = octets + HEADERS * segments + SYN_EXTRA;
+        let (octets, port) = if tunnels == "none" { (inner + OUTER * segments, 4789) } else { (inner, 9000) };
+        let expected = Counts { packets: segments, octets, layer2_octets: inner + (OUTER + 14) * segments };
+        let to_port = |record: &&Object| {
+            number(record, "destinationTransportPort").ok() == Some(port)
+                && number(record, "flowDirection").ok() == Some(1)
+        };
+        let found = Flows::of_records(report.records.iter().filter(to_port))?.sum();
+        ensure!(found == expected, "opened {tunnels}: {found:?}, by the socket {expected:?}");
+        let longest = report.records.iter().filter_map(|record| number(record, "maximumIpTotalLength").ok()).max();
+        ensure!(longest == Some(if tunnels == "none" { 1500 } else { 1450 }), "the longest has {longest:?} octets");
+    }
+    Ok(())
+}
+
+const UPLOAD: usize = 5_000_000;
 
 /// The stack hands datagrams to the driver in one piece (UDP segmentation offload) and they leave as many.
 #[test]
@@ -261,7 +311,7 @@ fn without_egress_only_what_comes_in_is_metered() -> Result<()> {
     let mut daemon = Daemon::quick(&pair.server, &["-i", "v"])?;
     let listener = pair.server.inside(|| Ok(TcpListener::bind((SERVER, 9000))?))?;
     let accepted = thread::spawn(move || listener.accept());
-    pair.client.inside(|| Ok(std::net::TcpStream::connect((SERVER, 9000))?))?;
+    pair.client.inside(|| Ok(TcpStream::connect((SERVER, 9000))?))?;
     accepted.join().map_err(|_| anyhow!("the listener panicked"))??;
     daemon.wait_until_seen("v", 3)?;
     let report = daemon.stop()?;

@@ -109,7 +109,7 @@ fn the_kernel_filters_as_it_is_told() -> Result<()> {
     Ok(())
 }
 
-/// A filter looks at the packet inside; both together leave out what either does.
+/// Together they leave out what either does.
 #[test]
 fn a_filter_goes_with_sampling() -> Result<()> {
     require!();

@@ -181,6 +181,7 @@ fn a_vxlan_over_ipv6_is_opened_where_it_passes() -> Result<()> {
 /// Two hosts with these addresses, and a VXLAN of the kernel's own between them.
 fn open_vxlan([one, other]: [&str; 2], prefix: u8, version: &str) -> Result<()> {
     const PORT: u16 = 4739;
+    const SMALL_MTU: usize = 600;
     let (client, server) = (Namespace::new()?, Namespace::new()?);
     client.connect("v", &server)?;
     for (namespace, local, remote, inner) in [(&client, one, other, "10.6.0.1"), (&server, other, one, "10.6.0.2")] {
@@ -192,7 +193,9 @@ fn open_vxlan([one, other]: [&str; 2], prefix: u8, version: &str) -> Result<()> 
     let nfcapd = Nfcapd::start(&server, PORT)?;
     let collector = Collector::listen(&server, "127.0.0.1", 0)?;
     let nfcapd_url = format!("udp://127.0.0.1:{PORT}");
-    let collectors = ["--collector", &nfcapd_url, "--collector", &collector.url()];
+    // With little room, the six templates go out in several messages.
+    let small = format!("{}?mtu={SMALL_MTU}", collector.url());
+    let collectors = ["--collector", &nfcapd_url, "--collector", &small];
     let mut daemon =
         Daemon::quick(&server, &[&["-i", "v", "--decapsulate", "vxlan,geneve"], &collectors[..]].concat())?;
     let receiver = server.inside(|| Ok(UdpSocket::bind(("10.6.0.2", 9))?))?;
@@ -221,6 +224,8 @@ fn open_vxlan([one, other]: [&str; 2], prefix: u8, version: &str) -> Result<()> 
 
     let received = collector.stop()?;
     ensure!(received.without_template == 0, "{} sets without template", received.without_template);
+    ensure!(received.template_messages > 1, "all templates in {} message", received.template_messages);
+    ensure!(received.longest_message <= SMALL_MTU - 28, "a message of {} octets", received.longest_message);
     let on_the_wire: Vec<Object> = report.records.iter().map(as_on_the_wire).collect();
     let by_tunnel = |records: &[Object]| -> BTreeMap<String, usize> {
         let mut counted = BTreeMap::new();

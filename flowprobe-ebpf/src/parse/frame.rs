@@ -20,7 +20,7 @@ pub trait Frame {
     fn length(&self) -> u32;
 }
 
-/// No header that the parser reads begins beyond this: it gives up after far fewer octets.
+/// In the kernel no header that begins beyond this is read: a first buffer is shorter.
 pub const FARTHEST_OFFSET: usize = 0x7fff;
 
 /// A captured frame on the host.

@@ -19,6 +19,8 @@ struct Ports {
 const TCP_FLAGS_OFFSET: usize = 12;
 const UDP_HEADER: usize = 8;
 const ICMP_HEADER: usize = 8;
+/// The common header (RFC 9260 section 3.1), which a segmented packet repeats.
+const SCTP_HEADER: usize = 12;
 
 /// Fills in the ports, TCP's flags and the length of all headers. A transport header that the frame does not hold leaves
 /// the ports 0: the packet still belongs to the flow of its addresses and protocol.
@@ -48,7 +50,11 @@ pub(super) fn ports(frame: &impl Frame, payload: &Payload, fragments: &impl Frag
             both_ports(frame, offset, packet);
             packet.headers = as_u32(offset + UDP_HEADER);
         }
-        protocol::SCTP | protocol::DCCP | protocol::UDP_LITE => both_ports(frame, offset, packet),
+        protocol::SCTP => {
+            both_ports(frame, offset, packet);
+            packet.headers = as_u32(offset + SCTP_HEADER);
+        }
+        protocol::DCCP | protocol::UDP_LITE => both_ports(frame, offset, packet),
         protocol::ICMP | protocol::ICMPV6 => {
             // Type and code are the first two octets: read as one field, they are type × 256 + code.
             if let Some(field) = frame.read::<Be16>(offset) {

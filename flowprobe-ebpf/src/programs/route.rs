@@ -8,7 +8,7 @@ use aya_ebpf::helpers::bpf_fib_lookup;
 use flowprobe_ebpf::flow::with_route;
 use flowprobe_ebpf::interface::MOST_ROUTES;
 use flowprobe_ebpf::parse::Packet;
-use flowprobe_ebpf::{Address, Direction, Route};
+use flowprobe_ebpf::{Address, Direction, Route, TunnelKind, protocol};
 
 use crate::machine::Machine;
 use crate::maps::{FIND_ROUTES, FLOWS_0, FLOWS_1, ROUTE_COUNT, ROUTES, TUNNELLED_0, TUNNELLED_1};
@@ -19,9 +19,11 @@ use crate::{account, forget};
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// Results of `bpf_fib_lookup` with a route: also one whose neighbour's MAC address is not known yet.
+/// Results of `bpf_fib_lookup` with a route: also one whose neighbour's MAC address is not known yet, and one by which the
+/// packet is too long to go in one piece.
 const FOUND: i64 = 0;
 const NO_NEIGHBOUR: i64 = 7;
+const TOO_LONG: i64 = 8;
 
 /// Notes the route of `packet`'s flow, which is new, if routes are asked for.
 #[inline(always)]
@@ -63,7 +65,7 @@ fn number_of(packet: &Packet, run: &Run) -> u32 {
     let flags = if goes_out { BPF_FIB_LOOKUP_OUTPUT } else { 0 };
     // SAFETY: the kernel's context, and memory of the size that is named.
     let outcome = unsafe { bpf_fib_lookup(run.context, lookup, size_of::<FibLookup>() as i32, flags) };
-    let found = outcome == FOUND || outcome == NO_NEIGHBOUR;
+    let found = matches!(outcome, FOUND | NO_NEIGHBOUR | TOO_LONG);
     *route = Route::default();
     if found {
         (route.next_hop, route.ip_version) = answer(lookup);
@@ -86,23 +88,44 @@ fn question(packet: &Packet, source: Address, destination: Address, ip_version: 
     // SAFETY: integers, and unions of integers; all zero is a value of each.
     let mut lookup: FibLookup = unsafe { core::mem::zeroed() };
     lookup.ifindex = packet.key.ifindex;
-    lookup.l4_protocol = packet.key.protocol;
+    // Of a tunnel's header, protocol and ToS are not kept; its ports would not be the flow's.
+    let mut tos = 0;
     if packet.tunnels == 0 {
-        lookup.sport = packet.key.source_port.to_be();
-        lookup.dport = packet.key.destination_port.to_be();
+        lookup.l4_protocol = packet.key.protocol;
+        tos = packet.tos;
+        if protocol::has_ports(packet.key.protocol) {
+            lookup.sport = packet.key.source_port.to_be();
+            lookup.dport = packet.key.destination_port.to_be();
+        }
+    } else {
+        lookup.l4_protocol = carrier(packet);
     }
     if ip_version == 4 {
         lookup.family = AF_INET;
-        lookup.__bindgen_anon_2.tos = packet.tos;
+        lookup.__bindgen_anon_2.tos = tos;
         lookup.__bindgen_anon_3.ipv4_src = source.0[3];
         lookup.__bindgen_anon_4.ipv4_dst = destination.0[3];
     } else {
         lookup.family = AF_INET6;
-        lookup.__bindgen_anon_2.flowinfo = (u32::from(packet.tos) << 20).to_be();
+        lookup.__bindgen_anon_2.flowinfo = (u32::from(tos) << 20).to_be();
         lookup.__bindgen_anon_3.ipv6_src = source.0;
         lookup.__bindgen_anon_4.ipv6_dst = destination.0;
     }
     lookup
+}
+
+/// The protocol of the header that carries the tunnel around `packet`.
+#[inline(always)]
+fn carrier(packet: &Packet) -> u8 {
+    const GRE: u8 = TunnelKind::Gre as u8;
+    const ERSPAN: u8 = TunnelKind::Erspan as u8;
+    const IP_IN_IP: u8 = TunnelKind::IpInIp as u8;
+    match packet.tunnel.kind {
+        GRE | ERSPAN => protocol::GRE,
+        IP_IN_IP if packet.key.ip_version == 4 => protocol::IPV4,
+        IP_IN_IP => protocol::IPV6,
+        _ => protocol::UDP,
+    }
 }
 
 /// The next hop and its IP version, which for an IPv4 destination may be 6 too (RFC 8950).

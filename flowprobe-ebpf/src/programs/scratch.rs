@@ -5,7 +5,8 @@ use aya_ebpf::bindings::bpf_fib_lookup;
 use flowprobe_ebpf::parse::{FARTHEST_OFFSET, Packet};
 use flowprobe_ebpf::{Route, TunnelledKey};
 
-/// Octets of a socket buffer that the parser can see: with every tunnel that is opened, its headers end before.
+/// Octets of a socket buffer that the parser can see: enough for two VXLANs over IPv6 with TCP in them. What begins beyond is
+/// not seen, as if the frame had been cut there.
 pub(crate) const VISIBLE: usize = 256;
 
 /// The largest header that is read at once.
@@ -36,6 +37,8 @@ pub(crate) struct Scratch {
 pub(crate) unsafe fn forget(scratch: *mut Scratch, offset: usize) -> usize {
     // SAFETY: by this function's contract.
     let word = unsafe { &raw mut (*scratch).offset };
+    // Nothing can be read there.
+    let offset = if offset > FARTHEST_OFFSET { FARTHEST_OFFSET } else { offset };
     // SAFETY: as above; volatile, so that the compiler does not see through it.
     unsafe { word.write_volatile(offset as u64) };
     // SAFETY: as above.

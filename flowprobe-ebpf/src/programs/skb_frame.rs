@@ -35,6 +35,9 @@ pub(crate) struct Skb {
 /// Octets of a VLAN tag.
 const TAG: u32 = 4;
 
+/// The segment size of SCTP, whose segments are as long as they are (`include/linux/skbuff.h`).
+const GSO_BY_FRAGS: u32 = 0xffff;
+
 impl Skb {
     /// `skb` is what the kernel handed to this run of the program; `scratch` points to a value of the map `SCRATCH`.
     #[inline(always)]
@@ -134,14 +137,23 @@ impl KernelFrame for Skb {
         if repeats == 0 {
             return Weight::of_one(packet, u64::from(self.length + self.tag));
         }
-        // What the kernel adds for each packet but the first is a packet's headers, those in a tunnel included.
+        let is_by_frags = self.segment_size == GSO_BY_FRAGS;
+        // What the kernel adds for each packet but the first is a packet's headers, those in a tunnel included. It does not
+        // know those of SCTP.
         let added = self.wire_length - self.length;
-        let headers = if added == 0 { packet.headers } else { added / repeats };
+        let headers = if added == 0 || is_by_frags { packet.headers } else { added / repeats };
         let network_headers = headers.saturating_sub(packet.network_offset);
-        let longest = network_headers + self.segment_size;
-        let last = packet.octets.wrapping_sub(repeats.wrapping_mul(self.segment_size));
+        let (shortest, longest) = if is_by_frags {
+            // Nothing says how long each is.
+            let average = (packet.octets + repeats * network_headers) / packets;
+            (average, average)
+        } else {
+            let longest = network_headers + self.segment_size;
+            let last = packet.octets.wrapping_sub(repeats.wrapping_mul(self.segment_size));
+            (if last < longest { last } else { longest }, longest)
+        };
         let extremes = Extremes {
-            length_min: capped(if last < longest { last } else { longest }),
+            length_min: capped(shortest),
             length_max: capped(longest),
             ttl_min: packet.ttl,
             ttl_max: packet.ttl,

@@ -107,7 +107,7 @@ fn put<T: Copy>(context: &XdpContext, offset: u32, value: &T) -> Option<()> {
     if start + size_of::<T>() > context.data_end() {
         return None;
     }
-    // SAFETY: the range was checked against the frame's end; for alignment see `xdp_frame::read_between`.
+    // SAFETY: the range was checked against the frame's end; for alignment see `xdp_frame::read_words`.
     unsafe { *(start as *mut T) = *value };
     Some(())
 }

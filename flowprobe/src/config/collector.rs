@@ -120,8 +120,24 @@ fn set(collector: &mut Collector, name: &str, value: &str) -> Result<(), String>
     Ok(())
 }
 
-/// What RFC 7011 section 10.3.3 assumes where nothing is known, and what a template set always fits in.
+/// What RFC 7011 section 10.3.3 assumes where nothing is known, and what any one template fits in.
 const LEAST_MTU: u16 = 512;
+
+impl Collector {
+    /// The whole URL, with the options that are not as they would be without. [`fmt::Display`] is the name for messages.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut options = Vec::new();
+        if self.mtu != DEFAULT_MTU {
+            options.push(format!("mtu={}", self.mtu));
+        }
+        if self.template_refresh != DEFAULT_TEMPLATE_REFRESH {
+            options.push(format!("template-refresh={:?}", self.template_refresh));
+        }
+        let separator = if options.is_empty() { "" } else { "?" };
+        format!("{self}{separator}{}", options.join("&"))
+    }
+}
 
 impl fmt::Display for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,6 +149,14 @@ impl fmt::Display for Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_what_it_was_made_of() {
+        for url in ["udp://[2001:db8::10]:2055?mtu=1280", "udp://c.example:4739?mtu=600&template-refresh=1.5s"] {
+            let collector: Collector = url.parse().expect("a collector");
+            assert_eq!(collector.url(), url);
+        }
+    }
 
     #[test]
     fn urls_with_and_without_port_and_options() {

@@ -206,7 +206,7 @@ impl Settings {
 /// The configuration as `check-config` shows it: in the form of the file.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let collectors: Vec<String> = self.collectors.iter().map(ToString::to_string).collect();
+        let collectors: Vec<String> = self.collectors.iter().map(Collector::url).collect();
         let mode = self.mode.to_possible_value();
         writeln!(f, "interfaces = {:?}", self.interfaces)?;
         writeln!(f, "collectors = {collectors:?}")?;

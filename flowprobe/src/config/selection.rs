@@ -137,7 +137,7 @@ fn names_of(tunnels: Tunnels) -> Vec<&'static str> {
     let mut known = Tunnels::NAMES;
     known.sort_by_key(|(_, meant)| std::cmp::Reverse(meant.0.count_ones()));
     for (name, meant) in known {
-        if left.0 & meant.0 == meant.0 {
+        if meant != Tunnels::NONE && left.0 & meant.0 == meant.0 {
             names.push(name);
             left.0 &= !meant.0;
         }

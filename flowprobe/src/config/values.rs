@@ -80,7 +80,7 @@ pub fn sample(text: &str) -> Result<NonZeroU32, ValueError> {
 }
 
 /// What [`tunnels`] allows.
-pub(super) const TUNNELS: &str = "a tunnel: vxlan, geneve, gre, gtpu, ipip, 4in4, 6in4, 4in6, 6in6 or all";
+pub(super) const TUNNELS: &str = "a tunnel: vxlan, geneve, gre, gtpu, ipip, 4in4, 6in4, 4in6, 6in6, all or none";
 
 /// Tunnels to open, by one name.
 ///

@@ -130,6 +130,9 @@ impl UdpExporter {
             self.flush().await;
         }
         self.refresh_templates().await;
+        if !self.encoder.fits(record) {
+            self.flush().await;
+        }
         self.encoder.push(record);
         self.pending.push(*record);
     }

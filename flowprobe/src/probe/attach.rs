@@ -157,7 +157,7 @@ impl Programs {
             let options = if hook == Hook::Tcx {
                 TcAttachOptions::TcxOrder(order)
             } else {
-                prepare_clsact(interface, way, name)?;
+                add_clsact(interface)?;
                 TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() })
             };
             let link = program.attach_with_options(interface, way, options)?;
@@ -169,17 +169,29 @@ impl Programs {
     }
 }
 
-/// Makes the clsact qdisc where there is none, and removes the filter that a killed daemon has left: before Linux 6.6 a
-/// filter does not die with its process.
-fn prepare_clsact(interface: &str, way: TcAttachType, program: &str) -> Result<(), ProgramError> {
+/// Makes the clsact qdisc where there is none.
+fn add_clsact(interface: &str) -> Result<(), ProgramError> {
     match qdisc_add_clsact(interface) {
-        Ok(()) => {}
-        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    match qdisc_detach_program(interface, way, program) {
-        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
         outcome => outcome.map_err(Into::into),
+    }
+}
+
+/// Removes the filters that a killed daemon has left on `interface`, whatever it was told to do: before Linux 6.6 a filter does
+/// not die with its process.
+pub(super) fn remove_leftovers(interface: &str) {
+    if kernel_is_at_least(6, 6) {
+        return;
+    }
+    for Names { tc_ingress, tc_egress, .. } in [PROGRAMS, TUNNEL_PROGRAMS, LEGACY_PROGRAMS] {
+        for (way, name) in [(TcAttachType::Ingress, tc_ingress), (TcAttachType::Egress, tc_egress)] {
+            // Where it fails there is none, or not even a qdisc; if there is more to it, attaching will say so.
+            if qdisc_detach_program(interface, way, name).is_ok() {
+                warn!(
+                    "removed the filter `{name}` from {interface}: a flowprobe that was killed, or still runs, had put it there"
+                );
+            }
+        }
     }
 }
 

@@ -158,6 +158,7 @@ impl Probe {
         } else {
             None
         };
+        attach::remove_leftovers(&name);
         let attached = self.programs.attach(&name, ifindex, link, self.mode)?;
         let egress = self.egress.then(|| self.programs.attach_egress(&name)).transpose()?;
         let and_egress = egress.as_ref().map_or(String::new(), |egress| format!(", egress by {}", egress.hook));

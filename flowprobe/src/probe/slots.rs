@@ -64,16 +64,19 @@ impl Slots {
     /// Gives the interface a slot, or finds the one it has.
     pub(super) fn assign(&self, ifindex: u32, link: LinkLayer, name: &Arc<str>) -> Result<(), SlotError> {
         let mut inner = self.lock();
+        let entry = MapValue(InterfaceSlot { ifindex, link: link as u32 });
         if let Some(meter) = inner.meters.iter_mut().find(|meter| meter.ifindex == ifindex) {
             meter.name = Arc::clone(name);
-            return Ok(());
+            let slot = meter.slot;
+            // An interface that came back may be of another kind.
+            return Ok(inner.map.set(slot, entry, 0)?);
         }
         let taken = |slot| inner.meters.iter().any(|meter| meter.slot == slot);
         let slot = (0..INTERFACE_PROBES)
             .map(|probe| ifindex.wrapping_add(probe) & (INTERFACE_SLOTS - 1))
             .find(|slot| !taken(*slot))
             .ok_or_else(|| SlotError::Full { name: Arc::clone(name), ifindex })?;
-        inner.map.set(slot, MapValue(InterfaceSlot { ifindex, link: link as u32 }), 0)?;
+        inner.map.set(slot, entry, 0)?;
         inner.meters.push(Meter { slot, ifindex, name: Arc::clone(name) });
         Ok(())
     }

@@ -38,7 +38,8 @@ pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
     files.iter().map(|path| Input::open(path)).collect()
 }
 
-/// Reads `inputs` one after the other, as `args` and `selection` say. A capture that is damaged is read up to the damage; the others follow.
+/// Reads `inputs` one after the other, as `args` and `selection` say. A capture that is damaged is read up to the damage; the
+/// others follow.
 ///
 /// # Errors
 /// A capture was damaged, an output cannot be written, or a collector not be reached.

@@ -57,10 +57,8 @@ pub enum Group {
     OuterV4,
     /// In those of flows out of tunnels over IPv6.
     OuterV6,
-    /// In those of IPv4 flows, where next hops are looked up.
-    NextHopV4,
-    /// In those of IPv6 flows, where next hops are looked up.
-    NextHopV6,
+    /// In all where next hops are looked up.
+    NextHop,
     /// In all where there is sampling.
     Sampled,
     /// In all where packets are sampled.
@@ -211,8 +209,7 @@ fn belongs(group: Group, shape: Shape, extras: Extras) -> bool {
         Group::Tunnel => shape.outer.is_some(),
         Group::OuterV4 => shape.outer == Some(Family::V4),
         Group::OuterV6 => shape.outer == Some(Family::V6),
-        Group::NextHopV4 => extras.next_hops && shape.family == Family::V4,
-        Group::NextHopV6 => extras.next_hops && shape.family == Family::V6,
+        Group::NextHop => extras.next_hops,
         Group::Sampled => extras.sampling != SamplingRate::All,
         Group::SampledPackets => matches!(extras.sampling, SamplingRate::Packets(_)),
         Group::SampledFlows => matches!(extras.sampling, SamplingRate::Flows(_)),
