@@ -16,11 +16,18 @@ pub trait Frame {
         offset
     }
 
+    /// The same number, of which the kernel's verifier knows nothing: for what is decided upon later, and for the same reason.
+    #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        number
+    }
+
     /// Octets of the frame, those beyond what [`Frame::read`] can reach included.
     fn length(&self) -> u32;
 }
 
-/// In the kernel no header that begins beyond this is read: a first buffer is shorter.
+/// No offset in the kernel is larger: a first buffer is far shorter, and a header is at most some kilobytes behind the one before
+/// it, which was read.
 pub const FARTHEST_OFFSET: usize = 0x7fff;
 
 /// A captured frame on the host.

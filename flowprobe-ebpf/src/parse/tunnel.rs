@@ -74,15 +74,20 @@ fn enter(
     let begin =
         if is_ethernet { link::after_ethernet(frame, offset)? } else { Layer { ethertype: inner.ethertype, offset } };
     let (ip, tags) = link::to_ip(frame, begin, None).ok()?;
+    // From here on it does not matter how this was reached.
+    let [ethertype, is_ethernet, mpls_top_label] =
+        [ip.ethertype.into(), is_ethernet.into(), tags.mpls_top_label].map(|number| frame.forget(number));
+    #[expect(clippy::cast_possible_truncation, reason = "an EtherType, as before")]
+    let ip = Layer { ethertype: ethertype as u16, ..ip };
     let payload = from_ip(frame, ip, fragments, packet).ok()?;
     packet.tunnel = tunnel;
     packet.tunnels += 1;
-    if is_ethernet {
+    if is_ethernet != 0 {
         link::ethernet(frame, offset, packet).ok()?;
         [packet.key.vlan, packet.key.customer_vlan] = tags.vlans;
     }
-    if tags.mpls_top_label != 0 {
-        packet.mpls_top_label = tags.mpls_top_label;
+    if mpls_top_label != 0 {
+        packet.mpls_top_label = mpls_top_label;
     }
     Some(payload)
 }

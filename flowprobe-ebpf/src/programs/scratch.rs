@@ -29,6 +29,20 @@ pub(crate) struct Scratch {
     pub(crate) headers: [u8; VISIBLE + LARGEST_READ],
 }
 
+/// Takes `number` out of the verifier's sight, as [`forget`] does an offset.
+///
+/// # Safety
+/// `scratch` points to a value of the map `SCRATCH`.
+#[inline(always)]
+pub(crate) unsafe fn forget_number(scratch: *mut Scratch, number: u32) -> u32 {
+    // SAFETY: by this function's contract.
+    let word = unsafe { &raw mut (*scratch).offset }.cast::<u32>();
+    // SAFETY: as above; volatile, so that the compiler does not see through it.
+    unsafe { word.write_volatile(number) };
+    // SAFETY: as above.
+    unsafe { word.read_volatile() }
+}
+
 /// Takes `offset` out of the verifier's sight: what it reads from a map it knows nothing about.
 ///
 /// # Safety
@@ -37,8 +51,6 @@ pub(crate) struct Scratch {
 pub(crate) unsafe fn forget(scratch: *mut Scratch, offset: usize) -> usize {
     // SAFETY: by this function's contract.
     let word = unsafe { &raw mut (*scratch).offset };
-    // Nothing can be read there.
-    let offset = if offset > FARTHEST_OFFSET { FARTHEST_OFFSET } else { offset };
     // SAFETY: as above; volatile, so that the compiler does not see through it.
     unsafe { word.write_volatile(offset as u64) };
     // SAFETY: as above.

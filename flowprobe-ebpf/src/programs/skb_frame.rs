@@ -109,6 +109,12 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        // SAFETY: by the contract of `new`.
+        unsafe { scratch::forget_number(self.scratch, number) }
+    }
+
+    #[inline(always)]
     fn length(&self) -> u32 {
         self.length
     }
