@@ -48,21 +48,26 @@ impl Kernel {
         if let Some(image) = self.cached()? {
             return Ok(image);
         }
-        let place = self.place()?;
         println!("downloading the kernel of Debian {}", self.suite);
+        let place = self.place()?;
         // A folder of its own until it is whole.
-        let scratch = place.with_extension("part");
+        let scratch = folder()?.join(format!("download-{}", self.name));
+        let outcome = self.download(&scratch, &place);
         if scratch.exists() {
-            fs::remove_dir_all(&scratch).with_context(|| format!("cannot empty {}", scratch.display()))?;
+            fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
         }
+        outcome?;
+        Image::find(&place)
+    }
+
+    fn download(&self, scratch: &Path, place: &Path) -> Result<()> {
         let archive = Suite::open(self.suite, &scratch.join("apt"))?;
         let unpacked = scratch.join("unpacked");
         for package in archive.closure(META_PACKAGE, |name| WITH_FILES.iter().any(|start| name.starts_with(start)))? {
             archive.unpack(&package, &unpacked)?;
         }
-        fs::rename(&unpacked, &place).with_context(|| format!("cannot create {}", place.display()))?;
-        fs::remove_dir_all(&scratch)?;
-        Image::find(&place)
+        fs::create_dir_all(place.parent().unwrap_or(place))?;
+        fs::rename(&unpacked, place).with_context(|| format!("cannot create {}", place.display()))
     }
 
     fn place(&self) -> Result<PathBuf> {

@@ -31,8 +31,8 @@ pub(super) const PLAN: [Test; 11] = [
     ("load", "--skip sixty_five_thousand"),
 ];
 
-/// Programs of this system that the tests call.
-const TOOLS: [&str; 5] = ["ip", "tc", "ping", "ethtool", "setpriv"];
+/// Programs of this system that the tests call. Not tshark: it is larger than all else together.
+const TOOLS: [&str; 9] = ["ip", "tc", "ss", "ping", "ethtool", "setpriv", "iperf3", "nfcapd", "nfdump"];
 
 /// Where the shell script that is the first process mounts something or puts something.
 const FOLDERS: [&str; 7] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/busybox", "/modules"];
