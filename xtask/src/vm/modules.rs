@@ -11,7 +11,7 @@ use object::{Object as _, ObjectSection as _};
 use crate::process;
 
 /// Interfaces that tests make, and the qdisc and classifier that carry programs at tc before Linux 6.6.
-const WANTED: [&str; 8] = ["veth", "dummy", "8021q", "vrf", "vxlan", "tun", "sch_ingress", "cls_bpf"];
+const WANTED: [&str; 9] = ["tcp_diag", "veth", "dummy", "8021q", "vrf", "vxlan", "tun", "sch_ingress", "cls_bpf"];
 
 /// A module's name and its ELF file.
 pub(super) type Module = (String, Vec<u8>);
