@@ -23,7 +23,7 @@ pub(crate) struct Skb {
     visible: usize,
     length: u32,
     /// Octets of the layer-2 frames on the wire, where the kernel has worked that out: before it sends
-    /// (`qdisc_pkt_len_init` in `net/core/dev.c`). It knows tunnels and their headers. Else the same as `length`.
+    /// (`qdisc_pkt_len_init` in `net/core/dev.c`). Else the same as `length`.
     wire_length: u32,
     segments: u32,
     segment_size: u32,
@@ -144,10 +144,10 @@ impl KernelFrame for Skb {
             return Weight::of_one(packet, u64::from(self.length + self.tag));
         }
         let is_by_frags = self.segment_size == GSO_BY_FRAGS;
-        // What the kernel adds for each packet but the first is a packet's headers, those in a tunnel included. It does not
-        // know those of SCTP.
-        let added = self.wire_length - self.length;
-        let headers = if added == 0 || is_by_frags { packet.headers } else { added / repeats };
+        // What the kernel adds for each packet but the first is a packet's headers; newer ones include those in a tunnel that
+        // the parser has not opened, older ones know less than the parser.
+        let added = (self.wire_length - self.length) / repeats;
+        let headers = if added > packet.headers && !is_by_frags { added } else { packet.headers };
         let network_headers = headers.saturating_sub(packet.network_offset);
         let (shortest, longest) = if is_by_frags {
             // Nothing says how long each is.
