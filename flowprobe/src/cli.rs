@@ -47,16 +47,16 @@ pub struct RunArgs {
     pub mode: Option<AttachMode>,
 
     /// Put the interfaces into promiscuous mode, for mirror ports and taps
-    #[arg(long)]
-    pub promisc: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub promisc: Option<bool>,
 
     /// Meter what leaves too. On a router it is seen twice then: where it comes in and where it leaves
-    #[arg(long)]
-    pub egress: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub egress: Option<bool>,
 
     /// Look up the next hop and the egress interface of each new flow in the kernel's routing tables
-    #[arg(long)]
-    pub next_hop: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub next_hop: Option<bool>,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
@@ -105,9 +105,9 @@ impl RunArgs {
         let flags = Settings {
             interfaces: Some(self.interfaces).filter(|names| !names.is_empty()),
             mode: self.mode,
-            promisc: self.promisc.then_some(true),
-            egress: self.egress.then_some(true),
-            next_hop: self.next_hop.then_some(true),
+            promisc: self.promisc,
+            egress: self.egress,
+            next_hop: self.next_hop,
             selection: self.selection.settings(),
             interval: self.interval,
             idle_timeout: self.table.idle_timeout,
@@ -254,5 +254,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_file_switches_on_a_flag_switches_off() {
+        for (flags, expected) in [(&[][..], None), (&["--egress"], Some(true)), (&["--egress=false"], Some(false))] {
+            let cli = Cli::parse_from([&["flowprobe", "run"], flags].concat());
+            let Command::Run(args) = cli.command else { unreachable!("it was `run`") };
+            assert_eq!(args.settings().expect("no file to read").egress, expected, "{flags:?}");
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Wants {
 }
 
 /// Events that wait in one queue. It bounds a sink's memory when the sink has stopped: at most 4,096 records or 8,192 deltas
-/// in each, which is some 70 MB of records or 130 MB of deltas.
+/// in each, which is some 100 MB of records or 170 MB of deltas.
 const QUEUE: usize = 128;
 
 /// Records in one event at most.

@@ -201,7 +201,7 @@ const NAMES: [(Field, &str); 33] = [
 ];
 
 /// Elements that it exports when it is asked for tunnels, next hops or sampling.
-const EXTRA_NAMES: [(Field, &str); 10] = [
+const EXTRA_NAMES: [(Field, &str); 11] = [
     (Field::Layer2segmentId, "layer2SegmentId"),
     (Field::IpNextHopIpv4address, "ipNextHopIPv4Address"),
     (Field::IpNextHopIpv6address, "ipNextHopIPv6Address"),
@@ -209,6 +209,7 @@ const EXTRA_NAMES: [(Field, &str); 10] = [
     (Field::SelectorAlgorithm, "selectorAlgorithm"),
     (Field::SamplingPacketInterval, "samplingPacketInterval"),
     (Field::SamplingPacketSpace, "samplingPacketSpace"),
+    (Field::SamplingProbability, "samplingProbability"),
     (Field::FlowSelectorAlgorithm, "flowSelectorAlgorithm"),
     (Field::SamplingFlowInterval, "samplingFlowInterval"),
     (Field::SamplingFlowSpacing, "samplingFlowSpacing"),
@@ -252,6 +253,7 @@ fn number_or_text(value: &FieldValue) -> Result<Value> {
         FieldValue::Ip4Addr(address) => address.to_string().into(),
         FieldValue::Ip6Addr(address) => address.to_string().into(),
         FieldValue::MacAddr(octets) => octets.map(|octet| format!("{octet:02x}")).join(":").into(),
+        FieldValue::Float64(number) => (*number).into(),
         // Whatever netflow_parser makes of a number, these are its octets.
         other => {
             let mut octets = Vec::new();

@@ -7,13 +7,13 @@ use flowprobe_tests::inject;
 use flowprobe_tests::ipfix::{Collector, as_on_the_wire};
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::require;
-use flowprobe_tests::truth::{Flows, Total, number};
+use flowprobe_tests::truth::{Flows, Object, Total, number};
 
 const FLOWS: u16 = 400;
 const EACH: usize = 20;
 
 /// What a daemon with these arguments reports of known traffic, the traffic, and what a collector got.
-fn metered(arguments: &[&str]) -> Result<(Report, Flows, Vec<flowprobe_tests::truth::Object>)> {
+fn metered(arguments: &[&str]) -> Result<(Report, Flows, Vec<Object>)> {
     let room = Namespace::with_pair()?;
     let collector = Collector::listen(&room, "127.0.0.1", 0)?;
     let url = collector.url();
@@ -58,16 +58,22 @@ fn one_flow_in_ten_is_metered_whole() -> Result<()> {
             .map(|name| number(record, name).ok());
         ensure!(said == [Some(10), Some(1), Some(9), Some(4)], "{record:?}");
     }
+    arrived(&report, &received)
+}
+
+/// Makes sure that a collector read what the daemon printed.
+fn arrived(report: &Report, received: &[Object]) -> Result<()> {
     ensure!(received.len() == report.records.len(), "{} records received", received.len());
     let wire: Vec<_> = report.records.iter().map(as_on_the_wire).collect();
-    ensure!(received.iter().all(|record| wire.contains(record)), "the collector reads other records");
+    let strange = received.iter().find(|record| !wire.contains(record));
+    ensure!(strange.is_none(), "the daemon has no such record: {strange:?}");
     Ok(())
 }
 
 #[test]
 fn one_packet_in_four_is_metered() -> Result<()> {
     require!();
-    let (report, sent, _) = metered(&["--sample", "4"])?;
+    let (report, sent, received) = metered(&["--sample", "4"])?;
     let (kept, all) = (kept(&report, &sent)?.sum(), Total::from(sent.sum()));
     // Five standard deviations: 8,000 packets, one in four.
     ensure!((1800..=2200).contains(&kept.packets), "{} of {} packets", kept.packets, all.packets);
@@ -77,8 +83,9 @@ fn one_packet_in_four_is_metered() -> Result<()> {
         let said = ["samplingInterval", "samplingPacketInterval", "samplingPacketSpace", "selectorAlgorithm"]
             .map(|name| number(record, name).ok());
         ensure!(said == [Some(4), Some(1), Some(3), Some(4)], "{record:?}");
+        ensure!(record["samplingProbability"] == 0.25, "{record:?}");
     }
-    Ok(())
+    arrived(&report, &received)
 }
 
 #[test]

@@ -46,6 +46,70 @@ fn inner_flows_are_those_that_tshark_finds() -> Result<()> {
     Ok(())
 }
 
+/// Tunnels of which there is no capture, written as bytes.
+#[test]
+fn crafted_inner_flows_are_those_that_tshark_finds() -> Result<()> {
+    require!("tshark");
+    let folder = tempfile::tempdir()?;
+    let capture = folder.path().join("crafted.pcap");
+    for (name, frame) in crafted()? {
+        fs::write(&capture, flowprobe_tests::captures::pcap(&[frame]))?;
+        let found = Flows::of_records(&replayed(&capture, "all")?)?.without_layer2();
+        innermost(&capture)?.must_equal(&found, name)?;
+        ensure!(found.0.keys().all(|id| id.destination_port == 53), "{name} was not opened: {found:?}");
+    }
+    Ok(())
+}
+
+/// Frames with a datagram to port 53 in a tunnel, by what they hold.
+fn crafted() -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let (inner_v4, inner_v6) = (v4(17, &udp(53, &[])?)?, v6(17, &udp(53, &[])?)?);
+    let ethernet = |ethertype: u16, packet: &[u8]| [&[4; 12][..], &ethertype.to_be_bytes(), packet].concat();
+    let (in_ethernet, gpe) = (ethernet(0x0800, &inner_v4), [12, 0, 0, 1, 0, 4, 87, 0]);
+    let geneve = [2, 0, 0x65, 0x58, 0, 0, 9, 0, 1, 2, 0x80, 1, 7, 7, 7, 7];
+    let gtp = [0x34, 255, 0, 60, 1, 2, 3, 4, 0, 0, 0, 0x85, 1, 0, 0, 0];
+    let tagged = [&[4; 12][..], &[0x81, 0, 0, 100, 8, 0], &inner_v4].concat();
+    Ok(vec![
+        ("IPv4 in IPv6", ethernet(0x86dd, &v6(4, &inner_v4)?)),
+        ("IPv6 in IPv6", ethernet(0x86dd, &v6(41, &inner_v6)?)),
+        ("IPv6 in IPv4 in IPv6", ethernet(0x86dd, &v6(4, &v4(41, &inner_v6)?)?)),
+        ("IPv4 in VXLAN-GPE", ethernet(0x0800, &v4(17, &udp(4790, &[&gpe[..], &inner_v4].concat())?)?)),
+        (
+            "a tagged frame in VXLAN",
+            ethernet(0x0800, &v4(17, &udp(4789, &[&[8, 0, 0, 0, 0, 4, 87, 0][..], &tagged].concat())?)?),
+        ),
+        (
+            "GENEVE with options over IPv6",
+            ethernet(0x86dd, &v6(17, &udp(6081, &[&geneve[..], &in_ethernet].concat())?)?),
+        ),
+        (
+            "GRE with checksum, key and sequence",
+            ethernet(0x0800, &v4(47, &[&[0xb0, 0, 8, 0], &[0; 12][..], &inner_v4].concat())?),
+        ),
+        ("Ethernet in GRE", ethernet(0x0800, &v4(47, &[&[0, 0, 0x65, 0x58][..], &in_ethernet].concat())?)),
+        ("MPLS in GRE", ethernet(0x0800, &v4(47, &[&[0, 0, 0x88, 0x47, 0, 0x01, 0x01, 64][..], &inner_v4].concat())?)),
+        ("GTP-U with an extension header", ethernet(0x0800, &v4(17, &udp(2152, &[&gtp[..], &inner_v6].concat())?)?)),
+    ])
+}
+
+fn udp(port: u16, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(8 + payload.len())?;
+    Ok([&[0xc0, 1][..], &port.to_be_bytes(), &length.to_be_bytes(), &[0, 0], payload].concat())
+}
+
+fn v4(protocol: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(20 + payload.len())?;
+    let header = [&[0x45, 0][..], &length.to_be_bytes(), &[0, 7, 0, 0, 64, protocol, 0, 0]].concat();
+    Ok([&header[..], &[192, 0, 2, protocol, 198, 51, 100, 8], payload].concat())
+}
+
+fn v6(protocol: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(payload.len())?;
+    let header = [&[0x60, 0, 0, 0][..], &length.to_be_bytes(), &[protocol, 64]].concat();
+    let address = |last: u8| [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[last]].concat();
+    Ok([&header[..], &address(protocol), &address(1), payload].concat())
+}
+
 fn replayed(capture: &Path, tunnels: &str) -> Result<Vec<Object>> {
     let mut command = Command::new(binary()?);
     command.args(["replay", "--json"]).arg(capture);
@@ -60,8 +124,9 @@ fn replayed(capture: &Path, tunnels: &str) -> Result<Vec<Object>> {
 /// The flows of a capture by the innermost IP header of each frame, by tshark. What an ICMP error quotes is no header. A later
 /// fragment has the ports of its datagram's first.
 fn innermost(capture: &Path) -> Result<Flows> {
-    const FIELDS: [&str; 19] = [
+    const FIELDS: [&str; 20] = [
         "frame.protocols",
+        "vlan.id",
         "ip.src",
         "ip.dst",
         "ip.proto",
@@ -151,7 +216,9 @@ fn innermost_of(
         }
     }
     let protocol = u8::try_from(protocol)?;
-    let id = FlowId { source, destination, protocol, source_port, destination_port, vlan: 0, customer_vlan: 0 };
+    // None of the frames has more than one.
+    let vlan = values["vlan.id"].first().and_then(|id| id.parse().ok()).unwrap_or(0);
+    let id = FlowId { source, destination, protocol, source_port, destination_port, vlan, customer_vlan: 0 };
     Ok(Some((id, octets)))
 }
 

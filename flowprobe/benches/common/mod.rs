@@ -18,7 +18,9 @@ use flowprobe::drain::{Drain, DrainReport, Drained, take};
 use flowprobe::kernel::MapValue;
 use flowprobe::probe::{Features, Scope, Slots, check_privilege, load_object};
 use flowprobe::record::FlowDelta;
-use flowprobe_ebpf::{Direction, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, Selection, stats_index};
+use flowprobe_ebpf::{
+    Direction, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, Selection, Tunnels, stats_index,
+};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -36,6 +38,8 @@ pub(crate) const MAX_FLOWS: u32 = 1 << 20;
 /// flowprobe's programs, the traffic that they are given, and what has been given since the last drain.
 pub(crate) struct Lab {
     flowprobe: Ebpf,
+    /// The name of its program that is measured.
+    whole: &'static str,
     traffic: Ebpf,
     under_test: ProgramArray<MapData>,
     drain: Drain,
@@ -48,13 +52,15 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Loads both objects. Keeps this thread on the CPU on which it is.
-    pub(crate) fn new(frame: Frame) -> Result<Self> {
+    /// Loads both objects; flowprobe's opens these tunnels and meters what is selected. Keeps this thread on the CPU on which
+    /// it is.
+    pub(crate) fn new(frame: Frame, tunnels: Tunnels, selection: Selection) -> Result<Self> {
         check_privilege(false).context("this benchmark runs programs in the kernel, which takes root")?;
         stay_on_this_cpu().context("cannot stay on one CPU")?;
 
+        let scope = Scope { tunnels, ..Scope::default() };
         let max_flows = NonZeroU32::new(MAX_FLOWS).context("no room for flows")?;
-        let mut flowprobe = load_object(max_flows, Scope::default(), Features::of_this_kernel(), 0)?;
+        let mut flowprobe = load_object(max_flows, scope, Features::of_this_kernel(), 0)?;
         let flow_maps = [duplicate(&flowprobe, "FLOWS_0")?, duplicate(&flowprobe, "FLOWS_1")?];
         let stats = PerCpuArray::try_from(Map::PerCpuArray(duplicate(&flowprobe, "STATS")?))?;
         let interfaces = Map::Array(duplicate(&flowprobe, "INTERFACES")?);
@@ -63,9 +69,9 @@ impl Lab {
         let Map::Array(interfaces) = take(&mut flowprobe, "INTERFACES")? else {
             anyhow::bail!("the map INTERFACES is not an array");
         };
-        let drain =
-            Drain::new(&mut flowprobe, Scope::default(), &Selection::default(), Arc::new(Slots::new(interfaces)?))?;
-        load_program(&mut flowprobe, "xdp_ingress")?;
+        let drain = Drain::new(&mut flowprobe, scope, &selection, Arc::new(Slots::new(interfaces)?))?;
+        let whole = if tunnels == Tunnels::NONE { "xdp_ingress" } else { "xdp_ingress_tunnels" };
+        load_program(&mut flowprobe, whole)?;
 
         let mut traffic = Ebpf::load(TRAFFIC).context("cannot load the traffic programs")?;
         let under_test = ProgramArray::try_from(take(&mut traffic, "UNDER_TEST")?)?;
@@ -74,6 +80,7 @@ impl Lab {
         }
         Ok(Self {
             flowprobe,
+            whole,
             traffic,
             under_test,
             drain,
@@ -101,7 +108,7 @@ impl Lab {
         let fd = match program {
             Program::Empty => fd_of(&mut self.traffic, "empty")?,
             Program::ParseOnly => fd_of(&mut self.traffic, "parse_only")?,
-            Program::Whole => fd_of(&mut self.flowprobe, "xdp_ingress")?,
+            Program::Whole => fd_of(&mut self.flowprobe, self.whole)?,
         };
         Ok(self.under_test.set(0, &fd, 0)?)
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use flowprobe_ebpf::{Selection, Tunnels};
 use serde::Serialize;
 
 use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median, thread_time};
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let flows = args.flows;
     ensure!(flows.is_power_of_two() && flows <= MAX_FLOWS, "--flows: {flows} is no power of two up to {MAX_FLOWS}");
-    let mut lab = Lab::new(Frame::new(Family::Ipv4)?)?;
+    let mut lab = Lab::new(Frame::new(Family::Ipv4)?, Tunnels::NONE, Selection::default())?;
     lab.set_flows(flows)?;
     lab.select(Program::Whole)?;
 

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use flowprobe::filter;
+use flowprobe_ebpf::{Selection, Tunnels};
 use serde::Serialize;
 
 use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median};
@@ -29,6 +31,12 @@ struct Args {
     /// Packets of one measurement, at least; rounded up to whole passes over all flows
     #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     packets: u32,
+    /// Measure the program that opens tunnels; the frames are in none
+    #[arg(long)]
+    decapsulate: bool,
+    /// Give the program this filter, which must accept every frame
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
     /// Write the results to FILE as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -78,7 +86,9 @@ fn run(args: &Args) -> Result<()> {
             "--flows: {flows} is no power of two up to {MAX_FLOWS}"
         );
     }
-    let mut lab = Lab::new(Frame::new(args.frame)?)?;
+    let filter = args.filter.as_deref().map(filter::compile).transpose()?.unwrap_or_default();
+    let tunnels = if args.decapsulate { Tunnels::ALL } else { Tunnels::NONE };
+    let mut lab = Lab::new(Frame::new(args.frame)?, tunnels, Selection { filter, ..Selection::default() })?;
     let mut results = Results { kernel: kernel_release()?, frame: args.frame, sizes: Vec::new() };
     println!(
         "ns of CPU time per packet, medians of {} rounds; net: less the empty program, round by round",

@@ -187,6 +187,7 @@ impl Encoder {
     fn put(&mut self, value: Field, length: usize) {
         match value {
             Field::Unsigned(number) => self.buffer.extend_from_slice(&number.to_be_bytes()[8 - length..]),
+            Field::Float(number) => self.buffer.extend_from_slice(&number.to_be_bytes()),
             Field::V4(address) => self.buffer.extend_from_slice(&address.octets()),
             Field::V6(address) => self.buffer.extend_from_slice(&address.octets()),
             Field::Mac(address) => self.buffer.extend_from_slice(&address),

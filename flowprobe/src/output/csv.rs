@@ -56,6 +56,7 @@ impl CsvLines {
             match element.filter(|element| (element.applies)(record)).map(|element| (element.value)(record)) {
                 None => {}
                 Some(Field::Unsigned(number)) => write!(out, "{number}")?,
+                Some(Field::Float(number)) => write!(out, "{number}")?,
                 Some(Field::V4(address)) => write!(out, "{address}")?,
                 Some(Field::V6(address)) => write!(out, "{address}")?,
                 Some(Field::Mac([a, b, c, d, e, f])) => {

@@ -61,6 +61,7 @@ fn put_record(layout: &Layout, record: &FlowRecord, line: &mut String) {
         // Writing to a string does not fail.
         let _ = match (element.value)(record) {
             Field::Unsigned(number) => write!(line, "{separator}\"{name}\":{number}"),
+            Field::Float(number) => write!(line, "{separator}\"{name}\":{number}"),
             Field::V4(address) => write!(line, "{separator}\"{name}\":\"{address}\""),
             Field::V6(address) => write!(line, "{separator}\"{name}\":\"{address}\""),
             Field::Mac([a, b, c, d, e, f]) => {

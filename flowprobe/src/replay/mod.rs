@@ -29,7 +29,7 @@ pub use capture::{CaptureError, Input};
 use fragments::RecentFragments;
 pub use run::{open_all, run};
 
-/// Deltas in one message to the metering thread: 120 kB, which stay in a CPU's cache from one thread to the other.
+/// Deltas in one message to the metering thread: 160 kB, which stay in a CPU's cache from one thread to the other.
 const BATCH: usize = 1024;
 
 /// How often flows are looked at for their timeouts, on the capture's clock.

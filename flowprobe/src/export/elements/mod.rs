@@ -9,10 +9,12 @@ use crate::record::{FlowRecord, SamplingRate};
 pub use table::ELEMENTS;
 
 /// A field's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Field {
     /// IPFIX unsigned8 to unsigned64, dateTimeMilliseconds; also an octetArray of fixed length that holds a number.
     Unsigned(u64),
+    /// IPFIX float64.
+    Float(f64),
     /// IPFIX ipv4Address.
     V4(Ipv4Addr),
     /// IPFIX ipv6Address.

@@ -81,6 +81,7 @@ pub static ELEMENTS: &[Element] = &[
     row(Group::SampledPackets, (IANA, 304), 2, "selectorAlgorithm", "4: uniform probabilistic (RFC 5475).", |_| unsigned(UNIFORM_PROBABILISTIC)),
     row(Group::SampledPackets, (IANA, 305), 4, "samplingPacketInterval", "1: packets chosen …", |_| unsigned(1_u32)),
     row(Group::SampledPackets, (IANA, 306), 4, "samplingPacketSpace", "… for this many that were not, on average.", |record| unsigned(record.sampling.interval() - 1)),
+    row(Group::SampledPackets, (IANA, 311), 8, "samplingProbability", "The same as the probability of each packet, which is what RFC 5477 has for this algorithm.", |record| Field::Float(1.0 / f64::from(record.sampling.interval()))),
     row(Group::SampledFlows, (IANA, 390), 2, "flowSelectorAlgorithm", "4: uniform probabilistic (RFC 7014).", |_| unsigned(UNIFORM_PROBABILISTIC)),
     row(Group::SampledFlows, (IANA, 396), 4, "samplingFlowInterval", "1: flows chosen …", |_| unsigned(1_u32)),
     row(Group::SampledFlows, (IANA, 397), 4, "samplingFlowSpacing", "… for this many that were not, on average.", |record| unsigned(record.sampling.interval() - 1)),

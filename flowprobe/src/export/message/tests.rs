@@ -137,13 +137,18 @@ fn a_message_that_was_not_sent_can_be_packed_again() {
 
 #[test]
 fn every_element_has_the_width_of_its_value() {
-    let sampling = SamplingRate::Flows(10.try_into().expect("not zero"));
-    let schema = Arc::new(Schema::new(Extras { tunnels: true, next_hops: true, sampling }));
+    let ten = 10.try_into().expect("not zero");
+    for sampling in [SamplingRate::All, SamplingRate::Packets(ten), SamplingRate::Flows(ten)] {
+        widths_are_right(&Arc::new(Schema::new(Extras { tunnels: true, next_hops: true, sampling })));
+    }
+}
+
+fn widths_are_right(schema: &Arc<Schema>) {
     for family in [Family::V4, Family::V6] {
         for ip_version in [0, 4, 6] {
             let tunnel = Tunnel { kind: u8::from(ip_version != 0), ip_version, ..Tunnel::NONE };
             let record = FlowRecord { tunnel, ..record(1, family) };
-            let mut encoder = Encoder::new(Arc::clone(&schema), 1, 1472);
+            let mut encoder = Encoder::new(Arc::clone(schema), 1, 1472);
             encoder.push(&record);
             encoder.finish(0).expect("a message");
             let expected = MESSAGE_HEADER + SET_HEADER + schema.layout(&record).record_length;
