@@ -216,10 +216,20 @@ fn innermost_of(
         }
     }
     let protocol = u8::try_from(protocol)?;
-    // None of the frames has more than one.
-    let vlan = values["vlan.id"].first().and_then(|id| id.parse().ok()).unwrap_or(0);
+    let vlan = tag_before(&layers, version, &values["vlan.id"])?;
     let id = FlowId { source, destination, protocol, source_port, destination_port, vlan, customer_vlan: 0 };
     Ok(Some((id, octets)))
+}
+
+/// The tag between the innermost IP header and the frame that it is in, of which `tags` has all; 0 where there is none.
+fn tag_before(layers: &[&str], version: &str, tags: &[&str]) -> Result<u16> {
+    let before_ip = &layers[..layers.iter().rposition(|layer| *layer == version).context("no IP header")?];
+    let frame = before_ip.iter().rposition(|layer| *layer == "eth").unwrap_or(0);
+    if !before_ip[frame..].contains(&"vlan") {
+        return Ok(0);
+    }
+    let before = before_ip.iter().filter(|layer| **layer == "vlan").count();
+    tags.get(before - 1).context("no tag")?.parse().context("no number")
 }
 
 /// Remembers the ports of the outermost datagram.
