@@ -6,10 +6,10 @@
 export PATH=/usr/bin:/bin:/busybox
 export HOME=/tmp LANG=C.UTF-8
 
+# Not on /tmp: all of this is in memory anyway, and a checkout may lie there.
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
