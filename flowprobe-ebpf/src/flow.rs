@@ -143,6 +143,9 @@ impl FlowValue {
 /// In [`FlowValue::facts`]: the flow held IP fragments.
 pub const FACT_FRAGMENT: u32 = 1 << 16;
 
+/// In [`FlowValue::facts`]: the flow has had more than one packet. The daemon's table notes it; programs never do.
+pub const FACT_ESTABLISHED: u32 = 1 << 15;
+
 /// In [`FlowValue::facts`]: the bits that are TCP flags.
 pub const FACT_TCP_FLAGS: u32 = 0x1ff;
 

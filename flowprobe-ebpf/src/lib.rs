@@ -8,6 +8,7 @@ pub mod flow;
 pub mod interface;
 pub mod parse;
 pub mod protocol;
+pub mod room;
 pub mod sampling;
 pub mod selection;
 pub mod stats;
@@ -18,6 +19,7 @@ pub mod weight;
 pub use filter::Filter;
 pub use flow::{Address, Direction, FlowKey, FlowValue};
 pub use interface::{InterfaceSlot, LinkLayer, Route};
+pub use room::{Epoch, OverflowKey, Room};
 pub use sampling::{Sampling, SamplingMode};
 pub use selection::Selection;
 pub use stats::{Counter, InterfaceStats, OverflowClass};
@@ -30,7 +32,7 @@ pub const INTERFACE_SLOTS: u32 = 512;
 /// How far from its first choice (`ifindex % INTERFACE_SLOTS`) an interface's slot may lie. The programs look no further.
 pub const INTERFACE_PROBES: u32 = 8;
 
-/// The two flow maps; `CONTROL[0]` names the one that programs write.
+/// The two flow maps; `CONTROL[0]` names the one that programs write. (`CONTROL[1]` is an [`Epoch`].)
 pub const GENERATIONS: u32 = 2;
 
 /// Number of entries in the map `STATS`: one per interface slot, direction and generation.

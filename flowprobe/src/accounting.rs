@@ -4,6 +4,8 @@
 //! The kernel's counters belong to a generation just as flows do, and are read when that generation is retired. So the sum
 //! is exact at every drain, also in the middle of traffic.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use flowprobe_ebpf::parse::Unparsed;
@@ -24,6 +26,33 @@ pub struct Accounting {
     pub exported: Counter,
     /// What open flows hold.
     pub held: Counter,
+    /// Where most of the overflow went, most packets first.
+    pub overflow_destinations: Vec<OverflowDestination>,
+}
+
+/// Where packets went whose flow found no room, since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverflowDestination {
+    /// The host, or the first address of the network.
+    pub address: IpAddr,
+    /// Length of the network's prefix, bits.
+    pub prefix_length: u8,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// How much.
+    pub counter: Counter,
+}
+
+/// The host, or the network with its prefix length.
+impl fmt::Display for OverflowDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.prefix_length == whole {
+            write!(f, "{}", self.address)
+        } else {
+            write!(f, "{}/{}", self.address, self.prefix_length)
+        }
+    }
 }
 
 impl Accounting {
@@ -62,6 +91,7 @@ impl Accounting {
             "unparsed": Terms::from(self.unparsed()),
             "sampledOut": Terms::from(self.kernel.sampled_out),
             "filteredOut": Terms::from(self.kernel.filtered_out),
+            "overflowByDestination": self.overflow_destinations.iter().map(destination).collect::<Vec<_>>(),
             "overflowByProtocol": by_name(OverflowClass::NAMES, &self.kernel.overflow),
             "unparsedByReason": by_name(Unparsed::NAMES, &self.kernel.unparsed),
         }})
@@ -88,6 +118,16 @@ pub fn add_stats(total: &mut InterfaceStats, more: &InterfaceStats) {
     }
     total.filtered_out += more.filtered_out;
     total.sampled_out += more.sampled_out;
+}
+
+fn destination(one: &OverflowDestination) -> Value {
+    let Counter { packets, octets } = one.counter;
+    json!({
+        "destination": format!("{}/{}", one.address, one.prefix_length),
+        "protocolIdentifier": one.protocol,
+        "packets": packets,
+        "octets": octets,
+    })
 }
 
 #[derive(Serialize)]

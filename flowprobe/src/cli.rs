@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 /// Flags of `flowprobe run`. Each has a key of the same name in the configuration file, which it overrides.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Interface to meter; may be given several times [default: the one with the default route]
     #[arg(short, long = "interface", value_name = "IFACE", action = ArgAction::Append)]
@@ -159,7 +159,7 @@ pub struct ReplayArgs {
 
 // Not documentation comments: clap would take them for the help of the command that flattens them.
 // When records leave the table.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[expect(missing_docs, reason = "see above")]
 pub struct TableArgs {
     /// A flow without packets for this long has ended [default: 15s]
@@ -176,7 +176,7 @@ pub struct TableArgs {
 }
 
 // Which packets are metered, and how deep they are looked into.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[expect(missing_docs, reason = "see above")]
 pub struct SelectionArgs {
     /// Open tunnels: flows are those of the packets inside. Any of vxlan, geneve, gre, gtpu, ipip (also 4in4, 6in4, 4in6,
@@ -212,7 +212,7 @@ impl SelectionArgs {
 }
 
 // Where records are sent, and as what.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[expect(missing_docs, reason = "see above")]
 pub struct ExportArgs {
     /// Where to send IPFIX, such as udp://192.0.2.1:4739; may be given several times

@@ -4,7 +4,10 @@
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU8;
 
+use aya::maps::{MapData, RingBuf};
 use bytemuck::Pod;
 use flowprobe_ebpf::LinkLayer;
 use tokio::io::Interest;
@@ -86,7 +89,7 @@ pub fn lookup_and_delete_batch<K: Pod, V: Pod>(
     // SAFETY: the attributes are laid out as the kernel's; the pointers are to live buffers that hold `count` keys and
     // values, `K` and `V` accept any bytes, and a hash map's batch position is a u32. The kernel checks that the map's key
     // and value sizes are nonzero and copies `count` of each; that they are `size_of::<K>()` and `size_of::<V>()` was
-    // asserted when the map was opened (`drain::FlowMap`).
+    // asserted when the map was opened (`drain::BatchMap`).
     let status = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attributes) };
     let count = attributes.count as usize;
     match status {
@@ -120,13 +123,64 @@ pub struct MapValue<T>(pub T);
 // SAFETY: `bytemuck::Pod` promises what aya's trait of the same name asks for: any bytes are a value, and there is no padding.
 unsafe impl<T: Pod> aya::Pod for MapValue<T> {}
 
+/// The octets of a BPF array that was made with `BPF_F_MMAPABLE` (Linux 5.5), shared with the programs.
+#[derive(Debug)]
+pub struct SharedOctets {
+    begin: NonNull<AtomicU8>,
+    length: usize,
+}
+
+// SAFETY: it owns its mapping, which is not bound to a thread, and gives out shared references to atomics only.
+unsafe impl Send for SharedOctets {}
+
+impl SharedOctets {
+    /// Maps the first `length` octets of the array `map`.
+    ///
+    /// # Errors
+    /// The array is shorter, or is not one that can be mapped.
+    pub fn map(map: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, which overlaps no other; the kernel checks the length against the map's.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let begin = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { begin, length })
+    }
+
+    /// The octets. Programs write them too, at any time.
+    #[must_use]
+    pub fn octets(&self) -> &[AtomicU8] {
+        // SAFETY: the mapping has this length and lives as long as `self`; all octets are values of `AtomicU8`.
+        unsafe { std::slice::from_raw_parts(self.begin.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for SharedOctets {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and references into it cannot outlive it.
+        unsafe { libc::munmap(self.begin.as_ptr().cast(), self.length) };
+    }
+}
+
 /// The programs' log, to be waited for.
 ///
 /// # Errors
 /// The ring buffer cannot be polled. Must be called within a tokio runtime.
-pub fn wait_readable<T>(log: aya_log::EbpfLogger<T>) -> io::Result<AsyncFd<aya_log::EbpfLogger<T>>> {
+pub fn wait_for_log<T>(log: aya_log::EbpfLogger<T>) -> io::Result<AsyncFd<aya_log::EbpfLogger<T>>> {
     // SAFETY: the logger owns its ring buffer's descriptor, returns that one at every call, and closes it when dropped.
     unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// A ring buffer, to be waited for.
+///
+/// # Errors
+/// It cannot be polled. Must be called within a tokio runtime.
+pub fn wait_for_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the ring buffer owns its descriptor, returns that one at every call, and closes it when dropped.
+    unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// The index of the interface called `name` in this network namespace.

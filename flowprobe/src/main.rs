@@ -35,11 +35,13 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 fn meter(args: RunArgs) -> Result<(), Failure> {
-    let config = args.settings().and_then(Settings::check).map_err(usage)?;
+    let config = args.clone().settings().and_then(Settings::check).map_err(usage)?;
+    let metered = config.interfaces.clone();
+    let read_again = move || args.clone().settings().and_then(|settings| settings.check_beside(&metered));
     probe::check_privilege(config.promisc).map_err(usage)?;
     let log = logging::start(if config.output == OutputMode::Quiet { "warn" } else { "info" });
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run::run(config, &log)).map_err(Failure::Running);
+    let outcome = runtime.block_on(run::run(config, read_again, &log)).map_err(Failure::Running);
     // A thread that hangs on a pipe nobody reads must not keep the process.
     runtime.shutdown_background();
     outcome

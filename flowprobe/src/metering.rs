@@ -1,30 +1,43 @@
 //! The thread between the drain and the sinks: keeps the table, does the accounting, hands out events.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use flowprobe_ebpf::{Counter, Direction, InterfaceStats};
+use flowprobe_ebpf::{Counter, OverflowKey};
 use tracing::{error, warn};
 
-use crate::accounting::{Accounting, add_stats};
+use crate::accounting::Accounting;
 use crate::clock::WallOffset;
-use crate::drain::{DrainReport, Drained, MeterStats};
-use crate::record::{EndReason, FlowRecord};
+use crate::drain::{DrainReport, Drained, KnownFlows};
+use crate::ledger::{self, Ledger};
+use crate::record::{EndReason, FlowDelta, FlowRecord};
 use crate::sink::{Event, Patience, RECORDS_PER_EVENT, Sink, Tick};
+use crate::summary::protocol_name;
 use crate::table::{Table, TableConfig};
 
 /// How long full queues may keep the shutdown waiting, all together.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a reload changes here.
+#[derive(Debug)]
+pub struct Change {
+    /// When records leave. The number of flows stays what it was.
+    pub table: TableConfig,
+    /// Names of sinks that get no more.
+    pub removed: Vec<Arc<str>>,
+    /// Sinks that are new.
+    pub added: Vec<Sink>,
+}
 
 /// The table and those who wait for its records.
 pub struct Metering {
     table: Table,
     patience: Patience,
     sinks: Vec<Sink>,
-    /// The kernel's counters as of the last drain.
-    stats: Vec<MeterStats>,
+    ledger: Ledger,
+    /// Where the kernel programs are told which flows are known.
+    known: Option<KnownFlows>,
     records: Vec<FlowRecord>,
     overflow_warned: u64,
     losses_told: u64,
@@ -38,11 +51,18 @@ impl Metering {
             table: Table::new(config),
             patience,
             sinks,
-            stats: Vec::new(),
+            ledger: Ledger::default(),
+            known: None,
             records: Vec::new(),
             overflow_warned: 0,
             losses_told: 0,
         }
+    }
+
+    /// Tells the kernel programs which flows are known, so that they keep their room in a flood.
+    #[must_use]
+    pub fn with_known_flows(self, known: KnownFlows) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// Takes in what is drained until the drain ends, then lets every open flow leave.
@@ -52,10 +72,8 @@ impl Metering {
         for message in drained {
             match message {
                 Drained::Routes(routes) => self.table.learn_routes(&routes),
-                Drained::Flows(deltas) => {
-                    for delta in &deltas {
-                        self.table.merge(delta, offset, &mut self.records);
-                    }
+                Drained::Flows { deltas, crowded } => {
+                    self.merge(&deltas, crowded, offset);
                     // Most outputs want none, and they are copied.
                     if self.sinks.iter().any(Sink::wants_deltas) {
                         self.offer(&Event::Deltas(deltas.into()));
@@ -66,6 +84,7 @@ impl Metering {
                     (offset, now_ns, drain) = (report.offset, report.now_ns, report.took);
                     self.complete(report);
                 }
+                Drained::Change(change) => self.change(*change, offset),
             }
         }
         self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
@@ -77,18 +96,47 @@ impl Metering {
         self.tick(now_ns, offset, drain, true);
     }
 
-    fn complete(&mut self, report: DrainReport) {
-        let DrainReport { now_ns, offset, took, stats, .. } = report;
-        self.stats = stats;
-        self.table.expire(now_ns, offset, &mut self.records);
-        self.hand_out_records();
-        self.tick(now_ns, offset, took, false);
+    /// Takes deltas into the table. Of a generation in which new flows may have found no room, only flows of more than one
+    /// packet are known afterwards: there would be no end to the others.
+    fn merge(&mut self, deltas: &[FlowDelta], crowded: bool, offset: WallOffset) {
+        for delta in deltas {
+            let established = self.table.merge(delta, offset, &mut self.records);
+            if let Some(known) = &self.known
+                && (established || !crowded)
+            {
+                known.mark(&delta.key);
+            }
+        }
     }
 
-    fn tick(&mut self, now_ns: u64, offset: WallOffset, drain: Duration, last: bool) {
-        let accounting = self.accounting();
-        self.warn_of_losses(&accounting);
-        let tick = Tick {
+    /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen.
+    fn change(&mut self, change: Change, offset: WallOffset) {
+        let Change { table, removed, added } = change;
+        if table.sampling != self.table.sampling() {
+            self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
+            self.hand_out_records();
+        }
+        self.table.reconfigure(table);
+        self.sinks.retain(|sink| !removed.contains(sink.name()));
+        self.sinks.extend(added);
+    }
+
+    fn complete(&mut self, mut report: DrainReport) {
+        self.ledger.update(&mut report);
+        let DrainReport { now_ns, offset, took, overflow, .. } = report;
+        self.table.expire(now_ns, offset, &mut self.records);
+        self.hand_out_records();
+        let tick = self.tick(now_ns, offset, took, false);
+        self.warn_of_overflow(&tick.accounting, &overflow);
+    }
+
+    fn tick(&mut self, now_ns: u64, offset: WallOffset, drain: Duration, last: bool) -> Arc<Tick> {
+        let accounting = self.ledger.sums(&mut self.table);
+        for one in accounting.iter().filter(|one| !one.balances()) {
+            error!("the accounting of {} does not balance: {}", one.interface, one.to_json());
+        }
+        self.tell_losses_of_sinks();
+        let tick = Arc::new(Tick {
             now_ns,
             offset,
             accounting,
@@ -96,8 +144,9 @@ impl Metering {
             drain,
             lost: self.sinks.iter().map(Sink::lost).collect(),
             last,
-        };
-        self.offer(&Event::Tick(Arc::new(tick)));
+        });
+        self.offer(&Event::Tick(Arc::clone(&tick)));
+        tick
     }
 
     fn hand_out_records(&mut self) {
@@ -116,40 +165,19 @@ impl Metering {
         }
     }
 
-    /// The sum by interface name: an interface that went and came back under another index is still the same one.
-    fn accounting(&self) -> Vec<Accounting> {
-        let mut all: Vec<Accounting> = Vec::new();
-        let mut positions = HashMap::new();
-        for MeterStats { interface, ifindex, direction, totals } in &self.stats {
-            let position = *positions.entry((&**interface, *direction)).or_insert_with(|| {
-                all.push(empty(interface, *direction));
-                all.len() - 1
-            });
-            let one = &mut all[position];
-            let of_table = self.table.totals(*ifindex, *direction);
-            add_stats(&mut one.kernel, totals);
-            one.exported += of_table.exported;
-            one.held += of_table.held;
+    fn warn_of_overflow(&mut self, accounting: &[Accounting], drained: &[(OverflowKey, Counter)]) {
+        let overflow: u64 = accounting.iter().map(|one| one.overflow().packets).sum();
+        if overflow == self.overflow_warned {
+            return;
         }
-        all
-    }
-
-    fn warn_of_losses(&mut self, accounting: &[Accounting]) {
-        let mut overflow = 0;
-        for one in accounting {
-            overflow += one.overflow().packets;
-            if !one.balances() {
-                error!("the accounting of {} does not balance: {}", one.interface, one.to_json());
-            }
-        }
-        if overflow > self.overflow_warned {
-            let more = overflow - self.overflow_warned;
-            warn!(
-                "the kernel's flow map was full: {more} packets are counted in overflow; a larger --max-flows or a shorter --interval gives them room"
-            );
-            self.overflow_warned = overflow;
-        }
-        self.tell_losses_of_sinks();
+        let more = overflow - self.overflow_warned;
+        let busiest = ledger::busiest(drained).map_or(String::new(), |busiest| {
+            format!(", {} of them {} to {busiest}", busiest.counter.packets, protocol_name(busiest.protocol))
+        });
+        warn!(
+            "no room in the kernel's flow map: {more} packets are counted in overflow{busiest}; a larger --max-flows gives more room"
+        );
+        self.overflow_warned = overflow;
     }
 
     /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.
@@ -162,15 +190,5 @@ impl Metering {
         let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {lost}")).collect();
         error!("records lost on the way out, in total by sink: {}", by_sink.join(", "));
         self.losses_told = total;
-    }
-}
-
-fn empty(interface: &Arc<str>, direction: Direction) -> Accounting {
-    Accounting {
-        interface: Arc::clone(interface),
-        direction,
-        kernel: InterfaceStats::default(),
-        exported: Counter::default(),
-        held: Counter::default(),
     }
 }

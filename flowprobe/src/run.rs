@@ -1,43 +1,31 @@
 //! Wires the stages of `flowprobe run` in the order of the data and takes them down in the same order.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info};
 
-use crate::config::{Collector, Config, OutputMode, random_seed};
-use crate::drain::{self, Drain, DrainError};
+use crate::config::{Config, ConfigError, random_seed};
+use crate::drain::{self, Drain, KnownFlows};
+use crate::export::connect_all;
 use crate::export::elements::Schema;
-use crate::export::{UdpExporter, connect_all};
 use crate::logging::Log;
-use crate::metering::Metering;
-use crate::output::{self, JsonLines};
 use crate::probe::{self, Features, Probe};
-use crate::sink::{Patience, Sink, Wants};
-use crate::summary::{Screen, Summary};
+use crate::stages::{Source, Stages};
+use crate::table::TableConfig;
 
-/// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
-/// maps hold what comes in.
-const DRAINED_QUEUE: usize = 32;
-
-/// How long collectors and standard output get to take the last records.
-const SHUTDOWN: Duration = Duration::from_secs(5);
-
-/// Meters until a signal comes, or standard output has no reader any more.
+/// Meters until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew at SIGHUP.
 ///
 /// # Errors
 /// A collector's name has no address, the kernel refuses the programs, an interface cannot be metered, or a drain fails.
-pub async fn run(config: Config, log: &Log) -> Result<()> {
+pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigError>, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let schema = Arc::new(Schema::new(config.extras()));
     let exporters = connect_all(&config.collectors, &schema, config.observation_domain).await?;
 
@@ -45,19 +33,27 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
     let mut ebpf = probe::load_object(config.table.max_flows, config.scope, features, kernel_log_level())?;
     // The reader keeps the ring buffer open, which the programs need when they are loaded.
     let kernel_logs = probe::forward_kernel_logs(&mut ebpf).context("cannot read the kernel programs' messages")?;
-    let (mut probe, drain) = open(ebpf, &config)?;
+    let (commands, told) = std_mpsc::channel();
+    let filling = drain::forward_filling(&mut ebpf, commands.clone()).context("cannot read the ring buffer FILLING")?;
+    let seed = random_seed();
+    let (mut probe, drain, known) = open(ebpf, &config, seed)?;
 
     let (link_changed, mut link_changes) = mpsc::channel(1);
     // Before attaching, so that no change is missed.
     let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
     probe.attach_all()?;
 
-    let mut stages = Stages::start(&config, &schema, drain, exporters, &probe, log)?;
+    let source = Source { drain, known, commands, told };
+    let mut stages = Stages::start(config, seed, &schema, source, exporters, &probe, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = stages.ended.recv() => break,
+            _ = hang_up.recv() => match read_again() {
+                Ok(wanted) => stages.reload(wanted).await,
+                Err(error) => error!("not reloaded, everything goes on as it was: {error}"),
+            },
             // Where the watcher has ended there is nothing to wait for: the branch is off.
             Some(()) = link_changes.recv() => probe.reconcile(),
         }
@@ -66,20 +62,23 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
     // First, so that the last drain is the last.
     probe.detach_all();
     watch.abort();
+    filling.abort();
     let outcome = stages.stop().await;
     kernel_logs.abort();
     outcome
 }
 
 /// Takes the maps out of the object for those who use them.
-fn open(mut ebpf: aya::Ebpf, config: &Config) -> Result<(Probe, Drain)> {
+fn open(mut ebpf: aya::Ebpf, config: &Config, seed: u32) -> Result<(Probe, Drain, KnownFlows)> {
     let Map::Array(interfaces) = drain::take(&mut ebpf, "INTERFACES")? else {
         return Err(anyhow!("the map INTERFACES is not an array"));
     };
     let slots = Arc::new(probe::Slots::new(interfaces)?);
-    let selection = config.selection.seeded(random_seed());
-    let drain = Drain::new(&mut ebpf, config.scope, &selection, Arc::clone(&slots))?;
-    Ok((Probe::new(ebpf, slots, config), drain))
+    let selection = config.selection.seeded(seed);
+    let TableConfig { max_flows, idle_timeout, .. } = config.table;
+    let (drain, known) =
+        Drain::new(&mut ebpf, config.scope, &selection, max_flows.get(), idle_timeout, Arc::clone(&slots))?;
+    Ok((Probe::new(ebpf, slots, config), drain, known))
 }
 
 /// What the kernel programs may say: as much as the daemon's own log shows.
@@ -94,101 +93,4 @@ fn kernel_log_level() -> u8 {
         _ => aya_log::Level::Trace,
     };
     level as u8
-}
-
-/// Everything behind the kernel, running.
-struct Stages {
-    stop_drain: std_mpsc::Sender<()>,
-    drain: JoinHandle<Result<(), DrainError>>,
-    metering: JoinHandle<()>,
-    output: Option<JoinHandle<io::Result<()>>>,
-    exporters: JoinSet<()>,
-    /// Told when a stage has ended that should not have.
-    ended: mpsc::Receiver<()>,
-}
-
-impl Stages {
-    fn start(
-        config: &Config,
-        schema: &Arc<Schema>,
-        drain: Drain,
-        exporters: Vec<(Collector, UdpExporter)>,
-        probe: &Probe,
-        log: &Log,
-    ) -> Result<Self> {
-        let (end, ended) = mpsc::channel(1);
-        let mut sinks = Vec::new();
-        let mut tasks = JoinSet::new();
-        for (collector, exporter) in exporters {
-            let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
-            tasks.spawn(exporter.run(queue));
-            sinks.push(sink);
-        }
-        let output = match config.output {
-            OutputMode::Quiet => None,
-            OutputMode::Json => {
-                let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
-                sinks.push(sink);
-                let writer = JsonLines::new(Arc::clone(schema)).with_every_tick();
-                Some(output::start(writer, io::stdout(), queue, end.clone())?)
-            }
-            OutputMode::Summary => {
-                let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
-                sinks.push(sink);
-                let filtered = if config.selection.filter.is_some() { " · filtered" } else { "" };
-                let metered = format!("{}{filtered}{}", metered(probe), config.table.sampling);
-                let summary = Summary::new(Screen::stdout(log), metered);
-                Some(output::start(summary, io::stdout(), queue, end.clone())?)
-            }
-        };
-        let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, sinks, Patience::None);
-        let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
-        let (stop_drain, stop) = std_mpsc::channel();
-        let interval = config.interval;
-        let drain = thread::Builder::new().name("drain".into()).spawn(move || {
-            let outcome = drain.run(interval, &stop, &out);
-            if outcome.is_err() {
-                let _ = end.try_send(());
-            }
-            outcome
-        })?;
-        Ok(Self { stop_drain, drain, metering, output, exporters: tasks, ended })
-    }
-
-    /// Drains a last time, flushes the table, waits for the sinks.
-    async fn stop(self) -> Result<()> {
-        let Self { stop_drain, drain, metering, output, mut exporters, ended } = self;
-        // The drain may have failed already; then nobody listens.
-        let _ = stop_drain.send(());
-        let threads = tokio::task::spawn_blocking(move || {
-            let drained = drain.join();
-            (drained, metering.join())
-        });
-        let (drained, metered) = threads.await?;
-        // The metering thread has let go of the sinks: their queues end.
-        let sinks = async {
-            while exporters.join_next().await.is_some() {}
-            if let Some(output) = output {
-                return tokio::task::spawn_blocking(move || output::ended(output)).await?;
-            }
-            Ok(())
-        };
-        let written = tokio::time::timeout(SHUTDOWN, sinks).await.unwrap_or_else(|_| {
-            warn!("a collector or standard output did not take the last records within {SHUTDOWN:?}");
-            Ok(())
-        });
-        drop(ended);
-        metered.map_err(|_| anyhow!("the metering thread has failed"))?;
-        drained.map_err(|_| anyhow!("the drain thread has failed"))??;
-        written
-    }
-}
-
-fn metered(probe: &Probe) -> String {
-    let one = |(name, hook): (&Arc<str>, Option<probe::Hook>)| match hook {
-        Some(hook) => format!("{name} ({hook})"),
-        None => name.to_string(),
-    };
-    probe.hooks().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -122,6 +122,12 @@ impl Sink {
         (Self { name: name.into(), wants, queue, losses }, receiver)
     }
 
+    /// The sink's name.
+    #[must_use]
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Whether the sink wants what drains bring.
     #[must_use]
     pub fn wants_deltas(&self) -> bool {

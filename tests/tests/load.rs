@@ -84,7 +84,7 @@ fn a_full_map_overflows_and_says_so() -> Result<()> {
     ensure!(seen == total(arrived, generator.counts()), "seen {seen:?}, arrived {arrived}");
     ensure!(overflow.packets > 0, "1,024 entries hold 65,536 flows");
     ensure!(exported.packets + overflow.packets == arrived, "{exported:?} + {overflow:?} is not {arrived}");
-    ensure!(!report.logged("the kernel's flow map was full").is_empty(), "the operator is not told");
+    ensure!(!report.logged("no room in the kernel's flow map").is_empty(), "the operator is not told");
 
     let reported = Flows::of_records(&report.records)?;
     ensure!(Total::from(reported.sum()) == exported, "the records do not add up to {exported:?}");

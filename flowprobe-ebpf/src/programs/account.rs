@@ -10,6 +10,8 @@ use flowprobe_ebpf::{FlowValue, Weight};
 
 use crate::machine::Machine;
 use crate::maps::FlowMap;
+use crate::room;
+use crate::scratch::Scratch;
 
 /// `-EEXIST`: another CPU was first to insert the flow.
 const EXISTS: i32 = -17;
@@ -20,32 +22,41 @@ const EXTREMES_TRIES: u32 = 4;
 /// Whether a packet's flow was there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    Known,
+    /// Yes.
+    There,
+    /// Yes, with one packet until now.
+    Young,
+    /// No; now it is.
     New,
 }
 
-/// Counts `packet`, standing for `weight`, in the flow `key`.
+/// Counts `packet`, standing for `weight`, in the flow `key` of the map `flows`, whose entry in the map `ROOM` is `room`. For `scratch`
+/// see [`room::admits`].
 ///
 /// # Errors
-/// The negated errno of `bpf_map_update_elem` where the flow is new and finds no room: `E2BIG` for a full map.
+/// Where the flow is new and finds no room: `-E2BIG` for a map that is full or has room for known flows only, else the negated
+/// errno of `bpf_map_update_elem`.
 #[inline(always)]
 pub(crate) fn account<M: Machine, Key>(
     flows: &FlowMap<Key>,
+    room: u32,
+    scratch: *mut Scratch,
     key: &Key,
     packet: &Packet,
     weight: Weight,
     now: u64,
 ) -> Result<Found, i32> {
     if let Some(value) = flows.get_ptr_mut(key) {
-        update::<M>(value, packet, weight, now);
-        return Ok(Found::Known);
+        return Ok(update::<M>(value, packet, weight, now));
+    }
+    if !room::admits(room, scratch, packet) {
+        return Err(room::FULL);
     }
     let value = FlowValue::begin(packet, weight, now);
     match flows.insert(key, &value, BPF_NOEXIST.into()) {
         Err(EXISTS) => {
             let value = flows.get_ptr_mut(key).ok_or(EXISTS)?;
-            update::<M>(value, packet, weight, now);
-            Ok(Found::Known)
+            Ok(update::<M>(value, packet, weight, now))
         }
         Err(error) => Err(error),
         Ok(()) => Ok(Found::New),
@@ -62,10 +73,11 @@ pub(crate) fn note<M: Machine, Key>(flows: &FlowMap<Key>, key: &Key, facts: u32)
 }
 
 #[inline(always)]
-fn update<M: Machine>(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) {
+fn update<M: Machine>(value: *mut FlowValue, packet: &Packet, weight: Weight, now: u64) -> Found {
     // SAFETY: `value` points to a live entry of the generation that programs write: user space deletes from a generation
     // only after a grace period in which no program can hold such a pointer. Counters are only ever added to atomically.
     unsafe {
+        let found = if (*value).packets < 2 { Found::Young } else { Found::There };
         add(&raw mut (*value).packets, weight.packets);
         add(&raw mut (*value).octets, weight.octets);
         let excess = weight.excess((*value).link_octets);
@@ -79,6 +91,7 @@ fn update<M: Machine>(value: *mut FlowValue, packet: &Packet, weight: Weight, no
             M::or(facts, packet.facts);
         }
         widen::<M>(&raw mut (*value).extremes, weight.extremes);
+        found
     }
 }
 

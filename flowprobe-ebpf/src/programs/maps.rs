@@ -2,19 +2,25 @@
 //! maps when it loads the object.
 
 use aya_ebpf::Global;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 
 use crate::scratch::Scratch;
 use flowprobe_ebpf::interface::MOST_ROUTES;
 use flowprobe_ebpf::parse::{FragmentKey, FragmentPorts, REMEMBERED_DATAGRAMS};
+use flowprobe_ebpf::room::{Marks, OVERFLOW_DESTINATIONS, ROOMS};
 use flowprobe_ebpf::selection::Selection;
 use flowprobe_ebpf::{
-    FlowKey, FlowValue, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, Route, STATS_ENTRIES, TunnelledKey,
+    Counter, FlowKey, FlowValue, GENERATIONS, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, OverflowKey, Room, Route,
+    STATS_ENTRIES, TunnelledKey,
 };
 
 /// Flows in a map unless the daemon asks for another number when it loads the object.
 const FLOWS: usize = 65_536;
+
+/// Where the packets of one generation went that found no room.
+pub(crate) type OverflowMap = HashMap<OverflowKey, Counter, OVERFLOW_DESTINATIONS>;
 
 /// One generation of flows.
 pub(crate) type FlowMap<Key> = HashMap<Key, FlowValue, FLOWS>;
@@ -32,9 +38,35 @@ pub(crate) static TUNNELLED_0: FlowMap<TunnelledKey> = FlowMap::new();
 #[btf_map]
 pub(crate) static TUNNELLED_1: FlowMap<TunnelledKey> = FlowMap::new();
 
-/// `CONTROL[0]` is the generation word: 0 or 1, the flow map and the half of `STATS` that programs write.
+/// `CONTROL[0]` is the generation word: 0 or 1, the flow map and the half of `STATS` that programs write. `CONTROL[1]` is an
+/// [`flowprobe_ebpf::Epoch`].
 #[btf_map]
-pub(crate) static CONTROL: Array<u32, 1> = Array::new();
+pub(crate) static CONTROL: Array<u32, 2> = Array::new();
+
+/// What was put into the flow maps: [`flowprobe_ebpf::room::room_index`].
+#[btf_map]
+pub(crate) static ROOM: Array<Room, { ROOMS as usize }> = Array::new();
+
+/// The marks of flows that are known. The daemon sets some as well, by mapping this into its memory.
+#[btf_map]
+pub(crate) static KNOWN: Array<Marks, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Hosts for which there were packets without room, and networks of hosts that have found no room there.
+#[btf_map]
+pub(crate) static OVER_HOSTS_0: OverflowMap = OverflowMap::new();
+
+#[btf_map]
+pub(crate) static OVER_HOSTS_1: OverflowMap = OverflowMap::new();
+
+#[btf_map]
+pub(crate) static OVER_NETS_0: OverflowMap = OverflowMap::new();
+
+#[btf_map]
+pub(crate) static OVER_NETS_1: OverflowMap = OverflowMap::new();
+
+/// A word to the daemon whenever a flow map is filling; what it says does not matter.
+#[btf_map]
+pub(crate) static FILLING: RingBuf<(), 4096> = RingBuf::new();
 
 /// What packets to meter, by generation: user space writes the entry of the one that comes next, so that a change takes
 /// effect between two drains.
@@ -76,3 +108,15 @@ pub(crate) static OPENED_TUNNELS: Global<u16> = Global::new(0);
 /// 1 where new flows are to be given a route.
 #[unsafe(no_mangle)]
 pub(crate) static FIND_ROUTES: Global<u8> = Global::new(0);
+
+/// Flows in a flow map before those that are not known find no more room. Without the daemon there is no such bound.
+#[unsafe(no_mangle)]
+pub(crate) static NEWCOMERS: Global<u32> = Global::new(u32::MAX);
+
+/// Flows in a flow map at which the daemon is told.
+#[unsafe(no_mangle)]
+pub(crate) static FILLING_AT: Global<u32> = Global::new(u32::MAX);
+
+/// Entries of the map `KNOWN`.
+#[unsafe(no_mangle)]
+pub(crate) static MARK_BLOCKS: Global<u32> = Global::new(1);

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 
 use flowprobe_ebpf::parse::{self, Layer, Origin, Packet, Unparsed, by_version};
+use flowprobe_ebpf::room::room_index;
 use flowprobe_ebpf::selection::Verdict;
 use flowprobe_ebpf::{
     Direction, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceSlot, InterfaceStats, LinkLayer, OverflowClass,
@@ -19,7 +20,7 @@ use crate::maps::{
     COARSE_CLOCK, CONTROL, FLOWS_0, FLOWS_1, INTERFACES, OPENED_TUNNELS, STATS, TUNNELLED_0, TUNNELLED_1,
 };
 use crate::scratch::Scratch;
-use crate::{account, report, route, select};
+use crate::{account, overflow, report, room, route, select};
 
 /// One run of a program.
 pub(crate) struct Run {
@@ -98,10 +99,20 @@ fn read_and_count<M: Machine>(
         }
     }
     match count::<M>(place.generation, packet, weight, run) {
-        Ok(Found::Known) => {}
-        // Last of all: by now the verifier has nothing else to remember.
-        Ok(Found::New) => route::note::<M>(place.generation, packet, run),
-        Err(error) => overflow(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error),
+        Ok(Found::There) => {}
+        Ok(Found::Young) => room::mark(run.scratch, packet),
+        Ok(Found::New) => {
+            room::entered(room_index(place.generation, M::OPENS_TUNNELS && packet.tunnels != 0));
+            if weight.packets > 1 {
+                room::mark(run.scratch, packet);
+            }
+            // Last of all: by now the verifier has nothing else to remember.
+            route::note::<M>(place.generation, packet, run);
+        }
+        Err(error) => {
+            no_room(stats, packet.key.protocol, weight.packets, weight.layer2_octets, run.ifindex, error);
+            overflow::count(place.generation, run.scratch, packet, weight);
+        }
     }
 }
 
@@ -123,23 +134,23 @@ fn count<M: Machine>(generation: u32, packet: &Packet, weight: Weight, run: &Run
     // One arm for each map instead of a pointer to a map: the kernel can inline a lookup only where it knows which it is.
     if !M::OPENS_TUNNELS || packet.tunnels == 0 {
         return if generation == 0 {
-            account::account::<M, _>(&FLOWS_0, &packet.key, packet, weight, now)
+            account::account::<M, _>(&FLOWS_0, room_index(0, false), run.scratch, &packet.key, packet, weight, now)
         } else {
-            account::account::<M, _>(&FLOWS_1, &packet.key, packet, weight, now)
+            account::account::<M, _>(&FLOWS_1, room_index(1, false), run.scratch, &packet.key, packet, weight, now)
         };
     }
     // SAFETY: by the contract of `Run`; nothing else uses this part of it.
     let key = unsafe { &mut (*run.scratch).tunnelled };
     *key = TunnelledKey { flow: packet.key, tunnel: packet.tunnel };
     if generation == 0 {
-        account::account::<M, _>(&TUNNELLED_0, key, packet, weight, now)
+        account::account::<M, _>(&TUNNELLED_0, room_index(0, true), run.scratch, key, packet, weight, now)
     } else {
-        account::account::<M, _>(&TUNNELLED_1, key, packet, weight, now)
+        account::account::<M, _>(&TUNNELLED_1, room_index(1, true), run.scratch, key, packet, weight, now)
     }
 }
 
 #[inline(always)]
-fn overflow(stats: &mut InterfaceStats, protocol: u8, packets: u64, octets: u64, ifindex: u32, error: i32) {
+fn no_room(stats: &mut InterfaceStats, protocol: u8, packets: u64, octets: u64, ifindex: u32, error: i32) {
     if let Some(counter) = stats.overflow.get_mut(OverflowClass::of(protocol) as usize) {
         counter.add(packets, octets);
         // Rare by construction: at the 1st, 2nd, 4th, 8th … packet of a CPU.

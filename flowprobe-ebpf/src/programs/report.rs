@@ -2,8 +2,7 @@
 
 use aya_log_ebpf_macros::warn;
 
-/// `-E2BIG`: the map is full.
-const FULL: i32 = -7;
+use crate::room::FULL;
 
 /// Says that flows found no room. Not inlined: this stays out of the way of the packets that do.
 #[inline(never)]

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::bpf_fib_lookup;
 
 use flowprobe_ebpf::parse::{FARTHEST_OFFSET, Packet};
-use flowprobe_ebpf::{Route, TunnelledKey};
+use flowprobe_ebpf::{Counter, OverflowKey, Route, TunnelledKey};
 
 /// Octets of a socket buffer that the parser can see: enough for two VXLANs over IPv6 with TCP in them. What begins beyond is
 /// not seen, as if the frame had been cut there.
@@ -25,6 +25,10 @@ pub(crate) struct Scratch {
     pub(crate) route: Route,
     /// A key of the maps of tunnelled flows.
     pub(crate) tunnelled: TunnelledKey,
+    /// A key of the maps of where overflow goes.
+    pub(crate) overflow: OverflowKey,
+    /// What is added there.
+    pub(crate) more: Counter,
     /// The beginning of a socket buffer, and room so that a read that begins in it ends in it.
     pub(crate) headers: [u8; VISIBLE + LARGEST_READ],
 }

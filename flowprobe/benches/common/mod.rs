@@ -14,7 +14,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, include_bytes_aligned};
 use flowprobe::accounting::add_stats;
-use flowprobe::drain::{Drain, DrainReport, Drained, take};
+use flowprobe::drain::{Drain, DrainReport, Drained, KnownFlows, take};
 use flowprobe::kernel::MapValue;
 use flowprobe::probe::{Features, Scope, Slots, check_privilege, load_object};
 use flowprobe::record::FlowDelta;
@@ -28,6 +28,9 @@ pub(crate) use frame::{Family, Frame};
 
 static TRAFFIC: &[u8] =
     include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../flowprobe-ebpf/object/traffic.bpf.o"));
+
+/// Of no consequence here: no flow is idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The interface that a test run names, unless told otherwise: the loopback, which is the first of every namespace.
 const LOOPBACK: u32 = 1;
@@ -43,6 +46,8 @@ pub(crate) struct Lab {
     traffic: Ebpf,
     under_test: ProgramArray<MapData>,
     drain: Drain,
+    /// Held because the programs need its map.
+    _known: KnownFlows,
     stats: PerCpuArray<MapData, MapValue<InterfaceStats>>,
     counted: InterfaceStats,
     flow_maps: [MapData; GENERATIONS as usize],
@@ -59,7 +64,9 @@ impl Lab {
         stay_on_this_cpu().context("cannot stay on one CPU")?;
 
         let scope = Scope { tunnels, ..Scope::default() };
-        let max_flows = NonZeroU32::new(MAX_FLOWS).context("no room for flows")?;
+        // New flows find room in three quarters of a map.
+        let capacity = (MAX_FLOWS * 4).div_ceil(3);
+        let max_flows = NonZeroU32::new(capacity).context("no room for flows")?;
         let mut flowprobe = load_object(max_flows, scope, Features::of_this_kernel(), 0)?;
         let flow_maps = [duplicate(&flowprobe, "FLOWS_0")?, duplicate(&flowprobe, "FLOWS_1")?];
         let stats = PerCpuArray::try_from(Map::PerCpuArray(duplicate(&flowprobe, "STATS")?))?;
@@ -69,7 +76,8 @@ impl Lab {
         let Map::Array(interfaces) = take(&mut flowprobe, "INTERFACES")? else {
             anyhow::bail!("the map INTERFACES is not an array");
         };
-        let drain = Drain::new(&mut flowprobe, scope, &selection, Arc::new(Slots::new(interfaces)?))?;
+        let slots = Arc::new(Slots::new(interfaces)?);
+        let (drain, known) = Drain::new(&mut flowprobe, scope, &selection, capacity, IDLE_TIMEOUT, slots)?;
         let whole = if tunnels == Tunnels::NONE { "xdp_ingress" } else { "xdp_ingress_tunnels" };
         load_program(&mut flowprobe, whole)?;
 
@@ -84,6 +92,7 @@ impl Lab {
             traffic,
             under_test,
             drain,
+            _known: known,
             stats,
             counted: InterfaceStats::default(),
             flow_maps,
@@ -138,8 +147,8 @@ impl Lab {
     /// Moves all flows to the end of `flows` with the daemon's own drain.
     pub(crate) fn retire(&mut self, flows: &mut Vec<FlowDelta>) -> Result<DrainReport> {
         let report = self.drain.retire(|drained| {
-            if let Drained::Flows(batch) = drained {
-                flows.extend_from_slice(&batch);
+            if let Drained::Flows { deltas, .. } = drained {
+                flows.extend_from_slice(&deltas);
             }
             Ok(())
         })?;

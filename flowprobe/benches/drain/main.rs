@@ -86,6 +86,8 @@ fn run(args: &Args) -> Result<()> {
         one_by_one::take_all(lab.flow_map(), &mut taken)?;
         one_by_one.push(per_flow(begin, flows));
         lab.verify(&taken, PACKETS_EACH)?;
+        // So that the programs know that the map is empty.
+        lab.retire(&mut taken)?;
     }
 
     let ratio = median(&one_by_one) / median(&drain);

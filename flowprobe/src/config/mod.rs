@@ -164,13 +164,22 @@ impl Settings {
     /// # Errors
     /// An interface that does not exist or is named twice; no interface named and no default route.
     pub fn check(self) -> Result<Config, ConfigError> {
+        self.check_beside(&[])
+    }
+
+    /// The same while the interfaces `metered` are metered, which need not exist at the moment.
+    ///
+    /// # Errors
+    /// As [`Settings::check`].
+    pub fn check_beside(self, metered: &[String]) -> Result<Config, ConfigError> {
         let table = TableConfig::default();
         let interfaces = match self.interfaces {
             Some(names) if !names.is_empty() => names,
+            _ if default_route_interface().is_none() && !metered.is_empty() => metered.to_vec(),
             _ => vec![default_route_interface().ok_or_else(|| ConfigError::NoInterface { existing: existing() })?],
         };
         for (position, name) in interfaces.iter().enumerate() {
-            if kernel::interface_index(name).is_none() {
+            if kernel::interface_index(name).is_none() && !metered.contains(name) {
                 return Err(ConfigError::UnknownInterface { name: name.clone(), existing: existing() });
             }
             if interfaces[..position].contains(name) {

@@ -1,7 +1,12 @@
 //! Takes what the kernel programs have counted: flips the generation, waits a grace period, reads the retired flow map to
 //! the end. On a thread of its own, so that nothing slow downstream delays it for longer than its bounded queue.
 
+mod batch;
+mod filling;
 mod flows;
+mod overflow;
+mod pace;
+mod room;
 mod routes;
 mod stats;
 
@@ -11,15 +16,21 @@ use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError};
-use flowprobe_ebpf::{Direction, FlowKey, GENERATIONS, InterfaceStats, Route, Selection, TunnelledKey, Tunnels};
+use flowprobe_ebpf::{Counter, Direction, InterfaceStats, OverflowKey, Route, Selection, Tunnels};
 use thiserror::Error;
 use tracing::warn;
 
 use crate::clock::{self, WallOffset};
 use crate::kernel::{self, MapValue};
+use crate::metering::Change;
 use crate::probe::{LoadError, Scope, Slots};
 use crate::record::FlowDelta;
-pub use flows::FlowMap;
+pub use filling::forward_filling;
+use flows::FlowMaps;
+use overflow::OverflowReader;
+use pace::Pace;
+pub use room::KnownFlows;
+use room::{Epochs, Fill, RoomReader};
 use routes::RouteReader;
 use stats::StatsReader;
 
@@ -29,9 +40,16 @@ pub enum Drained {
     /// Routes that flows refer to by number; before these flows.
     Routes(Vec<(u32, Route)>),
     /// Some of a generation's flows.
-    Flows(Vec<FlowDelta>),
+    Flows {
+        /// The flows.
+        deltas: Vec<FlowDelta>,
+        /// Whether so many flows are in the generation that new ones may have found no room.
+        crowded: bool,
+    },
     /// The generation is read to its end.
     End(DrainReport),
+    /// What comes after this is to be treated otherwise.
+    Change(Box<Change>),
 }
 
 /// The state of the kernel's counters when a generation was retired.
@@ -47,6 +65,8 @@ pub struct DrainReport {
     pub took: Duration,
     /// Totals since the programs were loaded, by interface and direction.
     pub stats: Vec<MeterStats>,
+    /// Where packets of the generation went that found no room, as far as it is known.
+    pub overflow: Vec<(OverflowKey, Counter)>,
 }
 
 /// The kernel's counters of one interface and direction.
@@ -68,11 +88,11 @@ pub enum DrainError {
     /// The grace period could not be waited for.
     #[error("cannot wait for a grace period (membarrier): {0}; flowprobe needs CONFIG_MEMBARRIER and CPUs with ticks")]
     GracePeriod(std::io::Error),
-    /// The flow map could not be read.
-    #[error("cannot read the flow map of generation {generation}: {error}")]
-    Flows {
-        /// Which of the two.
-        generation: u32,
+    /// A map could not be read.
+    #[error("cannot read the map {map}: {error}")]
+    Batch {
+        /// Its name.
+        map: &'static str,
         /// What the kernel says.
         error: std::io::Error,
     },
@@ -84,37 +104,90 @@ pub enum DrainError {
     NoReceiver,
 }
 
+/// What the drain is told while it runs.
+#[derive(Debug)]
+pub enum Command {
+    /// Drain both generations a last time, and end.
+    Stop,
+    /// A flow map is filling.
+    Hurry,
+    /// From the next generation on, something is different.
+    Reload(Box<Reload>),
+}
+
+/// A change between two generations.
+#[derive(Debug)]
+pub struct Reload {
+    /// Which packets are metered.
+    pub selection: Selection,
+    /// Time between drains.
+    pub interval: Duration,
+    /// How long a flow may be idle.
+    pub idle_timeout: Duration,
+    /// What changes for those to whom the drain hands on, when all of the generations before has been handed on.
+    pub change: Change,
+}
+
 /// The maps, and which generation is being written.
 pub struct Drain {
     control: Array<MapData, u32>,
-    flows: [FlowMap<FlowKey>; 2],
-    /// Where tunnels are opened.
-    tunnelled: Option<[FlowMap<TunnelledKey>; 2]>,
+    selection: Array<MapData, MapValue<Selection>>,
+    room: RoomReader,
+    epochs: Epochs,
+    flows: [FlowMaps; 2],
     routes: RouteReader,
     stats: StatsReader,
+    overflow: OverflowReader,
+    /// Packets in overflow as of the last drain.
+    overflowed: u64,
     generation: u32,
 }
 
 impl Drain {
-    /// Takes the maps out of an object that was loaded for this `scope`, and says what is to be metered.
+    /// Takes the maps out of an object that was loaded for this `scope` and `max_flows`, and says what is to be metered. Flows
+    /// that are idle for no longer than `idle_timeout` keep their room; [`KnownFlows`] says which there are.
     ///
     /// # Errors
     /// A map is missing or not of the expected shape.
-    pub fn new(ebpf: &mut Ebpf, scope: Scope, selection: &Selection, slots: Arc<Slots>) -> Result<Self, LoadError> {
-        select(ebpf, selection)?;
-        let flows = [FlowMap::take(ebpf, "FLOWS_0")?, FlowMap::take(ebpf, "FLOWS_1")?];
-        let tunnelled = if scope.tunnels == Tunnels::NONE {
-            None
-        } else {
-            Some([FlowMap::take(ebpf, "TUNNELLED_0")?, FlowMap::take(ebpf, "TUNNELLED_1")?])
-        };
-        let routes = RouteReader::take(ebpf)?;
-        let control = take(ebpf, "CONTROL")?;
-        let control = Array::try_from(control).map_err(|error| LoadError::Map { name: "CONTROL", error })?;
+    pub fn new(
+        ebpf: &mut Ebpf,
+        scope: Scope,
+        selection: &Selection,
+        max_flows: u32,
+        idle_timeout: Duration,
+        slots: Arc<Slots>,
+    ) -> Result<(Self, KnownFlows), LoadError> {
+        let tunnels = scope.tunnels != Tunnels::NONE;
+        let flows = [["FLOWS_0", "TUNNELLED_0"], ["FLOWS_1", "TUNNELLED_1"]];
+        let [flows_0, flows_1] = flows.map(|names| FlowMaps::take(ebpf, names, tunnels));
         let stats = take(ebpf, "STATS")?;
         let stats =
             StatsReader::new(stats, slots, scope.egress).map_err(|error| LoadError::Map { name: "STATS", error })?;
-        Ok(Self { control, flows, tunnelled, routes, stats, generation: 0 })
+        let (epochs, known) = Epochs::begin(ebpf, idle_timeout)?;
+        let mut drain = Self {
+            control: array(ebpf, "CONTROL")?,
+            selection: array(ebpf, "SELECTION")?,
+            room: RoomReader::take(ebpf, max_flows)?,
+            epochs,
+            flows: [flows_0?, flows_1?],
+            routes: RouteReader::take(ebpf)?,
+            stats,
+            overflow: OverflowReader::take(ebpf)?,
+            overflowed: 0,
+            generation: 0,
+        };
+        drain.prepare(selection)?;
+        Ok((drain, known))
+    }
+
+    /// Tells the programs what they are to know before the first packet.
+    fn prepare(&mut self, selection: &Selection) -> Result<(), LoadError> {
+        for generation in [0, 1] {
+            let written = self.selection.set(generation, MapValue(*selection), 0);
+            written.map_err(|error| LoadError::Map { name: "SELECTION", error })?;
+        }
+        let epoch = self.epochs.current().0;
+        self.control.set(1, epoch, 0).map_err(|error| LoadError::Map { name: "CONTROL", error })
     }
 
     /// Retires the generation that is being written and hands what it holds to `sink`, in pieces.
@@ -131,50 +204,81 @@ impl Drain {
         let next = retired ^ 1;
         self.control.set(0, next, 0)?;
         self.generation = next;
+        let Self { epochs, control, .. } = self;
+        epochs.next(begin, |epoch| control.set(1, epoch.0, 0))?;
         kernel::wait_for_grace_period().map_err(DrainError::GracePeriod)?;
         // Nobody writes the retired generation any more: its counters and its flows belong together.
         let stats = self.stats.read(retired)?;
+        let overflow = self.where_it_went(retired, &stats)?;
         let (offset, now_ns) = (WallOffset::measure(), clock::monotonic_ns());
         let routes = self.routes.news()?;
         if !routes.is_empty() {
             sink(Drained::Routes(routes))?;
         }
-        let mut hand_on = |deltas| sink(Drained::Flows(deltas));
-        let mut flows = self.flows[retired as usize].read_to_end(retired, &mut hand_on)?;
-        if let Some(tunnelled) = &mut self.tunnelled {
-            flows += tunnelled[retired as usize].read_to_end(retired, &mut hand_on)?;
-        }
-        Ok(DrainReport { now_ns, offset, flows, took: begin.elapsed(), stats })
+        let flows = match self.room.take_stock(retired)? {
+            Fill::Empty => 0,
+            fill => self.flows[retired as usize].read_to_end(fill == Fill::Crowded, &mut sink)?,
+        };
+        Ok(DrainReport { now_ns, offset, flows, took: begin.elapsed(), stats, overflow })
     }
 
-    /// Drains every `interval` until `stop` says so or its sender is gone, then drains both generations a last time.
+    /// Reads the maps of overflow if there was any.
+    fn where_it_went(&mut self, retired: u32, stats: &[MeterStats]) -> Result<Vec<(OverflowKey, Counter)>, DrainError> {
+        let overflowed = stats.iter().flat_map(|one| one.totals.overflow).map(|counter| counter.packets).sum();
+        if std::mem::replace(&mut self.overflowed, overflowed) == overflowed {
+            return Ok(Vec::new());
+        }
+        self.overflow.read(retired)
+    }
+
+    /// Drains every `interval`, sooner where told that a map is filling, until told to stop or nobody is left to tell.
     ///
     /// # Errors
     /// The first drain that fails.
-    pub fn run(mut self, interval: Duration, stop: &Receiver<()>, out: &SyncSender<Drained>) -> Result<(), DrainError> {
-        let mut next = Instant::now() + interval;
-        let mut late = 0;
+    pub fn run(
+        mut self,
+        interval: Duration,
+        commands: &Receiver<Command>,
+        out: &SyncSender<Drained>,
+    ) -> Result<(), DrainError> {
+        let mut pace = Pace::new(interval, Instant::now());
+        let mut late: u64 = 0;
         loop {
-            let stopped = match stop.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
-                Err(RecvTimeoutError::Timeout) => false,
-            };
-            self.drain_to(out)?;
-            if stopped {
-                // What arrived between the last flip and the end of the programs.
-                return self.drain_to(out);
-            }
-            next += interval;
-            let now = Instant::now();
-            if next < now {
-                next = now;
-                late += 1;
-                // Not each time: where the interval is too short, that would be every time.
-                if u64::is_power_of_two(late) {
-                    warn!("{late} drains took longer than the interval of {interval:?}");
+            match commands.recv_timeout(pace.wait(Instant::now())) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.drain_to(out)?;
+                    // What arrived between the last flip and the end of the programs.
+                    return self.drain_to(out);
+                }
+                Ok(Command::Hurry) => pace.hurry(),
+                Ok(Command::Reload(reload)) => {
+                    pace.set_interval(reload.interval, Instant::now());
+                    self.reload(*reload, out)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let began = Instant::now();
+                    self.drain_to(out)?;
+                    if pace.drained(began, Instant::now()) {
+                        late += 1;
+                        // Not each time: where the interval is too short, that would be every time.
+                        if late.is_power_of_two() {
+                            warn!("{late} drains took longer than the interval");
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// Lets the next generation be metered by another selection; what was metered before is handed on before the change is.
+    fn reload(&mut self, reload: Reload, out: &SyncSender<Drained>) -> Result<(), DrainError> {
+        let Reload { selection, idle_timeout, change, .. } = reload;
+        self.epochs.set_length(idle_timeout);
+        // No program looks at the selection of the generation that is not the current one.
+        self.selection.set(self.generation ^ 1, MapValue(selection), 0)?;
+        self.drain_to(out)?;
+        self.selection.set(self.generation ^ 1, MapValue(selection), 0)?;
+        out.send(Drained::Change(Box::new(change))).map_err(|_| DrainError::NoReceiver)
     }
 
     fn drain_to(&mut self, out: &SyncSender<Drained>) -> Result<(), DrainError> {
@@ -183,15 +287,9 @@ impl Drain {
     }
 }
 
-/// Writes the selection of both generations.
-fn select(ebpf: &mut Ebpf, selection: &Selection) -> Result<(), LoadError> {
-    const NAME: &str = "SELECTION";
-    let map = ebpf.map_mut(NAME).ok_or(LoadError::NoMap(NAME))?;
-    let write = |map| {
-        let mut map: Array<_, MapValue<Selection>> = Array::try_from(map)?;
-        (0..GENERATIONS).try_for_each(|generation| map.set(generation, MapValue(*selection), 0))
-    };
-    write(map).map_err(|error| LoadError::Map { name: NAME, error })
+/// The array called `name` of a loaded object.
+fn array<V: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Array<MapData, V>, LoadError> {
+    Array::try_from(take(ebpf, name)?).map_err(|error| LoadError::Map { name, error })
 }
 
 /// Takes the map called `name` out of a loaded object.

@@ -14,7 +14,7 @@ use crate::kernel;
 /// The object has no ring buffer for messages, or it cannot be polled.
 pub fn forward_kernel_logs(ebpf: &mut Ebpf) -> io::Result<tokio::task::JoinHandle<()>> {
     let logger = EbpfLogger::init(ebpf).map_err(io::Error::other)?;
-    let mut logger = kernel::wait_readable(logger)?;
+    let mut logger = kernel::wait_for_log(logger)?;
     Ok(tokio::spawn(async move {
         loop {
             match logger.readable_mut().await {

@@ -116,9 +116,10 @@ impl Probe {
             if before == now {
                 continue;
             }
-            if before.is_some() {
+            if let Some(before) = before {
                 warn!("interface {name} is gone; flows on the other interfaces go on");
                 *attachment = None;
+                self.slots.release(before);
             }
             if now.is_some()
                 && let Err(error) = self.attach(position)

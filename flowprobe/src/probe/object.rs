@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use flowprobe_ebpf::Tunnels;
 use flowprobe_ebpf::interface::MOST_ROUTES;
+use flowprobe_ebpf::{Tunnels, room};
 use thiserror::Error;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
@@ -72,6 +72,7 @@ pub enum LoadError {
 pub fn load_object(max_flows: NonZeroU32, scope: Scope, features: Features, log_level: u8) -> Result<Ebpf, LoadError> {
     let max_tunnelled = if scope.tunnels == Tunnels::NONE { NonZeroU32::MIN } else { max_flows };
     let max_routes = if scope.routes { MOST_ROUTES } else { 1 };
+    let mark_blocks = room::mark_blocks(max_flows.get());
     let find_routes = u8::from(scope.routes);
     let (coarse_clock, multi_buffer) = (u8::from(features.coarse_clock), u8::from(features.multi_buffer));
     EbpfLoader::new()
@@ -80,6 +81,10 @@ pub fn load_object(max_flows: NonZeroU32, scope: Scope, features: Features, log_
         .map_max_entries("TUNNELLED_0", max_tunnelled.get())
         .map_max_entries("TUNNELLED_1", max_tunnelled.get())
         .map_max_entries("ROUTES", max_routes)
+        .map_max_entries("KNOWN", mark_blocks)
+        .override_global("MARK_BLOCKS", &mark_blocks, true)
+        .override_global("NEWCOMERS", &room::newcomers(max_flows.get()), true)
+        .override_global("FILLING_AT", &room::filling(max_flows.get()), true)
         .override_global("OPENED_TUNNELS", &scope.tunnels.0, true)
         .override_global("FIND_ROUTES", &find_routes, true)
         .override_global("COARSE_CLOCK", &coarse_clock, true)

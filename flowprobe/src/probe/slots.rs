@@ -17,7 +17,13 @@ pub struct Meter {
     pub ifindex: u32,
     /// The interface's name.
     pub name: Arc<str>,
+    /// Where the interface is gone: how often its counters were read since.
+    gone: Option<u32>,
 }
+
+/// So often the counters of an interface are read after no program ran there any more: at the second time at the latest, both
+/// generations are complete.
+const LAST_READS: u32 = 2;
 
 /// No slot for an interface.
 #[derive(Debug, Error)]
@@ -35,7 +41,7 @@ pub enum SlotError {
     Map(#[from] MapError),
 }
 
-/// The slots that were given out. A slot keeps its interface after that is gone, because its counters are part of the sum.
+/// The slots that were given out. A slot keeps its interface for a while after that is gone, until all that was counted is read.
 pub struct Slots {
     inner: Mutex<Inner>,
 }
@@ -67,6 +73,7 @@ impl Slots {
         let entry = MapValue(InterfaceSlot { ifindex, link: link as u32 });
         if let Some(meter) = inner.meters.iter_mut().find(|meter| meter.ifindex == ifindex) {
             meter.name = Arc::clone(name);
+            meter.gone = None;
             let slot = meter.slot;
             // An interface that came back may be of another kind.
             return Ok(inner.map.set(slot, entry, 0)?);
@@ -77,7 +84,35 @@ impl Slots {
             .find(|slot| !taken(*slot))
             .ok_or_else(|| SlotError::Full { name: Arc::clone(name), ifindex })?;
         inner.map.set(slot, entry, 0)?;
-        inner.meters.push(Meter { slot, ifindex, name: Arc::clone(name) });
+        inner.meters.push(Meter { slot, ifindex, name: Arc::clone(name), gone: None });
+        Ok(())
+    }
+
+    /// No program runs on the interface any more.
+    pub(super) fn release(&self, ifindex: u32) {
+        if let Some(meter) = self.lock().meters.iter_mut().find(|meter| meter.ifindex == ifindex) {
+            meter.gone = Some(0);
+        }
+    }
+
+    /// All counters were read. Takes back the slots of interfaces of which everything is known by now: `close` takes what it
+    /// needs, and makes the counters zero.
+    ///
+    /// # Errors
+    /// The kernel refuses, or `close` does.
+    pub fn take_back(&self, mut close: impl FnMut(&Meter) -> Result<(), MapError>) -> Result<(), MapError> {
+        let mut inner = self.lock();
+        for meter in &mut inner.meters {
+            meter.gone = meter.gone.map(|reads| reads + 1);
+        }
+        while let Some(position) =
+            inner.meters.iter().position(|meter| meter.gone.is_some_and(|reads| reads >= LAST_READS))
+        {
+            // Under the lock: nobody gets the slot before it is empty.
+            close(&inner.meters[position])?;
+            let meter = inner.meters.remove(position);
+            inner.map.set(meter.slot, MapValue(InterfaceSlot::default()), 0)?;
+        }
         Ok(())
     }
 

@@ -205,7 +205,7 @@ impl Replay {
             }
         }
         let deltas = std::mem::replace(&mut self.deltas, Vec::with_capacity(BATCH));
-        self.out.send(Drained::Flows(deltas)).map_err(|_| NoReceiver)
+        self.out.send(Drained::Flows { deltas, crowded: false }).map_err(|_| NoReceiver)
     }
 
     fn report(&mut self) -> Result<(), NoReceiver> {
@@ -225,6 +225,7 @@ impl Replay {
             flows: 0,
             took: Duration::ZERO,
             stats: stats.collect(),
+            overflow: Vec::new(),
         };
         self.out.send(Drained::End(report)).map_err(|_| NoReceiver)
     }

@@ -34,7 +34,7 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// The name of an IANA protocol number, where one is common; else the number.
-pub(super) fn protocol_name(protocol: u8) -> String {
+pub(crate) fn protocol_name(protocol: u8) -> String {
     let name = match protocol {
         1 => "ICMP",
         2 => "IGMP",

@@ -13,7 +13,8 @@ use crate::accounting::Accounting;
 use crate::output::Writer;
 use crate::record::has_ports;
 use crate::sink::{Event, Tick};
-use format::{bits_per_second, bytes, compact, count, duration, protocol_name};
+pub(crate) use format::protocol_name;
+use format::{bits_per_second, bytes, compact, count, duration};
 pub use screen::Screen;
 use window::{Amount, Conversation, Port, Window};
 

@@ -31,6 +31,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         kernel,
         exported: Counter::default(),
         held: kernel.seen,
+        overflow_destinations: Vec::new(),
     };
     Tick {
         now_ns,

@@ -20,15 +20,20 @@ impl Links {
 pub(super) struct List {
     head: u32,
     tail: u32,
+    length: u32,
 }
 
 impl List {
     pub(super) const fn new() -> Self {
-        Self { head: NONE, tail: NONE }
+        Self { head: NONE, tail: NONE, length: 0 }
     }
 
     pub(super) fn head(&self) -> Option<u32> {
         (self.head != NONE).then_some(self.head)
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.length
     }
 
     pub(super) fn push_back(&mut self, slab: &mut [Entry], slot: u32) {
@@ -38,6 +43,7 @@ impl List {
             tail => slab[tail as usize].links.next = slot,
         }
         self.tail = slot;
+        self.length += 1;
     }
 
     /// Takes `slot`, which is on this list, out of it.
@@ -52,5 +58,6 @@ impl List {
             next => slab[next as usize].links.previous = previous,
         }
         slab[slot as usize].links = Links::NONE;
+        self.length -= 1;
     }
 }

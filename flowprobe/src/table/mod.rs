@@ -1,12 +1,13 @@
 //! The flow table: merges deltas into open flows and decides when a record leaves.
 //!
 //! Deterministic: it does no I/O and is handed `now` (nanoseconds of the monotonic clock), so that timeouts are tested
-//! exactly and at once. Open flows lie in one slab, found through an index by key and ordered by two lists ([`lists`]):
-//! those that may go on, and TCP flows that have said goodbye. Each list is ordered by the drain that last touched a flow,
-//! so expiry looks only at what has expired and evicting the flow that is idle longest costs nothing to find.
+//! exactly and at once. Open flows lie in one slab, found through an index by key and ordered by three lists ([`lists`]):
+//! those of one packet so far, those of more, and TCP flows that have said goodbye. Each list is ordered by the drain that last
+//! touched a flow, so expiry looks only at what has expired and evicting the flow that is idle longest costs nothing to find.
 //!
 //! **Memory bound.** At most `max_flows` flows are open. The one that makes it one too many evicts the flow that has been
-//! idle longest, which leaves as a record with [`EndReason::LackOfResources`]: nothing is dropped.
+//! idle longest, which leaves as a record with [`EndReason::LackOfResources`]: nothing is dropped. While flows of one packet
+//! hold more than half of the table it is the one of those that has been idle longest, so that a flood evicts itself.
 
 mod lists;
 
@@ -14,7 +15,7 @@ use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use flowprobe_ebpf::flow::{Extremes, FACT_FRAGMENT, route_of, with_route};
+use flowprobe_ebpf::flow::{Extremes, FACT_ESTABLISHED, FACT_FRAGMENT, route_of, with_route};
 use flowprobe_ebpf::{Counter, Direction, FlowValue, Route, TunnelledKey};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
@@ -71,6 +72,8 @@ pub struct Table {
     index: HashTable<u32>,
     slab: Vec<Entry>,
     free: List,
+    /// Flows of one packet so far.
+    fresh: List,
     open: List,
     closing: List,
     totals: HashMap<(u32, u8), Totals>,
@@ -88,6 +91,10 @@ struct Entry {
 impl Entry {
     fn is_closing(&self) -> bool {
         self.key.flow.protocol == TCP && self.value.facts & (TCP_FIN | TCP_RST) != 0
+    }
+
+    fn is_established(&self) -> bool {
+        self.value.facts & FACT_ESTABLISHED != 0
     }
 
     fn counter(&self) -> Counter {
@@ -108,12 +115,28 @@ impl Table {
             index: HashTable::new(),
             slab: Vec::new(),
             free: List::new(),
+            fresh: List::new(),
             open: List::new(),
             closing: List::new(),
             totals: HashMap::new(),
             sampling: config.sampling,
             routes: HashMap::new(),
         }
+    }
+
+    /// Flows end and are reported by these times from now on, and records say that they were chosen like this. Those that are
+    /// open have to be flushed before where `sampling` changes. The number of flows stays what it is.
+    pub fn reconfigure(&mut self, config: TableConfig) {
+        self.idle_ns = nanoseconds(config.idle_timeout);
+        self.active_ns = nanoseconds(config.active_timeout);
+        self.linger_ns = nanoseconds(TCP_LINGER.min(config.idle_timeout));
+        self.sampling = config.sampling;
+    }
+
+    /// How the packets of the flows are chosen.
+    #[must_use]
+    pub const fn sampling(&self) -> SamplingRate {
+        self.sampling
     }
 
     /// Adds routes to those that are known by number.
@@ -139,9 +162,28 @@ impl Table {
         self.totals.get(&(ifindex, direction as u8)).copied().unwrap_or_default()
     }
 
+    /// Forgets an interface of which no flow is open. Returns what was exported of each direction.
+    pub fn forget_interface(&mut self, ifindex: u32) -> Vec<(Direction, Counter)> {
+        let mut exported = Vec::new();
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let key = (ifindex, direction as u8);
+            if self.totals.get(&key).is_some_and(|totals| totals.held == Counter::default()) {
+                exported.extend(self.totals.remove(&key).map(|totals| (direction, totals.exported)));
+            }
+        }
+        exported
+    }
+
+    /// Whether there were flows of an interface since it was last forgotten.
+    #[must_use]
+    pub fn knows_interface(&self, ifindex: u32) -> bool {
+        [Direction::Ingress, Direction::Egress].iter().any(|way| self.totals.contains_key(&(ifindex, *way as u8)))
+    }
+
     /// Adds what a source counted. Records that leave because of it are appended to `out`: the previous flow of the same key
     /// where this delta begins a new TCP connection, the flow itself at its active timeout, and the flow evicted for room.
-    pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) {
+    /// Returns whether the flow has had more than one packet by now.
+    pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) -> bool {
         let FlowDelta { key, tunnel, value } = delta;
         self.totals.entry((key.ifindex, key.direction)).or_default().held +=
             Counter { packets: value.packets, octets: value.layer2_octets() };
@@ -150,28 +192,32 @@ impl Table {
         let found = self.index.find(hash, |&slot| self.entry(slot).key == key).copied();
         let Some(slot) = found else {
             self.insert(hash, key, *value, offset, out);
-            return;
+            return value.packets > 1;
         };
         let entry = self.entry(slot);
         if entry.is_closing() && value.facts & TCP_SYN != 0 && value.first_ns >= entry.value.last_ns {
             self.end(slot, EndReason::EndOfFlow, offset, out);
             self.insert(hash, key, *value, offset, out);
-            return;
+            return value.packets > 1;
         }
         self.unlink(slot);
         let active_ns = self.active_ns;
         let entry = self.entry_mut(slot);
         absorb(&mut entry.value, value);
+        entry.value.facts |= FACT_ESTABLISHED;
         if entry.value.last_ns.saturating_sub(entry.value.first_ns) >= active_ns {
             self.report(slot, offset, out);
         }
         self.link(slot);
+        true
     }
 
     /// Lets everything leave whose time has come at `now`.
     pub fn expire(&mut self, now: u64, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         let (idle, linger) = (self.idle_ns, self.linger_ns);
-        while let Some(slot) = self.oldest_since(self.open.head(), now, idle) {
+        while let Some(slot) =
+            self.oldest_since(self.fresh.head(), now, idle).or_else(|| self.oldest_since(self.open.head(), now, idle))
+        {
             // A flow whose counts were all reported at its active timeout, and that stayed silent since, has nothing to add.
             if self.entry(slot).value.packets == 0 {
                 self.remove(slot);
@@ -186,14 +232,13 @@ impl Table {
 
     /// Lets every flow leave with `reason`.
     pub fn flush(&mut self, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        for closing in [false, true] {
-            while let Some(slot) = if closing { self.closing.head() } else { self.open.head() } {
-                if self.entry(slot).value.packets == 0 {
-                    self.remove(slot);
-                } else {
-                    let reason = if closing { EndReason::EndOfFlow } else { reason };
-                    self.end(slot, reason, offset, out);
-                }
+        while let Some(slot) = self.fresh.head().or(self.open.head()).or(self.closing.head()) {
+            let entry = self.entry(slot);
+            if entry.value.packets == 0 {
+                self.remove(slot);
+            } else {
+                let reason = if entry.is_closing() { EndReason::EndOfFlow } else { reason };
+                self.end(slot, reason, offset, out);
             }
         }
     }
@@ -215,16 +260,19 @@ impl Table {
         &mut self,
         hash_of_key: u64,
         key: TunnelledKey,
-        value: FlowValue,
+        mut value: FlowValue,
         offset: WallOffset,
         out: &mut Vec<FlowRecord>,
     ) {
         if self.index.len() >= self.max_flows as usize
-            && let Some(idle_longest) = self.closing.head().or(self.open.head())
+            && let Some(victim) = self.victim()
         {
             let reason =
-                if self.entry(idle_longest).is_closing() { EndReason::EndOfFlow } else { EndReason::LackOfResources };
-            self.end(idle_longest, reason, offset, out);
+                if self.entry(victim).is_closing() { EndReason::EndOfFlow } else { EndReason::LackOfResources };
+            self.end(victim, reason, offset, out);
+        }
+        if value.packets > 1 {
+            value.facts |= FACT_ESTABLISHED;
         }
         let entry = Entry { key, value, links: Links::NONE };
         let slot = if let Some(slot) = self.free.head() {
@@ -242,6 +290,18 @@ impl Table {
         index.insert_unique(hash_of_key, slot, |&slot| hash(hasher, &slab[slot as usize].key));
     }
 
+    /// The flow that leaves when there is no room for another.
+    fn victim(&self) -> Option<u32> {
+        let (fresh, open) = (self.fresh.head(), self.open.head());
+        let idle_longest = || match (fresh, open) {
+            (Some(one), Some(other)) if self.entry(other).value.last_ns < self.entry(one).value.last_ns => open,
+            (None, open) => open,
+            (fresh, _) => fresh,
+        };
+        let flooded = self.fresh.len() > self.max_flows / 2;
+        self.closing.head().or_else(|| if flooded { fresh } else { idle_longest() })
+    }
+
     /// Turns the flow into a record and takes it out.
     fn end(&mut self, slot: u32, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         self.account(slot);
@@ -255,7 +315,7 @@ impl Table {
         out.push(self.record(slot, EndReason::ActiveTimeout, offset));
         let value = &mut self.entry_mut(slot).value;
         (value.packets, value.octets, value.layer2_excess) = (0, 0, 0);
-        value.facts = with_route(0, route_of(value.facts));
+        value.facts = with_route(FACT_ESTABLISHED, route_of(value.facts));
     }
 
     fn record(&self, slot: u32, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
@@ -301,13 +361,23 @@ impl Table {
     }
 
     fn link(&mut self, slot: u32) {
-        let list = if self.entry(slot).is_closing() { &mut self.closing } else { &mut self.open };
-        list.push_back(&mut self.slab, slot);
+        self.with_list_of(slot, |list, slab| list.push_back(slab, slot));
     }
 
     fn unlink(&mut self, slot: u32) {
-        let list = if self.entry(slot).is_closing() { &mut self.closing } else { &mut self.open };
-        list.remove(&mut self.slab, slot);
+        self.with_list_of(slot, |list, slab| list.remove(slab, slot));
+    }
+
+    fn with_list_of(&mut self, slot: u32, change: impl FnOnce(&mut List, &mut [Entry])) {
+        let entry = self.entry(slot);
+        let list = if entry.is_closing() {
+            &mut self.closing
+        } else if entry.is_established() {
+            &mut self.open
+        } else {
+            &mut self.fresh
+        };
+        change(list, &mut self.slab);
     }
 }
 
@@ -319,7 +389,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 fn absorb(value: &mut FlowValue, more: &FlowValue) {
     if value.packets == 0 {
         let first_of_flow = (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac);
-        let facts = later_facts(with_route(0, route_of(value.facts)), more.facts);
+        let facts = later_facts(value.facts & FACT_ESTABLISHED | with_route(0, route_of(value.facts)), more.facts);
         *value = *more;
         value.facts = facts;
         (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac) = first_of_flow;

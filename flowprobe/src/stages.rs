@@ -1,0 +1,197 @@
+//! Everything behind the kernel: the threads and tasks of `flowprobe run`, started, changed by a reload, and stopped.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::config::{Collector, Config, OutputMode};
+use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload};
+use crate::export::elements::Schema;
+use crate::export::{UdpExporter, connect_all};
+use crate::logging::Log;
+use crate::metering::{Change, Metering};
+use crate::output::{self, JsonLines};
+use crate::probe::{Hook, Probe};
+use crate::reload::{Difference, beyond, merged};
+use crate::sink::{Patience, Sink, Wants};
+use crate::summary::{Screen, Summary};
+
+/// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
+/// maps hold what comes in.
+const DRAINED_QUEUE: usize = 32;
+
+/// How long collectors and standard output get to take the last records.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Where the flows come from.
+pub struct Source {
+    /// Takes them out of the kernel.
+    pub drain: Drain,
+    /// Keeps their room in there.
+    pub known: KnownFlows,
+    /// Tells the drain what to do.
+    pub commands: std_mpsc::Sender<Command>,
+    /// Where the drain hears it.
+    pub told: std_mpsc::Receiver<Command>,
+}
+
+/// The stages, running.
+pub struct Stages {
+    /// As it was last applied.
+    config: Config,
+    /// Of the hash that chooses flows: the same before and after a reload.
+    seed: u32,
+    commands: std_mpsc::Sender<Command>,
+    drain: JoinHandle<Result<(), DrainError>>,
+    metering: JoinHandle<()>,
+    output: Option<JoinHandle<io::Result<()>>>,
+    exporters: JoinSet<()>,
+    /// Told when a stage has ended that should not have.
+    pub ended: mpsc::Receiver<()>,
+}
+
+impl Stages {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(
+        config: Config,
+        seed: u32,
+        schema: &Arc<Schema>,
+        source: Source,
+        exporters: Vec<(Collector, UdpExporter)>,
+        probe: &Probe,
+        log: &Log,
+    ) -> Result<Self> {
+        let Source { drain, known, commands, told } = source;
+        let (end, ended) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        let mut sinks = sinks_of(exporters, &mut tasks);
+        let output = match config.output {
+            OutputMode::Quiet => None,
+            OutputMode::Json => {
+                let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
+                sinks.push(sink);
+                let writer = JsonLines::new(Arc::clone(schema)).with_every_tick();
+                Some(output::start(writer, io::stdout(), queue, end.clone())?)
+            }
+            OutputMode::Summary => {
+                let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
+                sinks.push(sink);
+                let filtered = if config.selection.filter.is_some() { " · filtered" } else { "" };
+                let metered = format!("{}{filtered}{}", metered(probe), config.table.sampling);
+                let summary = Summary::new(Screen::stdout(log), metered);
+                Some(output::start(summary, io::stdout(), queue, end.clone())?)
+            }
+        };
+        let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
+        let metering = Metering::new(config.table, sinks, Patience::None).with_known_flows(known);
+        let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
+        let interval = config.interval;
+        let drain = thread::Builder::new().name("drain".into()).spawn(move || {
+            let outcome = drain.run(interval, &told, &out);
+            if outcome.is_err() {
+                let _ = end.try_send(());
+            }
+            outcome
+        })?;
+        Ok(Self { config, seed, commands, drain, metering, output, exporters: tasks, ended })
+    }
+
+    /// Applies what can change of a configuration that was read anew, and says what takes a restart. Where it cannot be applied,
+    /// nothing changes.
+    pub async fn reload(&mut self, wanted: Config) {
+        let Difference { now, at_restart } = Difference::between(&self.config, &wanted);
+        if !now.is_empty()
+            && let Err(error) = self.apply(merged(&self.config, wanted)).await
+        {
+            error!("not reloaded, everything goes on as it was: {error:#}");
+            return;
+        }
+        let what = if now.is_empty() { "nothing has changed".to_owned() } else { now.join(", ") };
+        info!("reloaded: {what}");
+        if !at_restart.is_empty() {
+            warn!("changed, but takes a restart: {}", at_restart.join(", "));
+        }
+    }
+
+    async fn apply(&mut self, config: Config) -> Result<()> {
+        let schema = Arc::new(Schema::new(config.extras()));
+        let added = beyond(&config.collectors, &self.config.collectors);
+        let removed = beyond(&self.config.collectors, &config.collectors);
+        let exporters = connect_all(&added, &schema, config.observation_domain).await?;
+        // Those that have ended meanwhile are of no interest any more.
+        while self.exporters.try_join_next().is_some() {}
+        let change = Change {
+            table: config.table,
+            removed: removed.iter().map(|collector| Arc::from(collector.to_string())).collect(),
+            added: sinks_of(exporters, &mut self.exporters),
+        };
+        let reload = Reload {
+            selection: config.selection.seeded(self.seed),
+            interval: config.interval,
+            idle_timeout: config.table.idle_timeout,
+            change,
+        };
+        self.commands.send(Command::Reload(Box::new(reload))).map_err(|_| anyhow!("the drain has ended"))?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Drains a last time, flushes the table, waits for the sinks.
+    ///
+    /// # Errors
+    /// The drain has failed, or an output could not be written.
+    pub async fn stop(self) -> Result<()> {
+        let Self { commands, drain, metering, output, mut exporters, ended, .. } = self;
+        // The drain may have failed already; then nobody listens.
+        let _ = commands.send(Command::Stop);
+        let threads = tokio::task::spawn_blocking(move || {
+            let drained = drain.join();
+            (drained, metering.join())
+        });
+        let (drained, metered) = threads.await?;
+        // The metering thread has let go of the sinks: their queues end.
+        let sinks = async {
+            while exporters.join_next().await.is_some() {}
+            if let Some(output) = output {
+                return tokio::task::spawn_blocking(move || output::ended(output)).await?;
+            }
+            Ok(())
+        };
+        let written = tokio::time::timeout(SHUTDOWN, sinks).await.unwrap_or_else(|_| {
+            warn!("a collector or standard output did not take the last records within {SHUTDOWN:?}");
+            Ok(())
+        });
+        drop(ended);
+        metered.map_err(|_| anyhow!("the metering thread has failed"))?;
+        drained.map_err(|_| anyhow!("the drain thread has failed"))??;
+        written
+    }
+}
+
+/// Starts the exporters; the ends of their queues.
+fn sinks_of(exporters: Vec<(Collector, UdpExporter)>, tasks: &mut JoinSet<()>) -> Vec<Sink> {
+    let start = |(collector, exporter): (Collector, UdpExporter)| {
+        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
+        tasks.spawn(exporter.run(queue));
+        sink
+    };
+    exporters.into_iter().map(start).collect()
+}
+
+fn metered(probe: &Probe) -> String {
+    let one = |(name, hook): (&Arc<str>, Option<Hook>)| match hook {
+        Some(hook) => format!("{name} ({hook})"),
+        None => name.to_string(),
+    };
+    probe.hooks().map(one).collect::<Vec<_>>().join(", ")
+}
