@@ -11,8 +11,9 @@ use tracing::{error, warn};
 use crate::accounting::{Accounting, add_stats};
 use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, MeterStats};
+use crate::export::elements::Schema;
 use crate::record::{EndReason, FlowRecord};
-use crate::sink::{Event, Patience, RECORDS_PER_EVENT, Sink, Tick};
+use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::table::{Table, TableConfig};
 
 /// How long full queues may keep the shutdown waiting, all together.
@@ -21,6 +22,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// The table and those who wait for its records.
 pub struct Metering {
     table: Table,
+    schema: Arc<Schema>,
     patience: Patience,
     sinks: Vec<Sink>,
     /// The kernel's counters as of the last drain.
@@ -31,11 +33,13 @@ pub struct Metering {
 }
 
 impl Metering {
-    /// A metering stage with an empty table. `patience` is what the source has with full queues.
+    /// A metering stage with an empty table. Its records are those of `schema`; `patience` is what the source has with full
+    /// queues.
     #[must_use]
-    pub fn new(config: TableConfig, sinks: Vec<Sink>, patience: Patience) -> Self {
+    pub fn new(config: TableConfig, schema: Arc<Schema>, sinks: Vec<Sink>, patience: Patience) -> Self {
         Self {
             table: Table::new(config),
+            schema,
             patience,
             sinks,
             stats: Vec::new(),
@@ -43,6 +47,13 @@ impl Metering {
             overflow_warned: 0,
             losses_told: 0,
         }
+    }
+
+    /// Changes what records consist of, from the next one on that leaves the table. A schema that follows another in the same
+    /// session is made by [`Schema::followed_by`].
+    pub fn set_schema(&mut self, schema: Arc<Schema>) {
+        self.hand_out_records();
+        self.schema = schema;
     }
 
     /// Takes in what is drained until the drain ends, then lets every open flow leave.
@@ -103,7 +114,7 @@ impl Metering {
     fn hand_out_records(&mut self) {
         let records = std::mem::take(&mut self.records);
         for piece in records.chunks(RECORDS_PER_EVENT) {
-            self.offer(&Event::Records(piece.into()));
+            self.offer(&Event::Records(RecordBatch { schema: Arc::clone(&self.schema), records: piece.into() }));
         }
         self.records = records;
         self.records.clear();

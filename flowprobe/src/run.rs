@@ -129,7 +129,7 @@ impl Stages {
             OutputMode::Json => {
                 let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
                 sinks.push(sink);
-                let writer = JsonLines::new(Arc::clone(schema)).with_every_tick();
+                let writer = JsonLines::default().with_every_tick();
                 Some(output::start(writer, io::stdout(), queue, end.clone())?)
             }
             OutputMode::Summary => {
@@ -142,7 +142,7 @@ impl Stages {
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, sinks, Patience::None);
+        let metering = Metering::new(config.table, Arc::clone(schema), sinks, Patience::None);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let (stop_drain, stop) = std_mpsc::channel();
         let interval = config.interval;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
+use crate::export::elements::Schema;
 use crate::record::{FlowDelta, FlowRecord};
 
 /// What a sink is told.
@@ -18,9 +19,18 @@ pub enum Event {
     /// What a drain brought, before the table.
     Deltas(Arc<[FlowDelta]>),
     /// Records that left the table.
-    Records(Arc<[FlowRecord]>),
+    Records(RecordBatch),
     /// A drain is complete; all its records went before.
     Tick(Arc<Tick>),
+}
+
+/// Records of one schema, which is another object ([`Arc::ptr_eq`]) whenever what records consist of has changed.
+#[derive(Clone, Debug)]
+pub struct RecordBatch {
+    /// What the records consist of.
+    pub schema: Arc<Schema>,
+    /// The records, [`RECORDS_PER_EVENT`] at most.
+    pub records: Arc<[FlowRecord]>,
 }
 
 /// The state of the daemon after a drain.
@@ -142,7 +152,7 @@ impl Sink {
         };
         match refused {
             None => {}
-            Some(Event::Records(records)) => self.losses.add(records.len() as u64),
+            Some(Event::Records(batch)) => self.losses.add(batch.records.len() as u64),
             Some(Event::Deltas(_) | Event::Tick(_)) => self.losses.add(1),
         }
     }
@@ -173,7 +183,10 @@ mod tests {
     use super::*;
 
     fn records(count: usize) -> Event {
-        Event::Records(vec![FlowRecord::example(); count].into())
+        Event::Records(RecordBatch {
+            schema: Arc::new(Schema::default()),
+            records: vec![FlowRecord::example(); count].into(),
+        })
     }
 
     #[test]

@@ -108,8 +108,9 @@ impl UdpExporter {
     /// Sends what comes in until the queue is closed and empty. What cannot be sent is counted in [`UdpExporter::losses`].
     pub async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
         while let Some(event) = queue.recv().await {
-            if let Event::Records(records) = event {
-                for record in &*records {
+            if let Event::Records(batch) = event {
+                self.follow_schema(&batch.schema).await;
+                for record in &*batch.records {
                     self.push(record).await;
                 }
             }
@@ -122,6 +123,15 @@ impl UdpExporter {
         match self.losses.total() {
             0 => info!("{}: {} records sent", self.name, self.records_sent),
             lost => warn!("{}: {} records sent, {lost} lost", self.name, self.records_sent),
+        }
+    }
+
+    /// Where records come to have another schema, it goes into messages of its own, templates first.
+    async fn follow_schema(&mut self, schema: &Arc<Schema>) {
+        if !Arc::ptr_eq(schema, self.encoder.schema()) {
+            self.flush().await;
+            self.encoder.set_schema(Arc::clone(schema));
+            self.templates_sent = None;
         }
     }
 
