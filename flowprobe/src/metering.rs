@@ -28,6 +28,8 @@ pub struct Metering {
     /// The kernel's counters as of the last drain.
     stats: Vec<MeterStats>,
     records: Vec<FlowRecord>,
+    /// Those of single packets, while records are handed out.
+    scraps: Vec<FlowRecord>,
     overflow_warned: u64,
     losses_told: u64,
 }
@@ -44,6 +46,7 @@ impl Metering {
             sinks,
             stats: Vec::new(),
             records: Vec::new(),
+            scraps: Vec::new(),
             overflow_warned: 0,
             losses_told: 0,
         }
@@ -112,13 +115,30 @@ impl Metering {
     }
 
     fn hand_out_records(&mut self) {
-        let records = std::mem::take(&mut self.records);
-        for piece in records.chunks(RECORDS_PER_EVENT) {
-            self.offer(&Event::Records(RecordBatch { schema: Arc::clone(&self.schema), records: piece.into() }));
+        let (mut records, mut scraps) = (std::mem::take(&mut self.records), std::mem::take(&mut self.scraps));
+        // Where nothing is refused they stay in their order.
+        if self.patience != Patience::Forever {
+            records.retain(|record| {
+                if record.packets == 1 {
+                    scraps.push(*record);
+                }
+                record.packets != 1
+            });
         }
-        self.records = records;
-        self.records.clear();
-        self.records.shrink_to(RECORDS_PER_EVENT);
+        self.hand_out(&records, false);
+        self.hand_out(&scraps, true);
+        for buffer in [&mut records, &mut scraps] {
+            buffer.clear();
+            buffer.shrink_to(RECORDS_PER_EVENT);
+        }
+        (self.records, self.scraps) = (records, scraps);
+    }
+
+    fn hand_out(&self, records: &[FlowRecord], scraps: bool) {
+        for piece in records.chunks(RECORDS_PER_EVENT) {
+            let batch = RecordBatch { schema: Arc::clone(&self.schema), records: piece.into(), scraps };
+            self.offer(&Event::Records(batch));
+        }
     }
 
     fn offer(&self, event: &Event) {
@@ -165,12 +185,12 @@ impl Metering {
 
     /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.
     fn tell_losses_of_sinks(&mut self) {
-        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| *lost > 0).collect();
-        let total: u64 = losses.iter().map(|(_, lost)| lost).sum();
+        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| lost.records > 0).collect();
+        let total: u64 = losses.iter().map(|(_, lost)| lost.records).sum();
         if total == 0 || total < self.losses_told.saturating_mul(2) {
             return;
         }
-        let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {lost}")).collect();
+        let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {}", lost.records)).collect();
         error!("records lost on the way out, in total by sink: {}", by_sink.join(", "));
         self.losses_told = total;
     }

@@ -17,7 +17,7 @@ use crate::clock::{self, WallOffset};
 use crate::config::Collector;
 use crate::kernel;
 use crate::record::FlowRecord;
-use crate::sink::{Event, Losses};
+use crate::sink::{Event, Losses, Lost};
 
 /// Octets of the UDP header and of the IP header without options.
 const HEADERS_V4: usize = 8 + 20;
@@ -120,7 +120,7 @@ impl UdpExporter {
             }
         }
         self.flush().await;
-        match self.losses.total() {
+        match self.losses.total().records {
             0 => info!("{}: {} records sent", self.name, self.records_sent),
             lost => warn!("{}: {} records sent, {lost} lost", self.name, self.records_sent),
         }
@@ -206,6 +206,7 @@ impl UdpExporter {
                 self.send_piece().await;
             }
             self.encoder.push(record);
+            self.pending.push(*record);
         }
         self.send_piece().await;
     }
@@ -220,6 +221,7 @@ impl UdpExporter {
             Err(error) => self.lost(message, &error),
         }
         self.encoder.clear();
+        self.pending.clear();
     }
 
     fn sent(&mut self, message: Message) {
@@ -230,8 +232,9 @@ impl UdpExporter {
         }
     }
 
+    /// The message of the pending records was not sent.
     fn lost(&mut self, message: Message, error: &io::Error) {
-        self.losses.add(u64::from(message.records));
+        self.losses.add(Lost::of(&self.pending));
         self.failures += 1;
         // The collector has not seen these templates.
         self.templates_sent = None;
