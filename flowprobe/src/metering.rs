@@ -10,9 +10,10 @@ use tracing::{error, warn};
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, KnownFlows};
+use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
 use crate::record::{EndReason, FlowDelta, FlowRecord};
-use crate::sink::{Event, Patience, RECORDS_PER_EVENT, Sink, Tick};
+use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::summary::protocol_name;
 use crate::table::{Table, TableConfig};
 
@@ -24,6 +25,8 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Change {
     /// When records leave. The number of flows stays what it was.
     pub table: TableConfig,
+    /// What records consist of.
+    pub schema: Arc<Schema>,
     /// Names of sinks that get no more.
     pub removed: Vec<Arc<str>>,
     /// Sinks that are new.
@@ -33,27 +36,33 @@ pub struct Change {
 /// The table and those who wait for its records.
 pub struct Metering {
     table: Table,
+    schema: Arc<Schema>,
     patience: Patience,
     sinks: Vec<Sink>,
     ledger: Ledger,
     /// Where the kernel programs are told which flows are known.
     known: Option<KnownFlows>,
     records: Vec<FlowRecord>,
+    /// Those of single packets, while records are handed out.
+    scraps: Vec<FlowRecord>,
     overflow_warned: u64,
     losses_told: u64,
 }
 
 impl Metering {
-    /// A metering stage with an empty table. `patience` is what the source has with full queues.
+    /// A metering stage with an empty table. Its records are those of `schema`; `patience` is what the source has with full
+    /// queues.
     #[must_use]
-    pub fn new(config: TableConfig, sinks: Vec<Sink>, patience: Patience) -> Self {
+    pub fn new(config: TableConfig, schema: Arc<Schema>, sinks: Vec<Sink>, patience: Patience) -> Self {
         Self {
             table: Table::new(config),
+            schema,
             patience,
             sinks,
             ledger: Ledger::default(),
             known: None,
             records: Vec::new(),
+            scraps: Vec::new(),
             overflow_warned: 0,
             losses_told: 0,
         }
@@ -63,6 +72,13 @@ impl Metering {
     #[must_use]
     pub fn with_known_flows(self, known: KnownFlows) -> Self {
         Self { known: Some(known), ..self }
+    }
+
+    /// Changes what records consist of, from the next one on that leaves the table. A schema that follows another in the same
+    /// session is made by [`Schema::followed_by`].
+    pub fn set_schema(&mut self, schema: Arc<Schema>) {
+        self.hand_out_records();
+        self.schema = schema;
     }
 
     /// Takes in what is drained until the drain ends, then lets every open flow leave.
@@ -111,11 +127,11 @@ impl Metering {
 
     /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen.
     fn change(&mut self, change: Change, offset: WallOffset) {
-        let Change { table, removed, added } = change;
+        let Change { table, schema, removed, added } = change;
         if table.sampling != self.table.sampling() {
             self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
-            self.hand_out_records();
         }
+        self.set_schema(schema);
         self.table.reconfigure(table);
         self.sinks.retain(|sink| !removed.contains(sink.name()));
         self.sinks.extend(added);
@@ -150,13 +166,30 @@ impl Metering {
     }
 
     fn hand_out_records(&mut self) {
-        let records = std::mem::take(&mut self.records);
-        for piece in records.chunks(RECORDS_PER_EVENT) {
-            self.offer(&Event::Records(piece.into()));
+        let (mut records, mut scraps) = (std::mem::take(&mut self.records), std::mem::take(&mut self.scraps));
+        // Where nothing is refused they stay in their order.
+        if self.patience != Patience::Forever {
+            records.retain(|record| {
+                if record.packets == 1 {
+                    scraps.push(*record);
+                }
+                record.packets != 1
+            });
         }
-        self.records = records;
-        self.records.clear();
-        self.records.shrink_to(RECORDS_PER_EVENT);
+        self.hand_out(&records, false);
+        self.hand_out(&scraps, true);
+        for buffer in [&mut records, &mut scraps] {
+            buffer.clear();
+            buffer.shrink_to(RECORDS_PER_EVENT);
+        }
+        (self.records, self.scraps) = (records, scraps);
+    }
+
+    fn hand_out(&self, records: &[FlowRecord], scraps: bool) {
+        for piece in records.chunks(RECORDS_PER_EVENT) {
+            let batch = RecordBatch { schema: Arc::clone(&self.schema), records: piece.into(), scraps };
+            self.offer(&Event::Records(batch));
+        }
     }
 
     fn offer(&self, event: &Event) {
@@ -182,12 +215,12 @@ impl Metering {
 
     /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.
     fn tell_losses_of_sinks(&mut self) {
-        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| *lost > 0).collect();
-        let total: u64 = losses.iter().map(|(_, lost)| lost).sum();
+        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| lost.records > 0).collect();
+        let total: u64 = losses.iter().map(|(_, lost)| lost.records).sum();
         if total == 0 || total < self.losses_told.saturating_mul(2) {
             return;
         }
-        let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {lost}")).collect();
+        let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {}", lost.records)).collect();
         error!("records lost on the way out, in total by sink: {}", by_sink.join(", "));
         self.losses_told = total;
     }

@@ -44,7 +44,7 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     probe.attach_all()?;
 
     let source = Source { drain, known, commands, told };
-    let mut stages = Stages::start(config, seed, &schema, source, exporters, &probe, log)?;
+    let mut stages = Stages::start(config, seed, schema, source, exporters, &probe, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
+use crate::export::elements::Schema;
 use crate::record::{FlowDelta, FlowRecord};
 
 /// What a sink is told.
@@ -18,9 +20,21 @@ pub enum Event {
     /// What a drain brought, before the table.
     Deltas(Arc<[FlowDelta]>),
     /// Records that left the table.
-    Records(Arc<[FlowRecord]>),
+    Records(RecordBatch),
     /// A drain is complete; all its records went before.
     Tick(Arc<Tick>),
+}
+
+/// Records of one schema, which is another object ([`Arc::ptr_eq`]) whenever what records consist of has changed.
+#[derive(Clone, Debug)]
+pub struct RecordBatch {
+    /// What the records consist of.
+    pub schema: Arc<Schema>,
+    /// The records, [`RECORDS_PER_EVENT`] at most.
+    pub records: Arc<[FlowRecord]>,
+    /// Whether these are records of single packets, which are refused first: a scan or a flood leaves little else, and
+    /// must not push out the records of conversations.
+    pub scraps: bool,
 }
 
 /// The state of the daemon after a drain.
@@ -37,7 +51,7 @@ pub struct Tick {
     /// How the drain went.
     pub drain: Duration,
     /// What each sink has lost since the start, by the sink's name.
-    pub lost: Vec<(Arc<str>, u64)>,
+    pub lost: Vec<(Arc<str>, Lost)>,
     /// Whether this is the last one.
     pub last: bool,
 }
@@ -68,6 +82,9 @@ impl Wants {
 /// in each, which is some 100 MB of records or 170 MB of deltas.
 const QUEUE: usize = 128;
 
+/// Records of single packets are taken as long as so many more events have room.
+const SCRAPS_LEAVE: usize = QUEUE / 4;
+
 /// Records in one event at most.
 pub const RECORDS_PER_EVENT: usize = 4096;
 
@@ -82,20 +99,65 @@ pub enum Patience {
     Forever,
 }
 
-/// What a sink has lost: records, and other events as one each. Counted by the queue that refuses and by the sink itself.
+/// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
+/// these stand for records, and a tick counts as one without packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Records.
+    pub records: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Octets in them, from the IP header on.
+    pub octets: u64,
+}
+
+impl Lost {
+    /// These records.
+    #[must_use]
+    pub fn of(records: &[FlowRecord]) -> Self {
+        records.iter().map(|record| (record.packets, record.octets)).sum_up()
+    }
+
+    fn of_event(event: &Event) -> Self {
+        match event {
+            Event::Records(batch) => Self::of(&batch.records),
+            Event::Deltas(deltas) => deltas.iter().map(|delta| (delta.value.packets, delta.value.octets)).sum_up(),
+            Event::Tick(_) => Self { records: 1, ..Self::default() },
+        }
+    }
+}
+
+trait SumUp: Iterator<Item = (u64, u64)> + Sized {
+    /// The sum of packets and octets of as many records as there are items.
+    fn sum_up(self) -> Lost {
+        self.fold(Lost::default(), |sum, (packets, octets)| Lost {
+            records: sum.records + 1,
+            packets: sum.packets + packets,
+            octets: sum.octets + octets,
+        })
+    }
+}
+
+impl<I: Iterator<Item = (u64, u64)>> SumUp for I {}
+
+/// What a sink has lost so far. Counted by the queue that refuses and by the sink itself.
 #[derive(Clone, Debug, Default)]
-pub struct Losses(Arc<AtomicU64>);
+pub struct Losses(Arc<[AtomicU64; 3]>);
 
 impl Losses {
     /// Counts `lost` more.
-    pub fn add(&self, lost: u64) {
-        self.0.fetch_add(lost, Ordering::Relaxed);
+    pub fn add(&self, lost: Lost) {
+        for (total, more) in self.0.iter().zip([lost.records, lost.packets, lost.octets]) {
+            total.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// All so far.
     #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub fn total(&self) -> Lost {
+        let [records, packets, octets] = &*self.0;
+        let load = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Lost { records: load(records), packets: load(packets), octets: load(octets) }
     }
 }
 
@@ -146,20 +208,21 @@ impl Sink {
             Patience::None => self.offer_until(event.clone(), None),
             Patience::Until(end) => self.offer_until(event.clone(), Some(end)),
         };
-        match refused {
-            None => {}
-            Some(Event::Records(records)) => self.losses.add(records.len() as u64),
-            Some(Event::Deltas(_) | Event::Tick(_)) => self.losses.add(1),
+        if let Some(event) = refused {
+            self.losses.add(Lost::of_event(&event));
         }
     }
 
     /// Gives `event` back if there is still no room at `end`, or at once.
     fn offer_until(&self, mut event: Event, end: Option<Instant>) -> Option<Event> {
+        let leave = if matches!(&event, Event::Records(batch) if batch.scraps) { SCRAPS_LEAVE } else { 0 };
         loop {
-            event = match self.queue.try_send(event) {
-                Ok(()) | Err(TrySendError::Closed(_)) => return None,
-                Err(TrySendError::Full(event)) => event,
-            };
+            if self.queue.capacity() >= leave || self.queue.is_closed() {
+                event = match self.queue.try_send(event) {
+                    Ok(()) | Err(TrySendError::Closed(_)) => return None,
+                    Err(TrySendError::Full(event)) => event,
+                };
+            }
             if end.is_none_or(|end| Instant::now() >= end) {
                 return Some(event);
             }
@@ -169,7 +232,7 @@ impl Sink {
 
     /// The sink's name and what it has lost so far.
     #[must_use]
-    pub fn lost(&self) -> (Arc<str>, u64) {
+    pub fn lost(&self) -> (Arc<str>, Lost) {
         (Arc::clone(&self.name), self.losses.total())
     }
 }
@@ -179,7 +242,21 @@ mod tests {
     use super::*;
 
     fn records(count: usize) -> Event {
-        Event::Records(vec![FlowRecord::example(); count].into())
+        Event::Records(RecordBatch {
+            schema: Arc::new(Schema::default()),
+            records: vec![FlowRecord::example(); count].into(),
+            scraps: false,
+        })
+    }
+
+    fn scraps(count: usize) -> Event {
+        let Event::Records(batch) = records(count) else { unreachable!("records are records") };
+        Event::Records(RecordBatch { scraps: true, ..batch })
+    }
+
+    /// What so many records of [`FlowRecord::example`] are.
+    fn lost(records: u64) -> Lost {
+        Lost { records, packets: records * 3, octets: records * 156 }
     }
 
     #[test]
@@ -189,13 +266,70 @@ mod tests {
         for _ in 0..QUEUE {
             sink.offer(&records(2), Patience::None);
         }
-        assert_eq!(sink.lost().1, 0);
+        assert_eq!(sink.lost().1, Lost::default());
         sink.offer(&records(3), Patience::None);
-        losses.add(4);
-        assert_eq!(sink.lost().1, 7);
+        losses.add(lost(4));
+        assert_eq!(sink.lost().1, lost(7));
         assert!(receiver.try_recv().is_ok());
         sink.offer(&records(5), Patience::None);
-        assert_eq!(sink.lost().1, 7);
+        assert_eq!(sink.lost().1, lost(7));
+    }
+
+    #[test]
+    fn single_packets_are_refused_first() {
+        let (sink, mut receiver) = Sink::new("slow", Wants::Records);
+        for _ in 0..QUEUE - SCRAPS_LEAVE {
+            sink.offer(&records(1), Patience::None);
+        }
+        sink.offer(&scraps(2), Patience::None);
+        assert_eq!(sink.lost().1, Lost::default());
+        sink.offer(&scraps(3), Patience::None);
+        assert_eq!(sink.lost().1, lost(3));
+        // What is left is for the others, all of it.
+        for _ in 1..SCRAPS_LEAVE {
+            sink.offer(&records(1), Patience::None);
+        }
+        assert_eq!(sink.lost().1, lost(3));
+        sink.offer(&records(4), Patience::None);
+        assert_eq!(sink.lost().1, lost(7));
+        for _ in 0..SCRAPS_LEAVE {
+            assert!(receiver.try_recv().is_ok());
+        }
+        sink.offer(&scraps(5), Patience::None);
+        assert_eq!(sink.lost().1, lost(7));
+    }
+
+    #[test]
+    fn a_sink_that_has_ended_loses_nothing_more() {
+        let (sink, receiver) = Sink::new("ended", Wants::Records);
+        drop(receiver);
+        for event in [records(1), scraps(1)] {
+            sink.offer(&event, Patience::Until(Instant::now() + Duration::from_secs(3600)));
+        }
+        assert_eq!(sink.lost().1, Lost::default());
+    }
+
+    #[test]
+    fn deltas_count_as_records_and_a_tick_as_one() {
+        let (sink, _receiver) = Sink::new("stuck", Wants::DeltasAndTicks);
+        let value = flowprobe_ebpf::FlowValue { packets: 3, octets: 156, ..Default::default() };
+        let delta = FlowDelta { key: FlowRecord::example().key, tunnel: flowprobe_ebpf::Tunnel::NONE, value };
+        let tick = Tick {
+            now_ns: 0,
+            offset: WallOffset::measure(),
+            accounting: Vec::new(),
+            open_flows: 0,
+            drain: Duration::ZERO,
+            lost: Vec::new(),
+            last: false,
+        };
+        let tick = Event::Tick(tick.into());
+        for _ in 0..=QUEUE {
+            sink.offer(&tick, Patience::None);
+        }
+        assert_eq!(sink.lost().1, Lost { records: 1, ..Lost::default() });
+        sink.offer(&Event::Deltas(vec![delta; 2].into()), Patience::None);
+        assert_eq!(sink.lost().1, Lost { records: 3, ..lost(2) });
     }
 
     #[test]
@@ -205,7 +339,7 @@ mod tests {
         for _ in 0..QUEUE + 1000 {
             sink.offer(&records(1), Patience::Until(end));
         }
-        assert_eq!(sink.lost().1, 1000);
+        assert_eq!(sink.lost().1, lost(1000));
     }
 
     #[test]
@@ -221,7 +355,7 @@ mod tests {
         for _ in 0..QUEUE * 4 {
             sink.offer(&records(1), Patience::Forever);
         }
-        assert_eq!(sink.lost().1, 0);
+        assert_eq!(sink.lost().1, Lost::default());
         drop(sink);
         assert_eq!(reader.join().expect("a count"), QUEUE * 4);
     }

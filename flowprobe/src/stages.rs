@@ -48,6 +48,7 @@ pub struct Stages {
     config: Config,
     /// Of the hash that chooses flows: the same before and after a reload.
     seed: u32,
+    schema: Arc<Schema>,
     commands: std_mpsc::Sender<Command>,
     drain: JoinHandle<Result<(), DrainError>>,
     metering: JoinHandle<()>,
@@ -65,7 +66,7 @@ impl Stages {
     pub fn start(
         config: Config,
         seed: u32,
-        schema: &Arc<Schema>,
+        schema: Arc<Schema>,
         source: Source,
         exporters: Vec<(Collector, UdpExporter)>,
         probe: &Probe,
@@ -80,7 +81,7 @@ impl Stages {
             OutputMode::Json => {
                 let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
                 sinks.push(sink);
-                let writer = JsonLines::new(Arc::clone(schema)).with_every_tick();
+                let writer = JsonLines::default().with_every_tick();
                 Some(output::start(writer, io::stdout(), queue, end.clone())?)
             }
             OutputMode::Summary => {
@@ -93,7 +94,7 @@ impl Stages {
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, sinks, Patience::None).with_known_flows(known);
+        let metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None).with_known_flows(known);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let interval = config.interval;
         let drain = thread::Builder::new().name("drain".into()).spawn(move || {
@@ -103,7 +104,7 @@ impl Stages {
             }
             outcome
         })?;
-        Ok(Self { config, seed, commands, drain, metering, output, exporters: tasks, ended })
+        Ok(Self { config, seed, schema, commands, drain, metering, output, exporters: tasks, ended })
     }
 
     /// Applies what can change of a configuration that was read anew, and says what takes a restart. Where it cannot be applied,
@@ -124,7 +125,12 @@ impl Stages {
     }
 
     async fn apply(&mut self, config: Config) -> Result<()> {
-        let schema = Arc::new(Schema::new(config.extras()));
+        let extras = config.extras();
+        let schema = if extras == self.config.extras() {
+            Arc::clone(&self.schema)
+        } else {
+            Arc::new(self.schema.followed_by(extras))
+        };
         let added = beyond(&config.collectors, &self.config.collectors);
         let removed = beyond(&self.config.collectors, &config.collectors);
         let exporters = connect_all(&added, &schema, config.observation_domain).await?;
@@ -132,6 +138,7 @@ impl Stages {
         while self.exporters.try_join_next().is_some() {}
         let change = Change {
             table: config.table,
+            schema: Arc::clone(&schema),
             removed: removed.iter().map(|collector| Arc::from(collector.to_string())).collect(),
             added: sinks_of(exporters, &mut self.exporters),
         };
@@ -142,7 +149,7 @@ impl Stages {
             change,
         };
         self.commands.send(Command::Reload(Box::new(reload))).map_err(|_| anyhow!("the drain has ended"))?;
-        self.config = config;
+        (self.config, self.schema) = (config, schema);
         Ok(())
     }
 

@@ -49,6 +49,19 @@ impl Encoder {
         self.capacity = capacity.clamp(smallest_message(&self.schema), LARGEST_MESSAGE);
     }
 
+    /// The schema of the records that follow.
+    #[must_use]
+    pub const fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Changes what the records that follow consist of. The message in hand must have been finished, and the templates of the
+    /// new schema go first.
+    pub fn set_schema(&mut self, schema: Arc<Schema>) {
+        self.schema = schema;
+        self.set_capacity(self.capacity);
+    }
+
     /// Octets that a message may have.
     #[must_use]
     pub const fn capacity(&self) -> usize {
@@ -96,8 +109,8 @@ impl Encoder {
         let layout = schema.layout(record);
         if !self.is_open(layout) {
             self.close_open_set();
-            self.open_set = Some((layout.shape.template_id(), self.buffer.len()));
-            self.put_u16(layout.shape.template_id());
+            self.open_set = Some((layout.template_id, self.buffer.len()));
+            self.put_u16(layout.template_id);
             self.put_u16(0);
         }
         for element in &layout.elements {
@@ -145,7 +158,7 @@ impl Encoder {
     }
 
     fn put_template(&mut self, layout: &Layout) {
-        self.put_u16(layout.shape.template_id());
+        self.put_u16(layout.template_id);
         self.put_u16(length_u16(layout.elements.len()));
         for Element { enterprise, id, length, .. } in &layout.elements {
             let is_enterprise = if *enterprise == 0 { 0 } else { ENTERPRISE_BIT };
@@ -164,7 +177,7 @@ impl Encoder {
     }
 
     fn is_open(&self, layout: &Layout) -> bool {
-        self.open_set.is_some_and(|(open, _)| open == layout.shape.template_id())
+        self.open_set.is_some_and(|(open, _)| open == layout.template_id)
     }
 
     fn close_open_set(&mut self) {

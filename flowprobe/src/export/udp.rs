@@ -17,7 +17,7 @@ use crate::clock::{self, WallOffset};
 use crate::config::Collector;
 use crate::kernel;
 use crate::record::FlowRecord;
-use crate::sink::{Event, Losses};
+use crate::sink::{Event, Losses, Lost};
 
 /// Octets of the UDP header and of the IP header without options.
 const HEADERS_V4: usize = 8 + 20;
@@ -108,8 +108,9 @@ impl UdpExporter {
     /// Sends what comes in until the queue is closed and empty. What cannot be sent is counted in [`UdpExporter::losses`].
     pub async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
         while let Some(event) = queue.recv().await {
-            if let Event::Records(records) = event {
-                for record in &*records {
+            if let Event::Records(batch) = event {
+                self.follow_schema(&batch.schema).await;
+                for record in &*batch.records {
                     self.push(record).await;
                 }
             }
@@ -119,9 +120,18 @@ impl UdpExporter {
             }
         }
         self.flush().await;
-        match self.losses.total() {
+        match self.losses.total().records {
             0 => info!("{}: {} records sent", self.name, self.records_sent),
             lost => warn!("{}: {} records sent, {lost} lost", self.name, self.records_sent),
+        }
+    }
+
+    /// Where records come to have another schema, it goes into messages of its own, templates first.
+    async fn follow_schema(&mut self, schema: &Arc<Schema>) {
+        if !Arc::ptr_eq(schema, self.encoder.schema()) {
+            self.flush().await;
+            self.encoder.set_schema(Arc::clone(schema));
+            self.templates_sent = None;
         }
     }
 
@@ -196,6 +206,7 @@ impl UdpExporter {
                 self.send_piece().await;
             }
             self.encoder.push(record);
+            self.pending.push(*record);
         }
         self.send_piece().await;
     }
@@ -210,6 +221,7 @@ impl UdpExporter {
             Err(error) => self.lost(message, &error),
         }
         self.encoder.clear();
+        self.pending.clear();
     }
 
     fn sent(&mut self, message: Message) {
@@ -220,8 +232,9 @@ impl UdpExporter {
         }
     }
 
+    /// The message of the pending records was not sent.
     fn lost(&mut self, message: Message, error: &io::Error) {
-        self.losses.add(u64::from(message.records));
+        self.losses.add(Lost::of(&self.pending));
         self.failures += 1;
         // The collector has not seen these templates.
         self.templates_sent = None;

@@ -1,5 +1,8 @@
 //! Comma-separated values (RFC 4180): a line with the names of all elements that records may have, then one line a record. An
 //! element that says nothing about a record is empty.
+//!
+//! A file has one header: that of the schema with which it began. Where records come to have another schema, its elements
+//! stand in the columns of their names; for one that is new there is no column, and it is left out.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,21 +15,31 @@ use crate::sink::Event;
 /// Writes records.
 pub struct CsvLines {
     schema: Arc<Schema>,
-    /// The names of the elements of all layouts.
+    /// The names of the elements of all layouts that the schema had at the beginning.
     columns: Vec<&'static str>,
+    /// Of each layout of the schema: what stands in each column.
+    rows: Vec<Vec<Option<&'static Element>>>,
     begun: bool,
 }
 
 impl CsvLines {
-    /// Records of `schema`.
+    /// Lines whose columns are the elements of `schema`.
     #[must_use]
     pub fn new(schema: Arc<Schema>) -> Self {
         let in_use = |element: &&Element| {
             schema.layouts().iter().any(|layout| layout.elements.iter().any(|other| other.name == element.name))
         };
-        let columns = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
-        Self { schema, columns, begun: false }
+        let columns: Vec<_> = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
+        Self { rows: rows(&schema, &columns), schema, columns, begun: false }
     }
+}
+
+fn rows(schema: &Schema, columns: &[&'static str]) -> Vec<Vec<Option<&'static Element>>> {
+    let rows = schema.layouts().iter().map(|layout| {
+        let cell = |name: &&'static str| layout.elements.iter().find(|element| element.name == *name).copied();
+        columns.iter().map(cell).collect()
+    });
+    rows.collect()
 }
 
 impl Writer for CsvLines {
@@ -35,8 +48,12 @@ impl Writer for CsvLines {
             self.begun = true;
             writeln!(out, "{}", self.columns.join(","))?;
         }
-        if let Event::Records(records) = event {
-            for record in &**records {
+        if let Event::Records(batch) = event {
+            if !Arc::ptr_eq(&batch.schema, &self.schema) {
+                self.schema = Arc::clone(&batch.schema);
+                self.rows = rows(&self.schema, &self.columns);
+            }
+            for record in &*batch.records {
                 self.put(record, out)?;
             }
         }
@@ -46,13 +63,10 @@ impl Writer for CsvLines {
 
 impl CsvLines {
     fn put(&self, record: &FlowRecord, out: &mut dyn Write) -> io::Result<()> {
-        // The elements of every layout are in the order of the columns.
-        let mut elements = self.schema.layout(record).elements.iter().peekable();
-        for (position, column) in self.columns.iter().enumerate() {
+        for (position, element) in self.rows[self.schema.position(record)].iter().enumerate() {
             if position > 0 {
                 out.write_all(b",")?;
             }
-            let element = elements.next_if(|element| element.name == *column);
             match element.filter(|element| (element.applies)(record)).map(|element| (element.value)(record)) {
                 None => {}
                 Some(Field::Unsigned(number)) => write!(out, "{number}")?,
@@ -65,5 +79,42 @@ impl CsvLines {
             }
         }
         out.write_all(b"\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::elements::Extras;
+    use crate::record::SamplingRate;
+    use crate::sink::RecordBatch;
+
+    #[test]
+    fn the_header_stays_when_the_schema_changes() {
+        let sampled = Extras { sampling: SamplingRate::Packets(2.try_into().expect("not 0")), ..Extras::default() };
+        for (before, after) in [(sampled, Extras::default()), (Extras::default(), sampled)] {
+            let first = Arc::new(Schema::new(before));
+            let second = Arc::new(first.followed_by(after));
+            let mut lines = CsvLines::new(Arc::clone(&first));
+            let mut out = Vec::new();
+            for (schema, extras) in [(first, before), (second, after)] {
+                let record = FlowRecord { sampling: extras.sampling, ..FlowRecord::example() };
+                let event = Event::Records(RecordBatch { schema, records: [record].into(), scraps: false });
+                lines.write(&event, &mut out).expect("a vector takes everything");
+            }
+            let text = String::from_utf8(out).expect("ASCII");
+            let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+            let [header, one, two] = &rows[..] else { unreachable!("a header and two records: {text}") };
+            let column = |name: &str| header.iter().position(|column| *column == name);
+            assert_eq!(column("samplingInterval").is_some(), before == sampled);
+            assert_eq!((header.len(), header.len()), (one.len(), two.len()));
+            for (name, value) in [("destinationTransportPort", "443"), ("flowEndReason", "3")] {
+                let column = column(name).expect("a column");
+                assert_eq!((one[column], two[column]), (value, value));
+            }
+            if let Some(column) = column("samplingInterval") {
+                assert_eq!((one[column], two[column]), ("2", ""));
+            }
+        }
     }
 }

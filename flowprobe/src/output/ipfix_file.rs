@@ -39,8 +39,13 @@ impl IpfixFile {
 impl Writer for IpfixFile {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::Records(records) => {
-                for record in &**records {
+            Event::Records(batch) => {
+                if !Arc::ptr_eq(&batch.schema, self.encoder.schema()) {
+                    self.finish(out)?;
+                    self.encoder.set_schema(Arc::clone(&batch.schema));
+                    self.encoder.push_templates(0);
+                }
+                for record in &*batch.records {
                     if !self.encoder.fits(record) {
                         self.finish(out)?;
                     }

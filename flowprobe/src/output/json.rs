@@ -2,28 +2,20 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use super::Writer;
-use crate::export::elements::{Field, Layout, Schema};
+use crate::export::elements::{Field, Layout};
 use crate::record::FlowRecord;
 use crate::sink::Event;
 
 /// Writes records, and the accounting of the last tick.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct JsonLines {
-    schema: Arc<Schema>,
     line: String,
     every_tick: bool,
 }
 
 impl JsonLines {
-    /// Records of `schema`, and the accounting of the last tick.
-    #[must_use]
-    pub const fn new(schema: Arc<Schema>) -> Self {
-        Self { schema, line: String::new(), every_tick: false }
-    }
-
     /// Accounting at every tick, not only at the last.
     #[must_use]
     pub fn with_every_tick(self) -> Self {
@@ -34,10 +26,10 @@ impl JsonLines {
 impl Writer for JsonLines {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::Records(records) => {
-                for record in &**records {
+            Event::Records(batch) => {
+                for record in &*batch.records {
                     self.line.clear();
-                    put_record(self.schema.layout(record), record, &mut self.line);
+                    put_record(batch.schema.layout(record), record, &mut self.line);
                     out.write_all(self.line.as_bytes())?;
                 }
                 Ok(())
@@ -79,6 +71,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::export::elements::Schema;
 
     fn object(protocol: u8, port: u16) -> Value {
         let example = FlowRecord::example();

@@ -59,7 +59,7 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
     let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
-    let metering = Metering::new(table, sinks, Patience::Forever);
+    let metering = Metering::new(table, schema, sinks, Patience::Forever);
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
     let replay = Replay::new(out, closed, readers, &selection);
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
@@ -94,7 +94,7 @@ fn outputs(
         sinks.push(sink);
         let (out, end) = (io::stdout(), end.clone());
         threads.push(if args.json {
-            output::start(JsonLines::new(Arc::clone(schema)), out, queue, end)?
+            output::start(JsonLines::default(), out, queue, end)?
         } else if args.csv {
             output::start(CsvLines::new(Arc::clone(schema)), out, queue, end)?
         } else {

@@ -59,8 +59,8 @@ impl Summary {
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(tick.accounting.iter().flat_map(accounting_lines));
-        for (name, lost) in tick.lost.iter().filter(|(_, lost)| *lost > 0) {
-            lines.push(format!("{name}: {} records lost", count(*lost)));
+        for (name, lost) in tick.lost.iter().filter(|(_, lost)| lost.records > 0) {
+            lines.push(format!("{name}: {} records lost", count(lost.records)));
         }
         let rows_per_table = (rows.saturating_sub(lines.len() + 7) / 3).clamp(3, 10);
         lines.push(String::new());

@@ -8,6 +8,7 @@ use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, FlowValue, InterfaceS
 use super::*;
 use crate::clock::WallOffset;
 use crate::record::FlowDelta;
+use crate::sink::Lost;
 
 fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16), octets: u64) -> FlowDelta {
     let key = FlowKey {
@@ -39,7 +40,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         accounting: vec![accounting],
         open_flows: 3,
         drain: Duration::from_millis(1),
-        lost: vec![("udp://192.0.2.1:4739".into(), 12)],
+        lost: vec![("udp://192.0.2.1:4739".into(), Lost { records: 12, ..Lost::default() })],
         last: false,
     }
 }

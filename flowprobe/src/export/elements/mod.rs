@@ -122,15 +122,12 @@ impl Shape {
             (Some(Family::V6), Family::V6) => 5,
         }
     }
-
-    /// Template ID of records of this shape.
-    #[must_use]
-    pub const fn template_id(self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 5")]
-        let position = self.position() as u16;
-        256 + position
-    }
 }
+
+/// Template IDs of a schema's layouts begin here …
+const FIRST_TEMPLATE: u16 = 256;
+/// … and those of a schema that follows such a one, in the same session, here.
+const SECOND_TEMPLATE: u16 = 512;
 
 /// What records say beyond what every record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,9 +140,11 @@ pub struct Extras {
     pub sampling: SamplingRate,
 }
 
-/// The elements of all records of one run of the daemon.
+/// The elements of all records of one run of the daemon, or of the time between two changes of its configuration.
 #[derive(Debug)]
 pub struct Schema {
+    /// Template ID of the first layout.
+    first_template: u16,
     /// By [`Shape::position`]; without tunnels the first two only.
     layouts: Vec<Layout>,
 }
@@ -161,6 +160,8 @@ impl Default for Schema {
 pub struct Layout {
     /// The shape.
     pub shape: Shape,
+    /// Template ID of its records.
+    pub template_id: u16,
     /// In the order of the template.
     pub elements: Vec<&'static Element>,
     /// Octets of a Data Record.
@@ -178,22 +179,41 @@ impl Schema {
     /// The schema of records that say this much.
     #[must_use]
     pub fn new(extras: Extras) -> Self {
+        Self::numbered(extras, FIRST_TEMPLATE)
+    }
+
+    /// The schema that takes the place of this one in a session. Its Template IDs are others, so that no collector reads a
+    /// record by the template of another schema. Two ranges take turns: over UDP a template is not withdrawn, and when its ID
+    /// comes again, with the schema after next, the new template replaces the old one (RFC 7011 sections 8.1 and 8.4).
+    #[must_use]
+    pub fn followed_by(&self, extras: Extras) -> Self {
+        let first = if self.first_template == FIRST_TEMPLATE { SECOND_TEMPLATE } else { FIRST_TEMPLATE };
+        Self::numbered(extras, first)
+    }
+
+    fn numbered(extras: Extras, first_template: u16) -> Self {
         let shapes = Shape::ALL.into_iter().filter(|shape| extras.tunnels || shape.outer.is_none());
-        let layouts = shapes.map(|shape| {
+        let layouts = shapes.zip(first_template..).map(|(shape, template_id)| {
             let elements = ELEMENTS.iter().filter(|element| belongs(element.group, shape, extras));
             let elements: Vec<&'static Element> = elements.collect();
             let record_length = elements.iter().map(|element| usize::from(element.length)).sum();
-            Layout { shape, elements, record_length }
+            Layout { shape, template_id, elements, record_length }
         });
-        Self { layouts: layouts.collect() }
+        Self { first_template, layouts: layouts.collect() }
     }
 
     /// What a record consists of. One out of a tunnel has the layout of one that is not, where no tunnel was to be opened.
     #[must_use]
     pub fn layout(&self, record: &FlowRecord) -> &Layout {
+        &self.layouts[self.position(record)]
+    }
+
+    /// Which of [`Schema::layouts`] that is.
+    #[must_use]
+    pub fn position(&self, record: &FlowRecord) -> usize {
         let shape = Shape::of(record);
-        let plain = Shape { outer: None, ..shape };
-        self.layouts.get(shape.position()).unwrap_or(&self.layouts[plain.position()])
+        let position = shape.position();
+        if position < self.layouts.len() { position } else { Shape { outer: None, ..shape }.position() }
     }
 
     /// All layouts, in the order of their Template IDs.

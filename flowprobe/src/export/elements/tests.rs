@@ -46,8 +46,11 @@ fn a_record_out_of_a_tunnel_needs_a_schema_with_tunnels() {
 
 #[test]
 fn template_ids_follow_the_layouts() {
-    let ids: Vec<u16> = everything().layouts().iter().map(|layout| layout.shape.template_id()).collect();
-    assert_eq!(ids, [256, 257, 258, 259, 260, 261]);
+    let ids = |schema: &Schema| schema.layouts().iter().map(|layout| layout.template_id).collect::<Vec<u16>>();
+    assert_eq!(ids(&everything()), [256, 257, 258, 259, 260, 261]);
+    let second = everything().followed_by(Extras::default());
+    assert_eq!(ids(&second), [512, 513]);
+    assert_eq!(ids(&second.followed_by(Extras::default())), [256, 257]);
 }
 
 #[test]

@@ -171,3 +171,31 @@ fn templates_that_find_no_room_wait_for_the_next_message() {
     }
     assert_eq!((next, messages > 1), (6, true));
 }
+
+#[test]
+fn a_schema_that_follows_another_has_templates_of_its_own() {
+    let first = Arc::new(Schema::default());
+    let sampling = SamplingRate::Packets(10.try_into().expect("not zero"));
+    let mut encoder = Encoder::new(Arc::clone(&first), 1, 1472);
+    let mut parser = NetflowParser::default();
+    let (mut ids, mut sequences) = (Vec::new(), Vec::new());
+    for schema in [Arc::clone(&first), Arc::new(first.followed_by(Extras { sampling, ..Extras::default() })), first] {
+        if !Arc::ptr_eq(&schema, encoder.schema()) {
+            encoder.set_schema(schema);
+        }
+        encoder.push_templates(0);
+        encoder.push(&FlowRecord { sampling, ..record(1, Family::V4) });
+        encoder.finish(0).expect("a message");
+        sequences.push(word(encoder.octets(), 8));
+        let result = parser.parse_bytes(encoder.octets());
+        assert!(result.error.is_none(), "{:?}", result.error);
+        for packet in result.packets {
+            let NetflowPacket::IPFix(packet) = packet else { unreachable!("version 10 is IPFIX") };
+            let data = packet.flowsets.iter().filter(|set| matches!(set.body, FlowSetBody::Data(_)));
+            ids.extend(data.map(|set| (set.header.header_id, format!("{:?}", set.body).contains("SamplingInterval"))));
+        }
+        encoder.clear();
+    }
+    assert_eq!(ids, [(256, false), (512, true), (256, false)]);
+    assert_eq!(sequences, [0, 1, 2]);
+}
