@@ -28,14 +28,14 @@ fn every_flow_is_exact(mix: &Mix, hook: Hook) -> Result<()> {
 
 #[test]
 fn uniform_native() -> Result<()> {
-    require!("ethtool");
+    require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     every_flow_is_exact(&mix(65_536, Distribution::Uniform), Hook::Native)
 }
 
 #[test]
 fn zipf_native() -> Result<()> {
-    require!("ethtool");
+    require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     every_flow_is_exact(&mix(65_536, Distribution::Zipf(1.1)), Hook::Native)
 }

@@ -10,6 +10,7 @@
 //! What must be equal is equal to the last octet, and nothing depends on how fast the machine is. The truth takes Linux 6.6,
 //! where programs at tc have an order.
 
+pub mod faults;
 mod generator;
 mod ledger;
 mod load;
@@ -27,6 +28,7 @@ use anyhow::{Result, anyhow};
 
 use crate::daemon::Daemon;
 use crate::process::wait_until;
+use crate::truth::Object;
 pub use generator::Generator;
 pub use ledger::Ledger;
 pub use load::{Load, Pace};
@@ -77,20 +79,17 @@ impl Lab {
     /// # Errors
     /// `action` or a load fails.
     pub fn under_load<T>(&mut self, loads: &mut [Load], action: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let stop = AtomicBool::new(false);
         let wire = Arc::clone(&self.wire);
-        thread::scope(|scope| {
-            let running: Vec<_> =
-                loads.iter_mut().map(|load| scope.spawn(|| load.run(&wire, u64::MAX, &stop))).collect();
-            // Also where it panics: else the scope would wait for ever.
-            let guard = Stop(&stop);
-            let done = action(self);
-            drop(guard);
-            for load in running {
-                load.join().map_err(|_| anyhow!("a load panicked"))??;
-            }
-            done
-        })
+        under_load(&wire, loads, || action(self))
+    }
+
+    /// Waits until the accounting of what came in on the first lane satisfies `enough`.
+    ///
+    /// # Errors
+    /// It does not come to.
+    pub fn wait_for_accounting(&mut self, what: &str, enough: impl Fn(&Object) -> bool) -> Result<()> {
+        let receiver = self.wire.lane(0)?.receiver.clone();
+        wait_until(what, || Ok(self.wire.ledger().accounting(&receiver).is_some_and(&enough)))
     }
 
     /// Waits until everything that has arrived is in the daemon's accounting.
@@ -120,6 +119,25 @@ impl Lab {
         let report = self.daemon.stop()?;
         Outcome::new(&self.wire, report)
     }
+}
+
+/// Does `action` while `loads` send.
+///
+/// # Errors
+/// `action` or a load fails.
+pub fn under_load<T>(wire: &Wire, loads: &mut [Load], action: impl FnOnce() -> Result<T>) -> Result<T> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let running: Vec<_> = loads.iter_mut().map(|load| scope.spawn(|| load.run(wire, u64::MAX, &stop))).collect();
+        // Also where it panics: else the scope would wait for ever.
+        let guard = Stop(&stop);
+        let done = action();
+        drop(guard);
+        for load in running {
+            load.join().map_err(|_| anyhow!("a load panicked"))??;
+        }
+        done
+    })
 }
 
 /// Sets a flag when dropped.

@@ -22,7 +22,7 @@ pub struct Tally {
     flows: u32,
     /// The indexes that an interface of this name has had.
     watched: BTreeMap<String, Vec<u32>>,
-    links: Vec<SchedClassifierLink>,
+    links: Vec<(String, SchedClassifierLink)>,
 }
 
 impl Tally {
@@ -53,12 +53,17 @@ impl Tally {
             let link = program.attach_with_options(interface, TcAttachType::Ingress, options)?;
             Ok(program.take_link(link)?)
         })?;
-        self.links.push(link);
+        self.links.push((interface.to_owned(), link));
         let indexes = self.watched.entry(interface.to_owned()).or_default();
         if !indexes.contains(&index) {
             indexes.push(index);
         }
         Ok(())
+    }
+
+    /// Stops counting what arrives at an interface; what has arrived stays counted.
+    pub fn leave(&mut self, interface: &str) {
+        self.links.retain(|(watched, _)| watched != interface);
     }
 
     /// The interfaces that were watched.

@@ -145,8 +145,9 @@ impl Wire {
         if self.hook == Hook::Tc {
             read(self.room.command("ethtool").args(["-K", &lane.receiver, "gro", "on"]))?;
         }
+        self.watch(lane)?;
         lane.index.store(self.room.index(&lane.sender)?, Ordering::Relaxed);
-        self.watch(lane)
+        Ok(())
     }
 
     /// Counts again what arrives at a lane that has been elsewhere.
@@ -155,6 +156,11 @@ impl Wire {
     /// The kernel refuses.
     pub fn watch(&self, lane: &Lane) -> Result<()> {
         self.tally().watch(&self.room, &lane.receiver)
+    }
+
+    /// Stops counting what arrives at a lane; what has arrived stays counted.
+    pub fn leave(&self, lane: &Lane) {
+        self.tally().leave(&lane.receiver);
     }
 
     /// What has arrived.
