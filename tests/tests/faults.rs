@@ -67,7 +67,7 @@ fn a_stopped_daemon_loses_nothing_but_what_overflows() -> Result<()> {
 fn an_interface_that_goes_and_comes_back_under_traffic() -> Result<()> {
     require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
-    let outcome = both_lanes_stay_exact(|lab| (0..3).try_for_each(|_| faults::delete_and_make_again(lab, 0)))?;
+    let outcome = both_lanes_stay_exact(|lab| (0..3).try_for_each(|_| faults::delete_and_make_again(lab, 0..1)))?;
     let gone = outcome.report.logged("interface vb is gone").len();
     ensure!(gone == 3, "it went three times, {gone} are said");
     Ok(())

@@ -1,5 +1,6 @@
 //! What goes wrong while a daemon meters. Each is done when the daemon is metering every lane again.
 
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -26,20 +27,23 @@ pub fn stop_and_go_on(lab: &mut Lab, time: Duration, packets: u64) -> Result<()>
     lab.daemon.signal(Signal::CONT)
 }
 
-/// A lane's interfaces are deleted under traffic and made again.
+/// The interfaces of these lanes are deleted under traffic and made again.
 ///
 /// # Errors
 /// The kernel refuses, or the daemon does not notice.
-pub fn delete_and_make_again(lab: &mut Lab, lane: usize) -> Result<()> {
+pub fn delete_and_make_again(lab: &mut Lab, lanes: Range<usize>) -> Result<()> {
     let wire = lab.wire.clone();
-    let lane = wire.lane(lane)?;
-    let noticed = Noticed::before(&lab.daemon, lane);
-    wire.cut(lane)?;
-    // What comes before the daemon meters it again is nobody's.
-    let _quiet = lane.quiet();
-    noticed.gone(&mut lab.daemon)?;
-    wire.lay(lane)?;
-    noticed.back(&mut lab.daemon)
+    let lanes: Vec<&Lane> = lanes.map(|lane| wire.lane(lane)).collect::<Result<_>>()?;
+    let noticed: Vec<Noticed> = lanes.iter().map(|lane| Noticed::before(&lab.daemon, lane)).collect();
+    let mut quiet = Vec::new();
+    for lane in &lanes {
+        wire.cut(lane)?;
+        // What comes before the daemon meters it again is nobody's.
+        quiet.push(lane.quiet());
+    }
+    noticed.iter().try_for_each(|lane| lane.gone(&mut lab.daemon))?;
+    lanes.iter().try_for_each(|lane| wire.lay(lane))?;
+    noticed.iter().try_for_each(|lane| lane.back(&mut lab.daemon))
 }
 
 /// A lane's MTU shrinks, so that the longer frames are refused, grows beyond what frames need, and is as before.

@@ -42,15 +42,6 @@ impl Generator {
         Ok(Self { ebpf, frame, mask: entries - 1, sent: 0 })
     }
 
-    /// Takes another order of the same flows, which must have as many entries as the one before.
-    ///
-    /// # Errors
-    /// It has not, or the kernel refuses.
-    pub fn reschedule(&mut self, schedule: &[u32]) -> Result<()> {
-        ensure!(u32::try_from(schedule.len())? == self.mask + 1, "a schedule of {} entries", schedule.len());
-        fill(&mut self.ebpf, "SCHEDULE", schedule)
-    }
-
     /// Turns to the interface of this index.
     ///
     /// # Errors

@@ -1,16 +1,20 @@
-//! Frames sent into a lane until told to stop, as fast as a pace allows.
+//! Frames sent into lanes until told to stop, as fast as a pace allows.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::mix::Traffic;
-use super::{Generator, Wire};
+use super::{Generator, Lane, Wire};
 
-/// Frames that are made in one go at most.
+/// Frames that are made in one go at most, of a load for one lane.
 const BURST: u32 = 1 << 16;
+
+/// The same of a load for several, so that each has its turn often.
+const SMALL_BURST: u32 = 1 << 12;
 
 /// How fast frames are sent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,10 +37,10 @@ impl Pace {
     pub const FAST: Self = Self { rate: None, ahead: Some(1 << 22) };
 }
 
-/// A generator and the lane that it sends into.
+/// A generator and the lanes that it sends into, in turn.
 pub struct Load {
     generator: Generator,
-    lane: usize,
+    lanes: Range<usize>,
     pace: Pace,
     /// Where the generator aims.
     aim: u32,
@@ -48,20 +52,15 @@ impl Load {
     /// # Errors
     /// The kernel refuses.
     pub fn new(traffic: &Traffic, lane: usize, pace: Pace) -> Result<Self> {
-        Ok(Self { generator: Generator::new(traffic)?, lane, pace, aim: 0 })
+        Self::over(traffic, lane..lane + 1, pace)
     }
 
-    /// Takes another order of the same flows.
+    /// `traffic` for several lanes. Those that are kept quiet are passed over.
     ///
     /// # Errors
-    /// See [`Generator::reschedule`].
-    pub fn reschedule(&mut self, traffic: &Traffic) -> Result<()> {
-        self.generator.reschedule(&traffic.schedule)
-    }
-
-    /// Turns to another lane.
-    pub fn turn_to(&mut self, lane: usize) {
-        self.lane = lane;
+    /// The kernel refuses.
+    pub fn over(traffic: &Traffic, lanes: Range<usize>, pace: Pace) -> Result<Self> {
+        Ok(Self { generator: Generator::new(traffic)?, lanes, pace, aim: 0 })
     }
 
     /// Frames that were made so far.
@@ -80,16 +79,17 @@ impl Load {
 
     /// Sends until `count` frames are made, or `stop` is set.
     pub(super) fn run(&mut self, wire: &Wire, count: u64, stop: &AtomicBool) -> Result<()> {
-        let lane = wire.lane(self.lane)?;
         let (start, first) = (Instant::now(), self.sent());
         let end = first.saturating_add(count);
+        let mut turns = self.lanes.clone().cycle();
         while self.sent() < end && !stop.load(Ordering::Relaxed) {
+            let lane = wire.lane(turns.next().context("a load without lanes")?)?;
             let burst = self.burst(start, first).min(u32::try_from(end - self.sent()).unwrap_or(u32::MAX));
-            if burst == 0 || self.is_ahead(wire)? {
+            let may_send = burst > 0 && !self.is_ahead(wire, lane)?;
+            let Some(_turn) = may_send.then(|| lane.turn()).flatten() else {
                 sleep(Duration::from_millis(1));
                 continue;
-            }
-            let _turn = lane.turn();
+            };
             if self.aim != lane.index() {
                 self.aim = lane.index();
                 self.generator.aim(self.aim)?;
@@ -101,14 +101,15 @@ impl Load {
 
     /// Frames that the rate allows now.
     fn burst(&self, start: Instant, first: u64) -> u32 {
-        let Some(rate) = self.pace.rate else { return BURST };
+        let most = if self.lanes.len() == 1 { BURST } else { SMALL_BURST };
+        let Some(rate) = self.pace.rate else { return most };
         let allowed = u64::from(rate) * u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) / 1000;
-        u32::try_from(allowed.saturating_sub(self.sent() - first)).unwrap_or(u32::MAX).min(BURST)
+        u32::try_from(allowed.saturating_sub(self.sent() - first)).unwrap_or(u32::MAX).min(most)
     }
 
-    fn is_ahead(&self, wire: &Wire) -> Result<bool> {
+    fn is_ahead(&self, wire: &Wire, lane: &Lane) -> Result<bool> {
         let Some(ahead) = self.pace.ahead else { return Ok(false) };
-        let (arrived, seen) = wire.arrived_and_seen(wire.lane(self.lane)?)?;
+        let (arrived, seen) = wire.arrived_and_seen(lane)?;
         Ok(arrived.packets.saturating_sub(seen.packets) > ahead)
     }
 }

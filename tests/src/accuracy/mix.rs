@@ -78,7 +78,7 @@ impl Mix {
         Traffic { flows, schedule: self.schedule(&mut random) }
     }
 
-    /// The same flows with another share of the flood; the schedule has as many entries as that of this mix if it is drawn.
+    /// The same flows with another share of the flood.
     #[must_use]
     pub fn with_flood(&self, percent: u8) -> Self {
         Self { flood_percent: percent, ..self.clone() }

@@ -1,9 +1,7 @@
 //! The interfaces between generator and daemon, and who may send into them when.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use anyhow::{Context as _, Result};
 
@@ -75,12 +73,16 @@ impl Lane {
         self.index.load(Ordering::Relaxed)
     }
 
-    /// The turn of a sender, which waits for those who want quiet.
-    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
-        while self.quieters.load(Ordering::Relaxed) > 0 {
-            sleep(Duration::from_millis(1));
+    /// The turn of a sender; none while somebody wants quiet.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.quieters.load(Ordering::Relaxed) > 0 {
+            return None;
         }
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
