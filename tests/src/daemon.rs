@@ -21,7 +21,7 @@ pub struct Daemon {
 pub struct Report {
     /// How it ended and what it logged.
     pub finished: Finished,
-    /// Its flow records.
+    /// Its flow records, as far as they were kept.
     pub records: Vec<Object>,
     /// Its accounting objects, oldest first.
     pub accounting: Vec<Object>,
@@ -51,7 +51,20 @@ impl Daemon {
     /// # Errors
     /// It ends before.
     pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
-        let mut process = Process::start(flowprobe(namespace, &["run", "--json"])?.args(arguments))?;
+        Self::start_folding(namespace, arguments, |_| true)
+    }
+
+    /// The same, with every line that it prints handed to `fold`, which says whether the line is kept for the report; see
+    /// [`Process::start_folding`].
+    ///
+    /// # Errors
+    /// It ends before.
+    pub fn start_folding(
+        namespace: &Namespace,
+        arguments: &[&str],
+        fold: impl FnMut(&str) -> bool + Send + 'static,
+    ) -> Result<Self> {
+        let mut process = Process::start_folding(flowprobe(namespace, &["run", "--json"])?.args(arguments), fold)?;
         let interfaces = arguments.iter().filter(|argument| **argument == "-i").count();
         process.wait_for_error_lines(" metering ", interfaces)?;
         Ok(Self { process })
@@ -118,6 +131,14 @@ impl Daemon {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Kills it outright.
@@ -197,7 +218,9 @@ impl Report {
         self.finished.stderr.iter().filter(|line| line.contains(text)).collect()
     }
 
-    fn interfaces(&self) -> Vec<String> {
+    /// The interfaces of which there is accounting.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
         let names = self.accounting.iter().filter_map(|sum| sum.get("interface")?.as_str().map(str::to_owned));
         let mut names: Vec<String> = names.collect();
         names.sort();

@@ -1,13 +1,17 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
 //! traffic whose every packet is known ([`frames`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
 //! comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
+//! [`accuracy`] puts these together for traffic of millions of packets a second, whose truth is counted where it arrives, and
+//! for faults that are injected meanwhile.
 //!
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
 
+pub mod accuracy;
 pub mod captures;
 pub mod counterpart;
 pub mod daemon;
+pub mod disk;
 pub mod fragments;
 pub mod frames;
 pub mod inject;
@@ -16,6 +20,7 @@ pub mod kernel;
 pub mod live;
 pub mod namespace;
 pub mod process;
+pub mod resources;
 pub mod second_reading;
 pub mod skip;
 pub mod truth;

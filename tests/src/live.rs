@@ -18,10 +18,10 @@ use crate::process::read;
 use crate::truth::{Counts, FlowId};
 
 /// The traffic programs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../flowprobe-ebpf/object/traffic.bpf.o");
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../flowprobe-ebpf/object/traffic.bpf.o");
 
 /// Frames that the kernel makes at once; its largest batch is 256, the receiving ring's size.
-const BATCH: u32 = 64;
+pub(crate) const BATCH: u32 = 64;
 
 /// Octets after the UDP header.
 const PAYLOAD: usize = 18;

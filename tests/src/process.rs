@@ -1,6 +1,7 @@
 //! Child processes: their output is read as it comes, and they are killed when dropped.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,16 +45,39 @@ impl Process {
     /// # Errors
     /// There is no such program.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_folding(command, |_| true)
+    }
+
+    /// Starts `command` and hands each line of its standard output to `fold`, which says whether it is kept: of millions of
+    /// lines only what they add up to need stay. While `fold` does not return, nobody reads the child's output.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn start_folding(command: &mut Command, fold: impl FnMut(&str) -> bool + Send + 'static) -> Result<Self> {
+        let stdout = command.stdout(Stdio::piped());
+        let mut process = Self::spawn(stdout)?;
+        process.stdout = Lines::read(process.child.stdout.take().context("no standard output")?, fold);
+        Ok(process)
+    }
+
+    /// Starts `command` with its standard output in a file.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn start_into(command: &mut Command, file: File) -> Result<Self> {
+        Self::spawn(command.stdout(file))
+    }
+
+    /// Starts `command`, whose standard output is taken care of.
+    fn spawn(command: &mut Command) -> Result<Self> {
         let line = command_line(command);
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start `{line}`"))?;
-        let stdout = Lines::read(child.stdout.take().context("no standard output")?);
-        let stderr = Lines::read(child.stderr.take().context("no error output")?);
-        Ok(Self { line, child, stdout, stderr })
+        let stderr = Lines::read(child.stderr.take().context("no error output")?, |_| true);
+        Ok(Self { line, child, stdout: Lines::default(), stderr })
     }
 
     /// Its process id.
@@ -203,22 +227,27 @@ fn command_line(command: &Command) -> String {
 }
 
 /// The lines of a pipe, read by a thread that ends with it.
+#[derive(Default)]
 struct Lines {
     shared: Arc<(Mutex<Vec<String>>, Condvar)>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Lines {
-    fn read(pipe: impl Read + Send + 'static) -> Self {
+    /// Reads `pipe` and keeps the lines for which `keep` holds.
+    fn read(pipe: impl Read + Send + 'static, mut keep: impl FnMut(&str) -> bool + Send + 'static) -> Self {
         let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let writer = Arc::clone(&shared);
         let reader = spawn(move || {
             let mut pipe = BufReader::with_capacity(1 << 16, pipe);
             let mut line = Vec::new();
             while matches!(pipe.read_until(b'\n', &mut line), Ok(octets) if octets > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
-                writer.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-                writer.1.notify_all();
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end_matches('\n');
+                if keep(text) {
+                    writer.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+                    writer.1.notify_all();
+                }
                 line.clear();
             }
         });
