@@ -10,18 +10,20 @@
 //! hold more than half of the table it is the one of those that has been idle longest, so that a flood evicts itself.
 
 mod lists;
+mod tunnels;
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use flowprobe_ebpf::flow::{Extremes, FACT_ESTABLISHED, FACT_FRAGMENT, route_of, with_route};
-use flowprobe_ebpf::{Counter, Direction, FlowValue, Route, TunnelledKey};
+use flowprobe_ebpf::{Counter, Direction, FlowKey, FlowValue, Route, Tunnel};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::clock::WallOffset;
 use crate::record::{EndReason, FlowDelta, FlowRecord, SamplingRate, TCP, TCP_FIN, TCP_RST, TCP_SYN, tcp_flags};
 use lists::{Links, List, NONE};
+use tunnels::{TunnelNumber, TunnelNumbers};
 
 /// When records leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +80,26 @@ pub struct Table {
     closing: List,
     totals: HashMap<(u32, u8), Totals>,
     sampling: SamplingRate,
+    tunnels: TunnelNumbers,
     /// What the numbers in flows' facts stand for.
     routes: HashMap<u32, Route>,
 }
 
 struct Entry {
-    key: TunnelledKey,
+    key: Key,
     value: FlowValue,
     links: Links,
 }
+
+/// What makes a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    flow: FlowKey,
+    tunnel: TunnelNumber,
+}
+
+// With the index and its spare room this is what an open flow costs.
+const _: () = assert!(size_of::<Entry>() == 136);
 
 impl Entry {
     fn is_closing(&self) -> bool {
@@ -120,6 +133,7 @@ impl Table {
             closing: List::new(),
             totals: HashMap::new(),
             sampling: config.sampling,
+            tunnels: TunnelNumbers::default(),
             routes: HashMap::new(),
         }
     }
@@ -187,17 +201,14 @@ impl Table {
         let FlowDelta { key, tunnel, value } = delta;
         self.totals.entry((key.ifindex, key.direction)).or_default().held +=
             Counter { packets: value.packets, octets: value.layer2_octets() };
-        let key = TunnelledKey { flow: *key, tunnel: *tunnel };
-        let hash = hash(&self.hasher, &key);
-        let found = self.index.find(hash, |&slot| self.entry(slot).key == key).copied();
-        let Some(slot) = found else {
-            self.insert(hash, key, *value, offset, out);
+        let Some(slot) = self.find(key, tunnel) else {
+            self.insert(key, tunnel, *value, offset, out);
             return value.packets > 1;
         };
         let entry = self.entry(slot);
         if entry.is_closing() && value.facts & TCP_SYN != 0 && value.first_ns >= entry.value.last_ns {
             self.end(slot, EndReason::EndOfFlow, offset, out);
-            self.insert(hash, key, *value, offset, out);
+            self.insert(key, tunnel, *value, offset, out);
             return value.packets > 1;
         }
         self.unlink(slot);
@@ -256,10 +267,15 @@ impl Table {
         head.filter(|&slot| now.saturating_sub(self.entry(slot).value.last_ns) >= age)
     }
 
+    fn find(&self, flow: &FlowKey, tunnel: &Tunnel) -> Option<u32> {
+        let key = Key { flow: *flow, tunnel: self.tunnels.find(tunnel)? };
+        self.index.find(hash(&self.hasher, &key), |&slot| self.entry(slot).key == key).copied()
+    }
+
     fn insert(
         &mut self,
-        hash_of_key: u64,
-        key: TunnelledKey,
+        flow: &FlowKey,
+        tunnel: &Tunnel,
         mut value: FlowValue,
         offset: WallOffset,
         out: &mut Vec<FlowRecord>,
@@ -274,6 +290,8 @@ impl Table {
         if value.packets > 1 {
             value.facts |= FACT_ESTABLISHED;
         }
+        let key = Key { flow: *flow, tunnel: self.tunnels.hold(tunnel) };
+        let hash_of_key = hash(&self.hasher, &key);
         let entry = Entry { key, value, links: Links::NONE };
         let slot = if let Some(slot) = self.free.head() {
             self.free.remove(&mut self.slab, slot);
@@ -319,10 +337,10 @@ impl Table {
     }
 
     fn record(&self, slot: u32, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
-        let Entry { key: TunnelledKey { flow, tunnel }, value, .. } = self.entry(slot);
+        let Entry { key: Key { flow, tunnel }, value, .. } = self.entry(slot);
         FlowRecord {
             key: *flow,
-            tunnel: *tunnel,
+            tunnel: self.tunnels.tunnel(*tunnel),
             packets: value.packets,
             octets: value.octets,
             layer2_octets: value.layer2_octets(),
@@ -357,6 +375,7 @@ impl Table {
         if let Ok(found) = self.index.find_entry(hash, |&other| other == slot) {
             found.remove();
         }
+        self.tunnels.release(self.entry(slot).key.tunnel);
         self.free.push_back(&mut self.slab, slot);
     }
 
@@ -411,9 +430,9 @@ const fn later_facts(facts: u32, more: u32) -> u32 {
     with_route(facts | more, route)
 }
 
-/// The hash of a flow's place in the index. Few flows are in tunnels; the others need not pay for them.
-fn hash(hasher: &DefaultHashBuilder, key: &TunnelledKey) -> u64 {
-    if key.tunnel.is_some() { hasher.hash_one(key) } else { hasher.hash_one(key.flow) }
+/// The hash of a flow's place in the index.
+fn hash(hasher: &DefaultHashBuilder, key: &Key) -> u64 {
+    hasher.hash_one(key)
 }
 
 #[cfg(test)]
