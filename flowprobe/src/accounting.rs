@@ -31,7 +31,7 @@ pub struct Accounting {
 }
 
 /// Where packets went whose flow found no room, since the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverflowDestination {
     /// The host, or the first address of the network.
     pub address: IpAddr,

@@ -8,6 +8,7 @@ use flowprobe_ebpf::{Counter, Direction, InterfaceStats, OverflowKey};
 use hashbrown::HashMap;
 
 use crate::accounting::{Accounting, OverflowDestination, add_stats};
+use crate::busier::keep_busier_half;
 use crate::drain::{DrainReport, MeterStats};
 use crate::table::Table;
 
@@ -130,23 +131,9 @@ impl Destinations {
     fn add(&mut self, key: &OverflowKey, counter: Counter) {
         let place = (address(key), key.prefix_length(), key.protocol);
         if self.0.len() >= MOST_DESTINATIONS && !self.0.contains_key(&place) {
-            self.forget_half();
+            keep_busier_half(&mut self.0, |counter| counter.packets);
         }
         *self.0.entry(place).or_default() += counter;
-    }
-
-    fn forget_half(&mut self) {
-        let mut packets: Vec<u64> = self.0.values().map(|counter| counter.packets).collect();
-        let middle = packets.len() / 2;
-        let (_, median, _) = packets.select_nth_unstable(middle);
-        let median = *median;
-        let mut kept = 0;
-        // Of those that have as many as the one in the middle, only so many that half of all are kept.
-        self.0.retain(|_, counter| {
-            let keep = counter.packets > median || counter.packets == median && kept < middle / 2;
-            kept += usize::from(keep);
-            keep
-        });
     }
 
     /// Those with most packets, most first.

@@ -11,6 +11,7 @@
 //! [`config`] is checked once, before anything starts; [`run`] wires the stages; [`accounting`] proves their numbers.
 
 pub mod accounting;
+pub mod busier;
 pub mod cli;
 pub mod clock;
 pub mod config;

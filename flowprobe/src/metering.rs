@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::{Counter, OverflowKey};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
@@ -31,6 +31,8 @@ pub struct Change {
     pub removed: Vec<Arc<str>>,
     /// Sinks that are new.
     pub added: Vec<Sink>,
+    /// What has changed, in the words of the configuration; said when it has.
+    pub what: String,
 }
 
 /// The table and those who wait for its records.
@@ -127,7 +129,7 @@ impl Metering {
 
     /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen.
     fn change(&mut self, change: Change, offset: WallOffset) {
-        let Change { table, schema, removed, added } = change;
+        let Change { table, schema, removed, added, what } = change;
         if table.sampling != self.table.sampling() {
             self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
         }
@@ -135,6 +137,7 @@ impl Metering {
         self.table.reconfigure(table);
         self.sinks.retain(|sink| !removed.contains(sink.name()));
         self.sinks.extend(added);
+        info!("reloaded: {what}");
     }
 
     fn complete(&mut self, mut report: DrainReport) {

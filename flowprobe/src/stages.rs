@@ -111,20 +111,18 @@ impl Stages {
     /// nothing changes.
     pub async fn reload(&mut self, wanted: Config) {
         let Difference { now, at_restart } = Difference::between(&self.config, &wanted);
-        if !now.is_empty()
-            && let Err(error) = self.apply(merged(&self.config, wanted)).await
-        {
+        if now.is_empty() {
+            info!("reloaded: nothing has changed");
+        } else if let Err(error) = self.apply(merged(&self.config, wanted), now.join(", ")).await {
             error!("not reloaded, everything goes on as it was: {error:#}");
             return;
         }
-        let what = if now.is_empty() { "nothing has changed".to_owned() } else { now.join(", ") };
-        info!("reloaded: {what}");
         if !at_restart.is_empty() {
             warn!("changed, but takes a restart: {}", at_restart.join(", "));
         }
     }
 
-    async fn apply(&mut self, config: Config) -> Result<()> {
+    async fn apply(&mut self, config: Config, what: String) -> Result<()> {
         let extras = config.extras();
         let schema = if extras == self.config.extras() {
             Arc::clone(&self.schema)
@@ -141,6 +139,7 @@ impl Stages {
             schema: Arc::clone(&schema),
             removed: removed.iter().map(|collector| Arc::from(collector.to_string())).collect(),
             added: sinks_of(exporters, &mut self.exporters),
+            what,
         };
         let reload = Reload {
             selection: config.selection.seeded(self.seed),

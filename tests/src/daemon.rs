@@ -102,6 +102,19 @@ impl Daemon {
         record(&line).context("a record")
     }
 
+    /// Waits until it has printed so many records.
+    ///
+    /// # Errors
+    /// It ends before, or takes too long.
+    pub fn wait_for_records(&mut self, count: usize) -> Result<()> {
+        let mut missing = count;
+        let line = self.process.wait_for_output(&format!("{count} records"), |line| {
+            missing -= usize::from(record(line).is_some());
+            missing == 0
+        });
+        line.map(drop)
+    }
+
     /// Waits until the accounting of an interface shows this many packets seen on their way in.
     ///
     /// # Errors

@@ -145,6 +145,9 @@ impl Writer for Summary {
     }
 }
 
+/// Destinations of overflow that one line names.
+const SHOWN_DESTINATIONS: usize = 3;
+
 /// Width of the two columns of numbers.
 const NUMBER: usize = 10;
 
@@ -200,6 +203,11 @@ fn accounting_lines(one: &Accounting) -> Vec<String> {
     let (filtered, sampled) = (one.kernel.filtered_out.packets, one.kernel.sampled_out.packets);
     if filtered + sampled > 0 {
         lines.push(format!("  + filtered out {} + sampled out {}", count(filtered), count(sampled)));
+    }
+    if !one.overflow_destinations.is_empty() {
+        let shown = one.overflow_destinations.iter().take(SHOWN_DESTINATIONS);
+        let shown = shown.map(|to| format!("{to} ({}) {}", protocol_name(to.protocol), compact(to.counter.packets)));
+        lines.push(shortened(&format!("  overflow to {}", shown.collect::<Vec<_>>().join(", ")), WIDTH));
     }
     lines
 }

@@ -8,11 +8,15 @@ use std::time::Duration;
 use flowprobe_ebpf::{Address, FlowKey};
 use hashbrown::HashMap;
 
+use crate::busier::keep_busier_half;
 use crate::record::{FlowDelta, has_ports};
 
-/// Different keys that one bucket holds of a kind. What comes beyond them is missing in the tables, never in the totals
-/// above them.
-const MAX_KEYS: usize = 1 << 16;
+/// Different keys of a kind that one bucket holds. When more come, the half with fewer octets is forgotten: that is missing in
+/// the tables, never in the totals above them.
+const MAX_KEYS: usize = 1 << 13;
+
+/// Into how many buckets the past is divided at most.
+const MAX_BUCKETS: u64 = 20;
 
 /// Packets, and octets from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub(super) struct Conversation {
 /// Buckets of the recent past.
 pub(super) struct Window {
     span_ns: u64,
+    /// Time that a bucket covers at least.
+    grain_ns: u64,
     filling: Bucket,
     full: VecDeque<(u64, Bucket)>,
 }
@@ -48,7 +54,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(span: Duration) -> Self {
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self { span_ns, filling: Bucket::default(), full: VecDeque::new() }
+        Self { span_ns, grain_ns: (span_ns / MAX_BUCKETS).max(1), filling: Bucket::default(), full: VecDeque::new() }
     }
 
     /// Adds what a drain brought.
@@ -58,9 +64,14 @@ impl Window {
         }
     }
 
-    /// A drain is complete: closes its bucket and forgets those that have left the window.
+    /// A drain is complete: closes its bucket and forgets those that have left the window. What drains bring that follow each
+    /// other quickly goes into one bucket.
     pub(super) fn tick(&mut self, now_ns: u64) {
-        self.full.push_back((now_ns, std::mem::take(&mut self.filling)));
+        let bucket = std::mem::take(&mut self.filling);
+        match self.full.back_mut() {
+            Some((then, last)) if now_ns / self.grain_ns == *then / self.grain_ns => last.merge(&bucket),
+            _ => self.full.push_back((now_ns, bucket)),
+        }
         while self.full.len() > 1
             && self.full.front().is_some_and(|(then, _)| now_ns.saturating_sub(*then) >= self.span_ns)
         {
@@ -135,7 +146,7 @@ impl Bucket {
 
 fn count<K: Hash + Eq>(amounts: &mut HashMap<K, Amount>, key: K, amount: Amount) {
     if amounts.len() >= MAX_KEYS && !amounts.contains_key(&key) {
-        return;
+        keep_busier_half(amounts, |amount| amount.octets);
     }
     let sum = amounts.entry(key).or_default();
     sum.packets += amount.packets;
@@ -144,9 +155,7 @@ fn count<K: Hash + Eq>(amounts: &mut HashMap<K, Amount>, key: K, amount: Amount)
 
 fn merge<K: Hash + Eq + Copy>(amounts: &mut HashMap<K, Amount>, more: &HashMap<K, Amount>) {
     for (key, amount) in more {
-        let sum = amounts.entry(*key).or_default();
-        sum.packets += amount.packets;
-        sum.octets += amount.octets;
+        count(amounts, *key, *amount);
     }
 }
 
