@@ -102,7 +102,7 @@ fn seed() -> Result<u64> {
 
 #[test]
 fn one_fault_after_the_other() -> Result<()> {
-    require!();
+    require!("ethtool");
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     let seed = seed()?;
     println!("FLOWPROBE_SEED={seed}");
