@@ -1,5 +1,5 @@
 //! Holds that interfaces may come and go for ever: a hundred of them, some of which are always being deleted and made again
-//! under traffic, cost the daemon no descriptor, program, map, link or memory more, and each has its exact sum.
+//! beside traffic, cost the daemon no descriptor, program, map, link or memory more, and each has its exact sum.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -37,7 +37,7 @@ impl Held {
 
 #[test]
 fn a_hundred_interfaces_come_and_go() -> Result<()> {
-    require!();
+    require!("ethtool");
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     let mix = Mix {
         flows: 256,

@@ -64,8 +64,8 @@ fn a_stopped_daemon_loses_nothing_but_what_overflows() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_goes_and_comes_back_under_traffic() -> Result<()> {
-    require!();
+fn an_interface_that_goes_and_comes_back_beside_traffic() -> Result<()> {
+    require!("ethtool");
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     let outcome = both_lanes_stay_exact(|lab| (0..3).try_for_each(|_| faults::delete_and_make_again(lab, 0..1)))?;
     let gone = outcome.report.logged("interface vb is gone").len();
@@ -89,7 +89,7 @@ fn a_foreign_program_that_comes_later_is_refused() -> Result<()> {
 
 #[test]
 fn an_interface_that_is_moved_away_and_back() -> Result<()> {
-    require!();
+    require!("ethtool");
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
     both_lanes_stay_exact(|lab| faults::move_away_and_back(lab, 0)).map(drop)
 }

@@ -27,7 +27,7 @@ pub fn stop_and_go_on(lab: &mut Lab, time: Duration, packets: u64) -> Result<()>
     lab.daemon.signal(Signal::CONT)
 }
 
-/// The interfaces of these lanes are deleted under traffic and made again.
+/// The interfaces of these lanes are deleted and made again, while the other lanes carry traffic.
 ///
 /// # Errors
 /// The kernel refuses, or the daemon does not notice.
@@ -37,9 +37,9 @@ pub fn delete_and_make_again(lab: &mut Lab, lanes: Range<usize>) -> Result<()> {
     let noticed: Vec<Noticed> = lanes.iter().map(|lane| Noticed::before(&lab.daemon, lane)).collect();
     let mut quiet = Vec::new();
     for lane in &lanes {
+        // Until the daemon meters it again.
+        quiet.push(wire.quiet(lane)?);
         wire.cut(lane)?;
-        // What comes before the daemon meters it again is nobody's.
-        quiet.push(lane.quiet());
     }
     noticed.iter().try_for_each(|lane| lane.gone(&mut lab.daemon))?;
     lanes.iter().try_for_each(|lane| wire.lay(lane))?;
@@ -74,7 +74,7 @@ pub fn want_its_place(wire: &Wire, lane: usize) -> Result<()> {
     Ok(())
 }
 
-/// The metered end of a lane is moved into another namespace, under traffic, and back.
+/// The metered end of a lane is moved into another namespace and back, while the other lanes carry traffic.
 ///
 /// # Errors
 /// The kernel refuses, or the daemon does not notice.
@@ -83,8 +83,8 @@ pub fn move_away_and_back(lab: &mut Lab, lane: usize) -> Result<()> {
     let lane = wire.lane(lane)?;
     let elsewhere = Namespace::new()?;
     let noticed = Noticed::before(&lab.daemon, lane);
+    let _quiet = wire.quiet(lane)?;
     wire.room.ip(&format!("link set {} netns {}", lane.receiver, elsewhere.name()))?;
-    let _quiet = lane.quiet();
     noticed.gone(&mut lab.daemon)?;
     wire.leave(lane);
     elsewhere.ip(&format!("link set {} netns {}", lane.receiver, wire.room.name()))?;

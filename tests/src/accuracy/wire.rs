@@ -1,14 +1,15 @@
 //! The interfaces between generator and daemon, and who may send into them when.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use anyhow::{Context as _, Result};
 
 use super::mix::Traffic;
 use super::{Ledger, Tally, lock};
+use crate::live::redirected;
 use crate::namespace::Namespace;
-use crate::process::read;
+use crate::process::{read, wait_until};
 use crate::truth::Total;
 
 /// Where the daemon meters.
@@ -39,6 +40,8 @@ pub struct Lane {
     pub receiver: String,
     /// The index of the sending end, which a new pair of the same names changes.
     index: AtomicU32,
+    /// Packets that had arrived before the pair was made.
+    earlier: AtomicU64,
     /// How many want to have no frames sent.
     quieters: AtomicU32,
     turn: Mutex<()>,
@@ -62,7 +65,7 @@ pub struct Quiet<'a> {
 
 impl Lane {
     /// Waits until nobody sends, and keeps it so.
-    pub fn quiet(&self) -> Quiet<'_> {
+    fn quiet(&self) -> Quiet<'_> {
         self.quieters.fetch_add(1, Ordering::Relaxed);
         Quiet { lane: self, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
@@ -104,6 +107,7 @@ impl Wire {
             sender: name("va", number),
             receiver: name("vb", number),
             index: AtomicU32::new(0),
+            earlier: AtomicU64::new(0),
             quieters: AtomicU32::new(0),
             turn: Mutex::new(()),
         };
@@ -130,6 +134,21 @@ impl Wire {
         self.lanes.get(number).with_context(|| format!("no lane {number}"))
     }
 
+    /// Keeps a lane quiet and waits until all that was sent into it has arrived. Of a veth that is closed, the kernel takes the
+    /// XDP program off while frames may still be in its ring, and these would arrive without having been metered.
+    ///
+    /// # Errors
+    /// Something does not arrive.
+    pub fn quiet<'a>(&self, lane: &'a Lane) -> Result<Quiet<'a>> {
+        let quiet = lane.quiet();
+        let all = || {
+            let arrived = self.tally().arrived(&lane.receiver)?.packets - lane.earlier.load(Ordering::Relaxed);
+            Ok(arrived == redirected(&self.room, &lane.sender)?.0)
+        };
+        wait_until("what was sent has arrived", all)?;
+        Ok(quiet)
+    }
+
     /// Deletes a lane's pair.
     ///
     /// # Errors
@@ -147,6 +166,7 @@ impl Wire {
         if self.hook == Hook::Tc {
             read(self.room.command("ethtool").args(["-K", &lane.receiver, "gro", "on"]))?;
         }
+        lane.earlier.store(self.tally().arrived(&lane.receiver)?.packets, Ordering::Relaxed);
         self.watch(lane)?;
         lane.index.store(self.room.index(&lane.sender)?, Ordering::Relaxed);
         Ok(())

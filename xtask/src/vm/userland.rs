@@ -17,7 +17,7 @@ use crate::{process, workspace};
 pub(super) type Test = (&'static str, &'static str);
 
 /// The test programs that depend on the kernel, and which of their tests. Collectors, captures and terminals do not.
-pub(super) const PLAN: [Test; 11] = [
+pub(super) const PLAN: [Test; 12] = [
     ("kernels", ""),
     ("attach", ""),
     ("egress", ""),
@@ -29,6 +29,7 @@ pub(super) const PLAN: [Test; 11] = [
     ("summary", "a_pipe"),
     ("wrong_inputs", ""),
     ("load", "--skip sixty_five_thousand"),
+    ("accuracy", ""),
 ];
 
 /// Programs of this system that the tests call. Not tshark: it is larger than all else together.
