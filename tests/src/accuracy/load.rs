@@ -14,7 +14,7 @@ use super::{Generator, Lane, Wire};
 const BURST: u32 = 1 << 16;
 
 /// The same of a load for several, so that each has its turn often.
-const SMALL_BURST: u32 = 1 << 12;
+const SMALL_BURST: u32 = 1 << 15;
 
 /// How fast frames are sent.
 #[derive(Clone, Copy, Debug, Default)]
