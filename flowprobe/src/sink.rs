@@ -78,12 +78,15 @@ impl Wants {
     }
 }
 
-/// Events that wait in one queue. It bounds a sink's memory when the sink has stopped: at most 4,096 records or 8,192 deltas
-/// in each, which is some 100 MB of records or 170 MB of deltas.
-const QUEUE: usize = 128;
+/// Events that wait in the queue of a sink that wants records. It bounds the sink's memory when it has stopped, and holds what
+/// a table of half a million flows reports at once.
+pub const RECORDS_QUEUE: usize = 128;
+
+/// The same of a sink that wants deltas, of which there is no such burst.
+pub const DELTAS_QUEUE: usize = 32;
 
 /// Records of single packets are taken as long as so many more events have room.
-const SCRAPS_LEAVE: usize = QUEUE / 4;
+const SCRAPS_LEAVE: usize = RECORDS_QUEUE / 4;
 
 /// Records in one event at most.
 pub const RECORDS_PER_EVENT: usize = 4096;
@@ -180,7 +183,8 @@ impl Sink {
     /// The same for a sink that counts in `losses` what it loses itself.
     #[must_use]
     pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
-        let (queue, receiver) = mpsc::channel(QUEUE);
+        let length = if wants == Wants::DeltasAndTicks { DELTAS_QUEUE } else { RECORDS_QUEUE };
+        let (queue, receiver) = mpsc::channel(length);
         (Self { name: name.into(), wants, queue, losses }, receiver)
     }
 
@@ -263,7 +267,7 @@ mod tests {
     fn a_full_queue_refuses_at_once_and_counts_every_record() {
         let losses = Losses::default();
         let (sink, mut receiver) = Sink::sharing("slow", Wants::Records, losses.clone());
-        for _ in 0..QUEUE {
+        for _ in 0..RECORDS_QUEUE {
             sink.offer(&records(2), Patience::None);
         }
         assert_eq!(sink.lost().1, Lost::default());
@@ -278,7 +282,7 @@ mod tests {
     #[test]
     fn single_packets_are_refused_first() {
         let (sink, mut receiver) = Sink::new("slow", Wants::Records);
-        for _ in 0..QUEUE - SCRAPS_LEAVE {
+        for _ in 0..RECORDS_QUEUE - SCRAPS_LEAVE {
             sink.offer(&records(1), Patience::None);
         }
         sink.offer(&scraps(2), Patience::None);
@@ -324,7 +328,7 @@ mod tests {
             last: false,
         };
         let tick = Event::Tick(tick.into());
-        for _ in 0..=QUEUE {
+        for _ in 0..=DELTAS_QUEUE {
             sink.offer(&tick, Patience::None);
         }
         assert_eq!(sink.lost().1, Lost { records: 1, ..Lost::default() });
@@ -336,7 +340,7 @@ mod tests {
     fn patience_is_for_all_events_together() {
         let (sink, _receiver) = Sink::new("stuck", Wants::Records);
         let end = Instant::now() + Duration::from_millis(20);
-        for _ in 0..QUEUE + 1000 {
+        for _ in 0..RECORDS_QUEUE + 1000 {
             sink.offer(&records(1), Patience::Until(end));
         }
         assert_eq!(sink.lost().1, lost(1000));
@@ -352,12 +356,12 @@ mod tests {
             }
             count
         });
-        for _ in 0..QUEUE * 4 {
+        for _ in 0..RECORDS_QUEUE * 4 {
             sink.offer(&records(1), Patience::Forever);
         }
         assert_eq!(sink.lost().1, Lost::default());
         drop(sink);
-        assert_eq!(reader.join().expect("a count"), QUEUE * 4);
+        assert_eq!(reader.join().expect("a count"), RECORDS_QUEUE * 4);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::summary::{Screen, Summary};
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
 /// maps hold what comes in.
-const DRAINED_QUEUE: usize = 32;
+pub const DRAINED_QUEUE: usize = 32;
 
 /// How long collectors and standard output get to take the last records.
 const SHUTDOWN: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 mod collector;
 mod file;
+mod memory;
 mod selection;
 mod values;
 
@@ -20,6 +21,7 @@ use crate::probe::Scope;
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError};
 pub use file::FileError;
+pub use memory::MemoryBound;
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
 pub use values::{ValueError, duration, max_flows, sample, tunnels};
 
@@ -229,7 +231,8 @@ impl fmt::Display for Config {
         writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;
         writeln!(f, "max-flows = {}", self.table.max_flows)?;
         writeln!(f, "observation-domain = {}", self.observation_domain)?;
-        write!(f, "output = \"{}\"", self.output)
+        writeln!(f, "output = \"{}\"", self.output)?;
+        write!(f, "# {}", MemoryBound::of(self))
     }
 }
 

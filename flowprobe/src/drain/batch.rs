@@ -13,7 +13,7 @@ use crate::probe::LoadError;
 
 /// Entries asked for in one system call. Measured with a million flows: from 512 to 65,536 the cost per flow differs by a
 /// twentieth.
-const BATCH: usize = 8192;
+pub const BATCH: usize = 8192;
 
 /// A hash map that programs fill while its generation is the current one.
 pub(super) struct BatchMap<K, V> {

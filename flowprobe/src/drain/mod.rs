@@ -25,6 +25,7 @@ use crate::kernel::{self, MapValue};
 use crate::metering::Change;
 use crate::probe::{LoadError, Scope, Slots};
 use crate::record::FlowDelta;
+pub use batch::BATCH;
 pub use filling::forward_filling;
 use flows::FlowMaps;
 use overflow::OverflowReader;

@@ -98,7 +98,9 @@ struct Key {
     tunnel: TunnelNumber,
 }
 
-// With the index and its spare room this is what an open flow costs.
+/// What an open flow costs: its entry, its place in the index, and what either has to spare when it grows.
+pub const OCTETS_PER_FLOW: u64 = 168;
+
 const _: () = assert!(size_of::<Entry>() == 136);
 
 impl Entry {

@@ -1,0 +1,90 @@
+//! How much memory a configuration may come to use.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use flowprobe_ebpf::room::{MARKS_PER_BLOCK, mark_blocks};
+use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
+
+use super::{Config, OutputMode};
+use crate::record::{FlowDelta, FlowRecord};
+use crate::sink::{DELTAS_QUEUE, RECORDS_PER_EVENT, RECORDS_QUEUE};
+use crate::stages::DRAINED_QUEUE;
+use crate::{drain, table};
+
+/// Bounds of memory, octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// Of the daemon: what is resident when the table and all queues are full.
+    pub daemon: u64,
+    /// Of the kernel's maps, which take it at the start.
+    pub kernel: u64,
+}
+
+/// What the daemon is without flows: its code, threads, buffers, and the window of the summary.
+const DAEMON: u64 = 96 << 20;
+
+/// The kernel's smaller maps, and the counters of the interfaces on two CPUs.
+const SMALLER_MAPS: u64 = 8 << 20;
+
+/// Octets of a hash map's entry beside its key and value (`struct htab_elem`, `kernel/bpf/hashtab.c`), and of one of its buckets.
+const ENTRY: u64 = 48;
+const BUCKET: u64 = 16;
+
+impl MemoryBound {
+    /// What `config` may use.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let flows = u64::from(config.table.max_flows.get());
+        let marks = u64::from(mark_blocks(config.table.max_flows.get())) * MARKS_PER_BLOCK as u64;
+        let batch = (drain::BATCH * size_of::<FlowDelta>()) as u64;
+        let records = (RECORDS_QUEUE * RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;
+        let deltas = DELTAS_QUEUE as u64 * batch;
+        let output = match config.output {
+            OutputMode::Quiet => 0,
+            OutputMode::Json => records,
+            OutputMode::Summary => deltas,
+        };
+        let queues = DRAINED_QUEUE as u64 * batch + config.collectors.len() as u64 * records + output;
+        let daemon = DAEMON + flows * table::OCTETS_PER_FLOW + marks + queues;
+        let tunnelled =
+            if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
+        let kernel = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);
+        Self { daemon, kernel }
+    }
+}
+
+/// A flow map of one generation.
+fn hash_map<Key>(max_flows: NonZeroU32) -> u64 {
+    let flows = u64::from(max_flows.get());
+    flows * (ENTRY + (size_of::<Key>() + size_of::<FlowValue>()) as u64) + flows.next_power_of_two() * BUCKET
+}
+
+/// In mebibytes.
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [daemon, kernel] = [self.daemon, self.kernel].map(|octets| octets.div_ceil(1 << 20));
+        write!(f, "at most {daemon} MiB of memory, and {kernel} MiB in the kernel")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn bound(max_flows: u32, tunnels: Tunnels) -> MemoryBound {
+        let mut settings = Settings { interfaces: Some(vec!["lo".to_owned()]), ..Settings::default() };
+        settings.max_flows = NonZeroU32::new(max_flows);
+        settings.selection.tunnels = Some(tunnels);
+        MemoryBound::of(&settings.check().expect("a configuration"))
+    }
+
+    #[test]
+    fn a_million_flows_cost_two_hundred_octets_each_and_place() {
+        let [none, million] = [1, 1_000_000].map(|flows| bound(flows, Tunnels::NONE));
+        assert!((million.daemon - none.daemon) / 1_000_000 <= 200, "{million:?}");
+        assert!((million.kernel - none.kernel) / 2_000_000 <= 200, "{million:?}");
+        assert!(bound(1_000_000, Tunnels::ALL).kernel > million.kernel);
+    }
+}
