@@ -19,6 +19,7 @@ pub mod export;
 pub mod filter;
 pub mod kernel;
 pub mod logging;
+pub mod losses;
 pub mod metering;
 pub mod output;
 pub mod probe;

@@ -12,6 +12,7 @@ use crate::accounting::{Accounting, add_stats};
 use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, MeterStats};
 use crate::export::elements::Schema;
+use crate::losses::Noted;
 use crate::record::{EndReason, FlowRecord};
 use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::table::{Table, TableConfig};
@@ -30,6 +31,7 @@ pub struct Metering {
     records: Vec<FlowRecord>,
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
+    ignored: Noted<Counter>,
     overflow_warned: u64,
     losses_told: u64,
 }
@@ -47,6 +49,7 @@ impl Metering {
             stats: Vec::new(),
             records: Vec::new(),
             scraps: Vec::new(),
+            ignored: Noted::default(),
             overflow_warned: 0,
             losses_told: 0,
         }
@@ -102,10 +105,17 @@ impl Metering {
     fn tick(&mut self, now_ns: u64, offset: WallOffset, drain: Duration, last: bool) {
         let accounting = self.accounting();
         self.warn_of_losses(&accounting);
+        let mut ignored = Counter::default();
+        for one in &accounting {
+            ignored += one.overflow();
+            ignored += one.unparsed();
+        }
+        self.ignored.note(ignored, offset.to_wall_ms(now_ns));
         let tick = Tick {
             now_ns,
             offset,
             accounting,
+            ignored: self.ignored,
             open_flows: self.table.len(),
             drain,
             lost: self.sinks.iter().map(Sink::lost).collect(),
@@ -157,6 +167,7 @@ impl Metering {
                 all.len() - 1
             });
             let one = &mut all[position];
+            one.ifindex = *ifindex;
             let of_table = self.table.totals(*ifindex, *direction);
             add_stats(&mut one.kernel, totals);
             one.exported += of_table.exported;
@@ -199,6 +210,7 @@ impl Metering {
 fn empty(interface: &Arc<str>, direction: Direction) -> Accounting {
     Accounting {
         interface: Arc::clone(interface),
+        ifindex: 0,
         direction,
         kernel: InterfaceStats::default(),
         exported: Counter::default(),

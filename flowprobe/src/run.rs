@@ -120,7 +120,7 @@ impl Stages {
         let mut sinks = Vec::new();
         let mut tasks = JoinSet::new();
         for (collector, exporter) in exporters {
-            let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
+            let (sink, queue) = Sink::sharing(collector.to_string(), Wants::RecordsAndTotals, exporter.losses());
             tasks.spawn(exporter.run(queue));
             sinks.push(sink);
         }
