@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 pub struct Accounting {
     /// Name of the interface.
     pub interface: Arc<str>,
+    /// Its index; the latest, where it went and came back.
+    pub ifindex: u32,
     /// Which way the packets passed it.
     pub direction: Direction,
     /// What the kernel programs counted, as of the drain.
@@ -66,6 +68,20 @@ impl Accounting {
     #[must_use]
     pub fn unparsed(&self) -> Counter {
         sum(&self.kernel.unparsed)
+    }
+
+    /// The sum under the names of its terms: `seen`, and what it is the sum of.
+    #[must_use]
+    pub fn terms(&self) -> [(&'static str, Counter); 7] {
+        [
+            ("seen", self.kernel.seen),
+            ("exported", self.exported),
+            ("held", self.held),
+            ("overflow", self.overflow()),
+            ("unparsed", self.unparsed()),
+            ("sampledOut", self.kernel.sampled_out),
+            ("filteredOut", self.kernel.filtered_out),
+        ]
     }
 
     /// Whether the sum holds, in packets and octets.

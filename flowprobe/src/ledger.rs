@@ -58,6 +58,9 @@ impl Ledger {
         for MeterStats { interface, ifindex, direction, totals } in &self.stats {
             let sum = sums.of(interface, *direction);
             add_stats(&mut sum.kernel, totals);
+            if *ifindex != 0 {
+                sum.ifindex = *ifindex;
+            }
             let of_table = table.totals(*ifindex, *direction);
             sum.exported += of_table.exported;
             sum.held += of_table.held;
@@ -111,6 +114,7 @@ impl Sums {
         let position = *self.positions.entry((Arc::clone(interface), direction)).or_insert_with(|| {
             all.push(Accounting {
                 interface: Arc::clone(interface),
+                ifindex: 0,
                 direction,
                 kernel: InterfaceStats::default(),
                 exported: Counter::default(),

@@ -21,6 +21,7 @@ pub mod filter;
 pub mod kernel;
 pub mod ledger;
 pub mod logging;
+pub mod losses;
 pub mod metering;
 pub mod output;
 pub mod probe;

@@ -12,6 +12,7 @@ use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, KnownFlows};
 use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
+use crate::losses::Noted;
 use crate::record::{EndReason, FlowDelta, FlowRecord};
 use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::summary::protocol_name;
@@ -47,6 +48,7 @@ pub struct Metering {
     records: Vec<FlowRecord>,
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
+    ignored: Noted<Counter>,
     overflow_warned: u64,
     losses_told: u64,
 }
@@ -65,6 +67,7 @@ impl Metering {
             known: None,
             records: Vec::new(),
             scraps: Vec::new(),
+            ignored: Noted::default(),
             overflow_warned: 0,
             losses_told: 0,
         }
@@ -155,10 +158,17 @@ impl Metering {
             error!("the accounting of {} does not balance: {}", one.interface, one.to_json());
         }
         self.tell_losses_of_sinks();
+        let mut ignored = Counter::default();
+        for one in &accounting {
+            ignored += one.overflow();
+            ignored += one.unparsed();
+        }
+        self.ignored.note(ignored, offset.to_wall_ms(now_ns));
         let tick = Arc::new(Tick {
             now_ns,
             offset,
             accounting,
+            ignored: self.ignored,
             open_flows: self.table.len(),
             drain,
             lost: self.sinks.iter().map(Sink::lost).collect(),

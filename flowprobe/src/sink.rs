@@ -2,16 +2,16 @@
 //! refuses is counted).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use flowprobe_ebpf::Counter;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
 use crate::export::elements::Schema;
+use crate::losses::{Losses, Lost, Noted};
 use crate::record::{FlowDelta, FlowRecord};
 
 /// What a sink is told.
@@ -46,6 +46,8 @@ pub struct Tick {
     pub offset: WallOffset,
     /// The accounting sum of every interface and direction.
     pub accounting: Vec<Accounting>,
+    /// What was seen and is in no flow, on all interfaces: overflow and unparsed.
+    pub ignored: Noted<Counter>,
     /// Open flows.
     pub open_flows: usize,
     /// How the drain went.
@@ -63,6 +65,8 @@ pub enum Wants {
     Records,
     /// Records and ticks.
     RecordsAndTicks,
+    /// Records, and ticks for the totals in them: one that is refused is no loss, since the next one has them too.
+    RecordsAndTotals,
     /// Deltas and ticks.
     DeltasAndTicks,
 }
@@ -71,8 +75,8 @@ impl Wants {
     const fn takes(self, event: &Event) -> bool {
         matches!(
             (self, event),
-            (Self::Records | Self::RecordsAndTicks, Event::Records(_))
-                | (Self::RecordsAndTicks | Self::DeltasAndTicks, Event::Tick(_))
+            (Self::Records | Self::RecordsAndTicks | Self::RecordsAndTotals, Event::Records(_))
+                | (Self::RecordsAndTicks | Self::RecordsAndTotals | Self::DeltasAndTicks, Event::Tick(_))
                 | (Self::DeltasAndTicks, Event::Deltas(_))
         )
     }
@@ -100,68 +104,6 @@ pub enum Patience {
     Until(Instant),
     /// As long as it takes: the source can wait.
     Forever,
-}
-
-/// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
-/// these stand for records, and a tick counts as one without packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Lost {
-    /// Records.
-    pub records: u64,
-    /// Packets in them.
-    pub packets: u64,
-    /// Octets in them, from the IP header on.
-    pub octets: u64,
-}
-
-impl Lost {
-    /// These records.
-    #[must_use]
-    pub fn of(records: &[FlowRecord]) -> Self {
-        records.iter().map(|record| (record.packets, record.octets)).sum_up()
-    }
-
-    fn of_event(event: &Event) -> Self {
-        match event {
-            Event::Records(batch) => Self::of(&batch.records),
-            Event::Deltas(deltas) => deltas.iter().map(|delta| (delta.value.packets, delta.value.octets)).sum_up(),
-            Event::Tick(_) => Self { records: 1, ..Self::default() },
-        }
-    }
-}
-
-trait SumUp: Iterator<Item = (u64, u64)> + Sized {
-    /// The sum of packets and octets of as many records as there are items.
-    fn sum_up(self) -> Lost {
-        self.fold(Lost::default(), |sum, (packets, octets)| Lost {
-            records: sum.records + 1,
-            packets: sum.packets + packets,
-            octets: sum.octets + octets,
-        })
-    }
-}
-
-impl<I: Iterator<Item = (u64, u64)>> SumUp for I {}
-
-/// What a sink has lost so far. Counted by the queue that refuses and by the sink itself.
-#[derive(Clone, Debug, Default)]
-pub struct Losses(Arc<[AtomicU64; 3]>);
-
-impl Losses {
-    /// Counts `lost` more.
-    pub fn add(&self, lost: Lost) {
-        for (total, more) in self.0.iter().zip([lost.records, lost.packets, lost.octets]) {
-            total.fetch_add(more, Ordering::Relaxed);
-        }
-    }
-
-    /// All so far.
-    #[must_use]
-    pub fn total(&self) -> Lost {
-        let [records, packets, octets] = &*self.0;
-        let load = |total: &AtomicU64| total.load(Ordering::Relaxed);
-        Lost { records: load(records), packets: load(packets), octets: load(octets) }
-    }
 }
 
 /// The sending end of a sink's queue.
@@ -213,7 +155,16 @@ impl Sink {
             Patience::Until(end) => self.offer_until(event.clone(), Some(end)),
         };
         if let Some(event) = refused {
-            self.losses.add(Lost::of_event(&event));
+            self.losses.add(self.loss(&event));
+        }
+    }
+
+    fn loss(&self, event: &Event) -> Lost {
+        match event {
+            Event::Records(batch) => Lost::of(&batch.records),
+            Event::Deltas(deltas) => Lost::of_deltas(deltas),
+            Event::Tick(_) if self.wants == Wants::RecordsAndTotals => Lost::default(),
+            Event::Tick(_) => Lost { records: 1, ..Lost::default() },
         }
     }
 
@@ -314,20 +265,26 @@ mod tests {
     }
 
     #[test]
-    fn deltas_count_as_records_and_a_tick_as_one() {
-        let (sink, _receiver) = Sink::new("stuck", Wants::DeltasAndTicks);
+    fn deltas_count_as_records_and_a_tick_as_one_where_it_is_printed() {
         let value = flowprobe_ebpf::FlowValue { packets: 3, octets: 156, ..Default::default() };
         let delta = FlowDelta { key: FlowRecord::example().key, tunnel: flowprobe_ebpf::Tunnel::NONE, value };
         let tick = Tick {
             now_ns: 0,
             offset: WallOffset::measure(),
             accounting: Vec::new(),
+            ignored: Noted::default(),
             open_flows: 0,
             drain: Duration::ZERO,
             lost: Vec::new(),
             last: false,
         };
         let tick = Event::Tick(tick.into());
+        let (sink, _receiver) = Sink::new("totals", Wants::RecordsAndTotals);
+        for _ in 0..=RECORDS_QUEUE {
+            sink.offer(&tick, Patience::None);
+        }
+        assert_eq!(sink.lost().1, Lost::default());
+        let (sink, _receiver) = Sink::new("stuck", Wants::DeltasAndTicks);
         for _ in 0..=DELTAS_QUEUE {
             sink.offer(&tick, Patience::None);
         }

@@ -187,7 +187,7 @@ impl Stages {
 /// Starts the exporters; the ends of their queues.
 fn sinks_of(exporters: Vec<(Collector, UdpExporter)>, tasks: &mut JoinSet<()>) -> Vec<Sink> {
     let start = |(collector, exporter): (Collector, UdpExporter)| {
-        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
+        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::RecordsAndTotals, exporter.losses());
         tasks.spawn(exporter.run(queue));
         sink
     };

@@ -27,6 +27,8 @@ pub struct Collector {
 pub struct Received {
     /// Data records, in the order in which they came, with the names that the daemon's JSON has.
     pub records: Vec<Object>,
+    /// Options records, likewise, with the registry's names; the second of two elements has ` 2` after its name.
+    pub options: Vec<Object>,
     /// Messages that brought templates.
     pub template_messages: u64,
     /// Sets whose template was not known.
@@ -112,7 +114,7 @@ fn take_in(
         };
         let number = packet.header.sequence_number;
         ensure!(sequence.is_none_or(|expected| expected == number), "sequence number {number}, expected {sequence:?}");
-        let before = received.records.len();
+        let before = received.records.len() + received.options.len();
         let mut has_templates = false;
         for set in packet.flowsets {
             match set.body {
@@ -122,7 +124,13 @@ fn take_in(
                         received.records.push(object(fields)?);
                     }
                 }
+                FlowSetBody::OptionsData(data) => {
+                    for fields in data.fields {
+                        received.options.push(options_object(fields)?);
+                    }
+                }
                 FlowSetBody::Template(_) | FlowSetBody::Templates(_) => has_templates = true,
+                FlowSetBody::OptionsTemplate(_) | FlowSetBody::OptionsTemplates(_) => {}
                 FlowSetBody::NoTemplate(_) => received.without_template += 1,
                 other => return Err(anyhow!("an unexpected set: {other:?}")),
             }
@@ -130,7 +138,11 @@ fn take_in(
         received.template_messages += u64::from(has_templates);
         // A receiver without the template cannot count the records.
         *sequence = (received.without_template == 0)
-            .then(|| Ok::<_, anyhow::Error>(number.wrapping_add(u32::try_from(received.records.len() - before)?)))
+            .then(|| {
+                Ok::<_, anyhow::Error>(
+                    number.wrapping_add(u32::try_from(received.records.len() + received.options.len() - before)?),
+                )
+            })
             .transpose()?;
     }
     Ok(())
@@ -215,6 +227,41 @@ const EXTRA_NAMES: [(Field, &str); 11] = [
     (Field::SamplingFlowSpacing, "samplingFlowSpacing"),
 ];
 
+/// Elements of options records.
+const OPTIONS_NAMES: [(Field, &str); 19] = [
+    (Field::ObservationDomainId, "observationDomainId"),
+    (Field::MeteringProcessId, "meteringProcessId"),
+    (Field::ExportingProcessId, "exportingProcessId"),
+    (Field::ExportedMessageTotalCount, "exportedMessageTotalCount"),
+    (Field::ExportedFlowRecordTotalCount, "exportedFlowRecordTotalCount"),
+    (Field::ExportedOctetTotalCount, "exportedOctetTotalCount"),
+    (Field::IgnoredPacketTotalCount, "ignoredPacketTotalCount"),
+    (Field::IgnoredOctetTotalCount, "ignoredOctetTotalCount"),
+    (Field::NotSentFlowTotalCount, "notSentFlowTotalCount"),
+    (Field::NotSentPacketTotalCount, "notSentPacketTotalCount"),
+    (Field::NotSentOctetTotalCount, "notSentOctetTotalCount"),
+    (Field::ObservationTimeMilliseconds, "observationTimeMilliseconds"),
+    (Field::IngressInterface, "ingressInterface"),
+    (Field::EgressInterface, "egressInterface"),
+    (Field::InterfaceName, "interfaceName"),
+    (Field::SelectorName, "selectorName"),
+    (Field::FlowDirection, "flowDirection"),
+    (Field::PacketTotalCount, "packetTotalCount"),
+    (Field::Layer2octetTotalCount, "layer2OctetTotalCount"),
+];
+
+/// An options record by names.
+fn options_object(fields: Vec<(IPFixField, FieldValue)>) -> Result<Object> {
+    let mut record = Object::new();
+    for (field, value) in fields {
+        let row = OPTIONS_NAMES.iter().find(|(known, _)| IPFixField::IANA(*known) == field);
+        let (_, name) = row.with_context(|| format!("an element of no options record of the daemon: {field:?}"))?;
+        let name = if record.contains_key(*name) { format!("{name} 2") } else { (*name).to_owned() };
+        record.insert(name, number_or_text(&value)?);
+    }
+    Ok(record)
+}
+
 /// VMware's, by their numbers.
 const VMWARE_NAMES: [(u16, &str); 2] = [(891, "tunnelType"), (892, "tunnelKey")];
 
@@ -254,6 +301,7 @@ fn number_or_text(value: &FieldValue) -> Result<Value> {
         FieldValue::Ip6Addr(address) => address.to_string().into(),
         FieldValue::MacAddr(octets) => octets.map(|octet| format!("{octet:02x}")).join(":").into(),
         FieldValue::Float64(number) => (*number).into(),
+        FieldValue::String(text) => text.value.clone().into(),
         // Whatever netflow_parser makes of a number, these are its octets.
         other => {
             let mut octets = Vec::new();

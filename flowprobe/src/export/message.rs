@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::elements::{Element, Field, Layout, Schema};
+use super::statistics::{Facts, OptionsTemplate, VARIABLE, Value, options};
 use crate::record::FlowRecord;
 
 /// IPFIX's version number.
@@ -14,6 +15,8 @@ const MESSAGE_HEADER: usize = 16;
 const SET_HEADER: usize = 4;
 /// Set ID of a Template Set.
 const TEMPLATE_SET: u16 = 2;
+/// Set ID of an Options Template Set.
+const OPTIONS_TEMPLATE_SET: u16 = 3;
 /// In a Field Specifier: an Enterprise Number follows.
 const ENTERPRISE_BIT: u16 = 0x8000;
 /// Largest message that the 16-bit length field can name.
@@ -72,34 +75,68 @@ impl Encoder {
     #[must_use]
     pub fn fits(&self, record: &FlowRecord) -> bool {
         let layout = self.schema.layout(record);
-        let header = if self.is_open(layout) { 0 } else { SET_HEADER };
-        self.buffer.is_empty() || self.buffer.len() + header + layout.record_length <= self.capacity
+        self.has_room(layout.template_id, layout.record_length)
     }
 
-    /// Number of templates.
+    /// The same for an options record.
+    #[must_use]
+    pub fn fits_options(&self, template: &OptionsTemplate, facts: &Facts<'_>) -> bool {
+        self.has_room(template.template_id, template.record_length(facts))
+    }
+
+    fn has_room(&self, template_id: u16, length: usize) -> bool {
+        let header = if self.is_open(template_id) { 0 } else { SET_HEADER };
+        self.buffer.is_empty() || self.buffer.len() + header + length <= self.capacity
+    }
+
+    /// Number of templates: one for each layout, and those of options together as one.
     #[must_use]
     pub fn templates(&self) -> usize {
-        self.schema.layouts().len()
+        self.schema.layouts().len() + 1
     }
 
-    /// Adds a Template Set of the templates from number `from` on, as many as there is room for, and one at least. The message
-    /// in hand must have been finished. Returns the number of the first one that found no room, or [`Encoder::templates`].
+    /// Adds a Template Set of the templates from number `from` on, as many as there is room for, and one at least, and an
+    /// Options Template Set. The message in hand must have been finished. Returns the number of the first one that found no
+    /// room, or [`Encoder::templates`].
     pub fn push_templates(&mut self, from: usize) -> usize {
         self.begin();
         let schema = Arc::clone(&self.schema);
-        let start = self.buffer.len();
-        self.put_u16(TEMPLATE_SET);
-        self.put_u16(0);
+        let (start, layouts) = (self.buffer.len(), schema.layouts());
         let mut next = from;
-        for layout in schema.layouts().iter().skip(from) {
-            if next > from && self.buffer.len() + template_length(layout) > self.capacity {
+        for layout in layouts.iter().skip(from) {
+            if next == from {
+                self.put_u16(TEMPLATE_SET);
+                self.put_u16(0);
+            } else if self.buffer.len() + template_length(layout) > self.capacity {
                 break;
             }
             self.put_template(layout);
             next += 1;
         }
-        self.close_set(start);
+        if next > from {
+            self.close_set(start);
+        }
+        if next == layouts.len() && (next == from || self.buffer.len() + options_templates_length() <= self.capacity) {
+            self.put_options_templates();
+            next += 1;
+        }
         next
+    }
+
+    fn put_options_templates(&mut self) {
+        let start = self.buffer.len();
+        self.put_u16(OPTIONS_TEMPLATE_SET);
+        self.put_u16(0);
+        for template in options() {
+            self.put_u16(template.template_id);
+            self.put_u16(length_u16(template.elements.len()));
+            self.put_u16(template.scope);
+            for element in template.elements {
+                self.put_u16(element.id);
+                self.put_u16(element.length);
+            }
+        }
+        self.close_set(start);
     }
 
     /// Adds a Data Record.
@@ -107,17 +144,40 @@ impl Encoder {
         self.begin();
         let schema = Arc::clone(&self.schema);
         let layout = schema.layout(record);
-        if !self.is_open(layout) {
-            self.close_open_set();
-            self.open_set = Some((layout.template_id, self.buffer.len()));
-            self.put_u16(layout.template_id);
-            self.put_u16(0);
-        }
+        self.open(layout.template_id);
         for element in &layout.elements {
             let value = (element.value)(record);
             self.put(value, usize::from(element.length));
         }
         self.records += 1;
+    }
+
+    /// Adds an options record, which is a Data Record too.
+    pub fn push_options(&mut self, template: &OptionsTemplate, facts: &Facts<'_>) {
+        self.begin();
+        self.open(template.template_id);
+        for element in template.elements {
+            match (element.value)(facts) {
+                Value::Unsigned(number) => self.put(Field::Unsigned(number), usize::from(element.length)),
+                Value::Text(text) => {
+                    debug_assert_eq!(element.length, VARIABLE, "only texts have a length of their own");
+                    // Short texts only: three octets of length would be needed from 255 on.
+                    self.buffer.push(u8::try_from(text.len()).unwrap_or(0));
+                    self.buffer.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        self.records += 1;
+    }
+
+    /// Begins a Data Set, unless it is open.
+    fn open(&mut self, template_id: u16) {
+        if !self.is_open(template_id) {
+            self.close_open_set();
+            self.open_set = Some((template_id, self.buffer.len()));
+            self.put_u16(template_id);
+            self.put_u16(0);
+        }
     }
 
     /// Completes the message being built; `None` where nothing was added. `export_time` is in seconds since 1970 UTC. The
@@ -176,8 +236,8 @@ impl Encoder {
         }
     }
 
-    fn is_open(&self, layout: &Layout) -> bool {
-        self.open_set.is_some_and(|(open, _)| open == layout.template_id)
+    fn is_open(&self, template_id: u16) -> bool {
+        self.open_set.is_some_and(|(open, _)| open == template_id)
     }
 
     fn close_open_set(&mut self) {
@@ -221,10 +281,17 @@ fn template_length(layout: &Layout) -> usize {
     4 + fields.sum::<usize>()
 }
 
+/// Octets of the Options Template Set.
+fn options_templates_length() -> usize {
+    SET_HEADER + options().map(OptionsTemplate::template_length).sum::<usize>()
+}
+
 /// Octets of a message that holds the longest template, or the longest record.
 fn smallest_message(schema: &Schema) -> usize {
-    let longest = schema.layouts().iter().map(|layout| template_length(layout).max(layout.record_length)).max();
-    MESSAGE_HEADER + SET_HEADER + longest.unwrap_or(0)
+    let of_flows = schema.layouts().iter().map(|layout| template_length(layout).max(layout.record_length));
+    let of_options = options().map(OptionsTemplate::longest_record);
+    let longest = of_flows.chain(of_options).max();
+    MESSAGE_HEADER + (SET_HEADER + longest.unwrap_or(0)).max(options_templates_length())
 }
 
 /// A length that the encoder has kept below [`LARGEST_MESSAGE`].

@@ -2,6 +2,7 @@
 
 pub mod elements;
 pub mod message;
+pub mod statistics;
 mod udp;
 
 pub use udp::{UdpExporter, connect_all};

@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::elements::Schema;
-use super::message::{Encoder, Message};
+use super::message::Encoder;
+use super::statistics::{Facts, Sent};
 use crate::clock::{self, WallOffset};
 use crate::config::Collector;
 use crate::kernel;
+use crate::losses::{Losses, Lost, Noted};
 use crate::record::FlowRecord;
-use crate::sink::{Event, Losses, Lost};
+use crate::sink::{Event, Tick};
 
 /// Octets of the UDP header and of the IP header without options.
 const HEADERS_V4: usize = 8 + 20;
@@ -55,14 +57,18 @@ pub struct UdpExporter {
     is_ipv6: bool,
     mtu: usize,
     encoder: Encoder,
+    observation_domain: u32,
     /// The records of the message being built.
     pending: Vec<FlowRecord>,
     template_refresh: Duration,
     templates_sent: Option<Instant>,
+    /// The collector has not had options records since it was last sent templates.
+    options_due: bool,
     /// Messages refused in a row.
     failures: u64,
-    records_sent: u64,
+    sent: Sent,
     losses: Losses,
+    not_sent: Noted<Lost>,
 }
 
 impl UdpExporter {
@@ -88,12 +94,15 @@ impl UdpExporter {
             is_ipv6,
             mtu: usize::from(collector.mtu),
             encoder: Encoder::new(schema, observation_domain, 0),
+            observation_domain,
             pending: Vec::new(),
             template_refresh: collector.template_refresh,
             templates_sent: None,
+            options_due: true,
             failures: 0,
-            records_sent: 0,
+            sent: Sent::default(),
             losses: Losses::default(),
+            not_sent: Noted::default(),
         };
         exporter.follow_path_mtu();
         Ok(exporter)
@@ -108,11 +117,15 @@ impl UdpExporter {
     /// Sends what comes in until the queue is closed and empty. What cannot be sent is counted in [`UdpExporter::losses`].
     pub async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
         while let Some(event) = queue.recv().await {
-            if let Event::Records(batch) = event {
-                self.follow_schema(&batch.schema).await;
-                for record in &*batch.records {
-                    self.push(record).await;
+            match event {
+                Event::Records(batch) => {
+                    self.follow_schema(&batch.schema).await;
+                    for record in &*batch.records {
+                        self.push(record).await;
+                    }
                 }
+                Event::Tick(tick) => self.report(&tick).await,
+                Event::Deltas(_) => {}
             }
             // What waits in the queue may fill the message; nothing else is worth a delay.
             if queue.is_empty() {
@@ -121,8 +134,8 @@ impl UdpExporter {
         }
         self.flush().await;
         match self.losses.total().records {
-            0 => info!("{}: {} records sent", self.name, self.records_sent),
-            lost => warn!("{}: {} records sent, {lost} lost", self.name, self.records_sent),
+            0 => info!("{}: {} records sent", self.name, self.sent.records),
+            lost => warn!("{}: {} records sent, {lost} lost", self.name, self.sent.records),
         }
     }
 
@@ -132,6 +145,33 @@ impl UdpExporter {
             self.flush().await;
             self.encoder.set_schema(Arc::clone(schema));
             self.templates_sent = None;
+        }
+    }
+
+    /// Says what the session has had and what it lacks (RFC 7011 section 4): at first, with every refresh of the templates,
+    /// and at the end.
+    async fn report(&mut self, tick: &Tick) {
+        self.flush().await;
+        self.not_sent.note(self.losses.total(), tick.offset.to_wall_ms(tick.now_ns));
+        self.refresh_templates().await;
+        if !self.options_due && !tick.last {
+            return;
+        }
+        // Once more where the path has turned out to be too narrow.
+        for _ in 0..2 {
+            self.options_due = false;
+            let (process, not_sent) = (std::process::id(), self.not_sent);
+            let facts = Facts::new(tick, self.observation_domain, process, self.sent, not_sent);
+            for (template, facts) in facts.records(tick) {
+                if !self.encoder.fits_options(template, &facts) {
+                    self.flush().await;
+                }
+                self.encoder.push_options(template, &facts);
+            }
+            self.flush().await;
+            if !self.options_due {
+                break;
+            }
         }
     }
 
@@ -154,6 +194,7 @@ impl UdpExporter {
             self.flush().await;
             // Before: where a message of templates is lost, they are due again.
             self.templates_sent = Some(Instant::now());
+            self.options_due = true;
             let mut next = self.encoder.push_templates(0);
             while next < self.encoder.templates() {
                 self.flush().await;
@@ -169,12 +210,14 @@ impl UdpExporter {
             return;
         };
         match self.send().await {
-            Ok(()) => self.sent(message),
+            Ok(()) => self.sent(),
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                 self.encoder.take_back(message);
+                // Only flow records are packed again.
+                self.options_due = true;
                 Box::pin(self.repack()).await;
             }
-            Err(error) => self.lost(message, &error),
+            Err(error) => self.lost(&error),
         }
         self.encoder.clear();
         self.pending.clear();
@@ -213,19 +256,21 @@ impl UdpExporter {
 
     async fn send_piece(&mut self) {
         let export_time = WallOffset::measure().to_wall_s(clock::monotonic_ns());
-        let Some(message) = self.encoder.finish(export_time) else {
+        if self.encoder.finish(export_time).is_none() {
             return;
-        };
+        }
         match self.send().await {
-            Ok(()) => self.sent(message),
-            Err(error) => self.lost(message, &error),
+            Ok(()) => self.sent(),
+            Err(error) => self.lost(&error),
         }
         self.encoder.clear();
         self.pending.clear();
     }
 
-    fn sent(&mut self, message: Message) {
-        self.records_sent += u64::from(message.records);
+    fn sent(&mut self) {
+        self.sent.messages += 1;
+        self.sent.records += self.pending.len() as u64;
+        self.sent.octets += self.encoder.octets().len() as u64;
         if self.failures > 0 {
             info!("{}: messages go out again, after {} that did not", self.name, self.failures);
             self.failures = 0;
@@ -233,13 +278,13 @@ impl UdpExporter {
     }
 
     /// The message of the pending records was not sent.
-    fn lost(&mut self, message: Message, error: &io::Error) {
+    fn lost(&mut self, error: &io::Error) {
         self.losses.add(Lost::of(&self.pending));
         self.failures += 1;
         // The collector has not seen these templates.
         self.templates_sent = None;
         if self.failures == 1 {
-            warn!("{}: a message of {} records could not be sent: {error}", self.name, message.records);
+            warn!("{}: a message of {} records could not be sent: {error}", self.name, self.pending.len());
         }
     }
 

@@ -17,6 +17,7 @@ use crate::cli::ReplayArgs;
 use crate::config::SelectionConfig;
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
+use crate::losses::Losses;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
 use crate::record::SamplingRate;
@@ -51,7 +52,7 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input
     let schema = Arc::new(Schema::new(extras));
     let collectors = connect_all(&args.export.collectors, &schema, args.export.observation_domain());
     for (collector, exporter) in collectors.await? {
-        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::Records, exporter.losses());
+        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::RecordsAndTotals, exporter.losses());
         exporters.spawn(exporter.run(queue));
         sinks.push(sink);
     }
@@ -83,9 +84,10 @@ fn outputs(
     let mut threads = Vec::new();
     if let Some(path) = &args.ipfix_file {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let (sink, queue) = Sink::new(path.display().to_string(), Wants::RecordsAndTicks);
+        let losses = Losses::default();
+        let (sink, queue) = Sink::sharing(path.display().to_string(), Wants::RecordsAndTotals, losses.clone());
         sinks.push(sink);
-        let writer = IpfixFile::new(Arc::clone(schema), args.export.observation_domain());
+        let writer = IpfixFile::new(Arc::clone(schema), args.export.observation_domain(), losses);
         threads.push(output::start(writer, file, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };

@@ -8,8 +8,8 @@ use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, FlowValue, InterfaceS
 use super::*;
 use crate::accounting::OverflowDestination;
 use crate::clock::WallOffset;
+use crate::losses::{Lost, Noted};
 use crate::record::FlowDelta;
-use crate::sink::Lost;
 
 fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16), octets: u64) -> FlowDelta {
     let key = FlowKey {
@@ -29,6 +29,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
     let kernel = InterfaceStats { seen: Counter { packets, octets: packets * 114 }, ..InterfaceStats::default() };
     let accounting = Accounting {
         interface: "veth0".into(),
+        ifindex: 7,
         direction: Direction::Ingress,
         kernel,
         exported: Counter::default(),
@@ -39,6 +40,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         now_ns,
         offset: WallOffset::measure(),
         accounting: vec![accounting],
+        ignored: Noted::default(),
         open_flows: 3,
         drain: Duration::from_millis(1),
         lost: vec![("udp://192.0.2.1:4739".into(), Lost { records: 12, ..Lost::default() })],

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::export::statistics::{OptionsElement, VARIABLE, options};
 
 /// Set to write the page instead of comparing it.
 const RENEW: &str = "FLOWPROBE_RENEW_DOCS";
@@ -74,8 +75,29 @@ fn page() -> String {
         };
         let _ = writeln!(page, "| `{name}` | {registry} | {length} | {} | {about} |", in_words(*group));
     }
+    page.push_str(OPTIONS_PREAMBLE);
+    for template in options() {
+        let _ = writeln!(page, "\n## {}\n\nTemplate ID {}.\n", template.title, template.template_id);
+        page.push_str("| Element | Id | Octets | | What it says |\n| --- | --- | --- | --- | --- |\n");
+        for (position, OptionsElement { name, id, length, about, .. }) in template.elements.iter().enumerate() {
+            let length = if *length == VARIABLE { "variable".to_owned() } else { length.to_string() };
+            let role = if position < usize::from(template.scope) { "scope" } else { "" };
+            let _ = writeln!(page, "| `{name}` | {id} | {length} | {role} | {about} |");
+        }
+    }
     page
 }
+
+const OPTIONS_PREAMBLE: &str = "
+# The elements of options records
+
+What flowprobe says of itself (RFC 7011 section 4). Each collector gets it with the first drain, whenever templates are sent
+again, and at the end; an IPFIX file ends with it. These records count in the sequence number like all Data Records. Made from
+the table in `flowprobe/src/export/statistics.rs`, as above.
+
+The accounting sum is a record for each term of each interface and direction. IANA has no elements for the terms and flowprobe
+has no Private Enterprise Number, so the terms go by name. All totals are those since the daemon started.
+";
 
 const PREAMBLE: &str = "\
 # The elements of a record

@@ -1,14 +1,20 @@
 //! Messages read back by netflow_parser, and the rules of RFC 7011 that a reader forgives but a strict collector does not.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use flowprobe_ebpf::{Address, FlowKey, Tunnel};
+use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, InterfaceStats, Tunnel};
 use netflow_parser::variable_versions::ipfix::FlowSetBody;
 use netflow_parser::{NetflowPacket, NetflowParser};
 
 use super::*;
+use crate::accounting::Accounting;
+use crate::clock::WallOffset;
 use crate::export::elements::{Extras, Family};
+use crate::export::statistics::{Facts, Sent};
+use crate::losses::{Lost, Noted};
 use crate::record::SamplingRate;
+use crate::sink::Tick;
 
 fn record(number: u16, family: Family) -> FlowRecord {
     let (source, destination) = match family {
@@ -107,8 +113,13 @@ fn messages_stay_within_the_capacity_and_sequence_numbers_count_data_records() {
         assert!(message.len() <= 600);
         assert_eq!(usize::from(u16::from_be_bytes([message[2], message[3]])), message.len());
         assert_eq!((word(&message, 4), word(&message, 8), word(&message, 12)), (1_700_000_002, sequence, 9));
-        let templates = if sequence == 0 { word(&message, 16) & 0xffff } else { 0 };
-        let octets = message.len() - MESSAGE_HEADER - templates as usize - SET_HEADER;
+        // The templates of flow records, those of options records.
+        let (mut at, mut data) = (MESSAGE_HEADER, message.len() - MESSAGE_HEADER);
+        while at < message.len() && word(&message, at) >> 16 < 256 {
+            let length = (word(&message, at) & 0xffff) as usize;
+            (at, data) = (at + length, data - length);
+        }
+        let octets = data.saturating_sub(SET_HEADER);
         assert_eq!(octets % v4_length(), 0);
         sequence += u32::try_from(octets / v4_length()).expect("small");
     }
@@ -169,7 +180,7 @@ fn templates_that_find_no_room_wait_for_the_next_message() {
         encoder.clear();
         messages += 1;
     }
-    assert_eq!((next, messages > 1), (6, true));
+    assert_eq!((next, messages > 1), (7, true));
 }
 
 #[test]
@@ -198,4 +209,77 @@ fn a_schema_that_follows_another_has_templates_of_its_own() {
     }
     assert_eq!(ids, [(256, false), (512, true), (256, false)]);
     assert_eq!(sequences, [0, 1, 2]);
+}
+
+#[test]
+fn options_records_are_read_back_and_count_in_the_sequence() {
+    let counter = Counter { packets: 7, octets: 700 };
+    let accounting = |interface: &str, direction| Accounting {
+        interface: interface.into(),
+        ifindex: 3,
+        direction,
+        kernel: InterfaceStats { seen: counter, ..InterfaceStats::default() },
+        exported: counter,
+        overflow_destinations: Vec::new(),
+        held: Counter::default(),
+    };
+    let tick = Tick {
+        now_ns: 0,
+        offset: WallOffset::between(Duration::ZERO, 0),
+        accounting: vec![accounting("eth0", Direction::Ingress), accounting(&"x".repeat(300), Direction::Egress)],
+        ignored: Noted { total: counter, first_ms: 11, last_ms: 12 },
+        open_flows: 0,
+        drain: Duration::ZERO,
+        lost: Vec::new(),
+        last: true,
+    };
+    let sent = Sent { messages: 4, records: 5, octets: 6 };
+    let not_sent = Noted { total: Lost { records: 1, packets: 2, octets: 3 }, first_ms: 8, last_ms: 9 };
+    let mut encoder = encoder(512);
+    let mut messages = Vec::new();
+    let mut finish = |encoder: &mut Encoder| {
+        if encoder.finish(0).is_some() {
+            assert!(encoder.octets().len() <= 512);
+            messages.push(encoder.octets().to_vec());
+            encoder.clear();
+        }
+    };
+    let mut next = 0;
+    while next < encoder.templates() {
+        next = encoder.push_templates(next);
+        finish(&mut encoder);
+    }
+    for (template, facts) in Facts::new(&tick, 1, 99, sent, not_sent).records(&tick) {
+        if !encoder.fits_options(template, &facts) {
+            finish(&mut encoder);
+        }
+        encoder.push_options(template, &facts);
+    }
+    finish(&mut encoder);
+
+    let (mut parser, mut records) = (NetflowParser::default(), Vec::new());
+    for message in &messages {
+        assert_eq!(word(message, 8) as usize, records.len());
+        let result = parser.parse_bytes(message);
+        assert!(result.error.is_none(), "{:?}", result.error);
+        for packet in result.packets {
+            let NetflowPacket::IPFix(packet) = packet else { unreachable!("version 10 is IPFIX") };
+            for set in packet.flowsets {
+                if let FlowSetBody::OptionsData(data) = set.body {
+                    records.extend(data.fields.into_iter().map(|fields| (set.header.header_id, format!("{fields:?}"))));
+                }
+            }
+        }
+    }
+    let count = |template: u16| records.iter().filter(|(id, _)| *id == template).count();
+    assert_eq!([768, 769, 770, 771, 772].map(count), [1, 1, 1, 7, 7]);
+    let reliability = &records[2].1;
+    for part in ["(NotSentFlowTotalCount), ", "(NotSentOctetTotalCount), ", "(ExportingProcessId), "] {
+        assert!(reliability.contains(part), "{reliability}");
+    }
+    for (position, (name, counter)) in tick.accounting[0].terms().into_iter().enumerate() {
+        let record = &records[3 + position].1;
+        assert!(record.contains("\"eth0\"") && record.contains(&format!("\"{name}\"")), "{record}");
+        assert!(record.contains(&format!("{})", counter.packets)), "{record}");
+    }
 }

@@ -1,0 +1,102 @@
+//! What went nowhere: how it is counted, and when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::record::{FlowDelta, FlowRecord};
+
+/// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
+/// these stand for records, and for one that prints ticks each counts as one without packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Records.
+    pub records: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Octets in them, from the IP header on.
+    pub octets: u64,
+}
+
+impl Lost {
+    /// These records.
+    #[must_use]
+    pub fn of(records: &[FlowRecord]) -> Self {
+        Self::sum(records.iter().map(|record| (record.packets, record.octets)))
+    }
+
+    /// These deltas.
+    #[must_use]
+    pub fn of_deltas(deltas: &[FlowDelta]) -> Self {
+        Self::sum(deltas.iter().map(|delta| (delta.value.packets, delta.value.octets)))
+    }
+
+    fn sum(records: impl Iterator<Item = (u64, u64)>) -> Self {
+        records.fold(Self::default(), |sum, (packets, octets)| Self {
+            records: sum.records + 1,
+            packets: sum.packets + packets,
+            octets: sum.octets + octets,
+        })
+    }
+}
+
+/// What a sink has lost so far. Counted by the queue that refuses and by the sink itself.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Arc<[AtomicU64; 3]>);
+
+impl Losses {
+    /// Counts `lost` more.
+    pub fn add(&self, lost: Lost) {
+        for (total, more) in self.0.iter().zip([lost.records, lost.packets, lost.octets]) {
+            total.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// All so far.
+    #[must_use]
+    pub fn total(&self) -> Lost {
+        let [records, packets, octets] = &*self.0;
+        let load = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Lost { records: load(records), packets: load(packets), octets: load(octets) }
+    }
+}
+
+/// A total, and when it was seen to grow. Times are those of drains, milliseconds since 1970 UTC; 0 for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted<T> {
+    /// The total.
+    pub total: T,
+    /// When it was seen to grow for the first time.
+    pub first_ms: u64,
+    /// When for the last time.
+    pub last_ms: u64,
+}
+
+impl<T: PartialEq> Noted<T> {
+    /// Takes note of what the total is now.
+    pub fn note(&mut self, total: T, now_ms: u64) {
+        if total == self.total {
+            return;
+        }
+        self.total = total;
+        self.last_ms = now_ms;
+        if self.first_ms == 0 {
+            self.first_ms = now_ms;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_is_noted_when_it_grows() {
+        let mut noted = Noted::default();
+        for (total, now) in [(0, 1), (5, 2), (5, 3), (6, 4), (6, 5)] {
+            noted.note(total, now);
+        }
+        assert_eq!(noted, Noted { total: 6, first_ms: 2, last_ms: 4 });
+    }
+}
