@@ -28,7 +28,7 @@ pub enum Distribution {
     InTurn,
     /// Drawn: every flow is as likely as any other.
     Uniform,
-    /// Drawn: the flow of rank r is r to this power less likely than the first.
+    /// Every flow once, and beside that drawn: the flow of rank r is r to this power less likely than the first.
     Zipf(f64),
 }
 
@@ -108,12 +108,16 @@ impl Mix {
         let flows = self.flows.min(MOST_FLOWS);
         let entries = match self.distribution {
             Distribution::InTurn if self.flood_percent == 0 => (flows as usize).next_power_of_two(),
+            Distribution::Zipf(_) => DRAWN.max((flows as usize * 4).next_power_of_two()),
             _ => DRAWN.max(flows.next_power_of_two() as usize),
         };
         let chances = self.distribution.sums(flows);
         let all = chances.last().copied().unwrap_or_default();
         let mut turns = (0..flows).cycle();
         let mut schedule = Vec::with_capacity(entries);
+        if let Distribution::Zipf(_) = self.distribution {
+            schedule.extend(0..flows);
+        }
         while schedule.len() < entries {
             let ordinary = match self.distribution {
                 Distribution::InTurn => turns.next().unwrap_or_default(),
@@ -124,6 +128,9 @@ impl Mix {
                 }
             };
             schedule.push(if random.u8(..100) < self.flood_percent { flows } else { ordinary });
+        }
+        if let Distribution::Zipf(_) = self.distribution {
+            random.shuffle(&mut schedule);
         }
         schedule
     }
