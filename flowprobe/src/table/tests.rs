@@ -204,3 +204,26 @@ fn a_record_has_the_latest_route_and_no_flags_of_it() {
     lab.merge(delta(1, 2, 2, ACK)).expire(100);
     assert_eq!((lab.out[0].route, lab.out[0].tcp_flags), (Some(by(12)), 0x12));
 }
+
+/// The wall clock is set in the middle of a flow: what was reported before keeps its times, what comes after has those of the
+/// new clock, and every record is as long as it was.
+#[test]
+fn a_step_of_the_wall_clock_stretches_no_record() {
+    const HOUR: i64 = 3_600;
+    for step in [HOUR, -HOUR] {
+        let before = WallOffset::between(Duration::from_secs(1_000_000), 0);
+        let after = WallOffset::between(Duration::from_secs(1_000_000_u64.saturating_add_signed(step)), 0);
+        let (mut table, mut out) = (Table::new(config()), Vec::new());
+        table.merge(&delta(1, 0, 10, ACK), before, &mut out);
+        table.merge(&delta(1, 20, 61, ACK), before, &mut out);
+        table.merge(&delta(2, 0, 5, ACK), before, &mut out);
+        table.merge(&delta(1, 65, 66, ACK), after, &mut out);
+        table.merge(&delta(2, 7, 8, ACK), after, &mut out);
+        table.flush(EndReason::ForcedEnd, after, &mut out);
+        let times =
+            |record: &FlowRecord| (record.key.source_port, record.start_ms / 1000, record.end_ms - record.start_ms);
+        let shifted = |second: u64| (1_000_000 + second).saturating_add_signed(step);
+        let expected = [(1, 1_000_000, 61_000), (1, shifted(65), 1_000), (2, shifted(0), 8_000)];
+        assert_eq!(out.iter().map(times).collect::<Vec<_>>(), expected);
+    }
+}

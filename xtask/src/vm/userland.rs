@@ -17,7 +17,7 @@ use crate::{process, workspace};
 pub(super) type Test = (&'static str, &'static str);
 
 /// The test programs that depend on the kernel, and which of their tests. Collectors, captures and terminals do not.
-pub(super) const PLAN: [Test; 12] = [
+pub(super) const PLAN: [Test; 15] = [
     ("kernels", ""),
     ("attach", ""),
     ("egress", ""),
@@ -30,6 +30,9 @@ pub(super) const PLAN: [Test; 12] = [
     ("wrong_inputs", ""),
     ("load", "--skip sixty_five_thousand"),
     ("accuracy", ""),
+    ("flood", ""),
+    ("reload", ""),
+    ("clock", ""),
 ];
 
 /// Programs of this system that the tests call. Not tshark: it is larger than all else together.
