@@ -27,5 +27,6 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod sink;
+pub mod status;
 pub mod summary;
 pub mod table;

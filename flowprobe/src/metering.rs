@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::{Counter, Direction, InterfaceStats};
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::accounting::{Accounting, add_stats};
@@ -26,6 +27,8 @@ pub struct Metering {
     schema: Arc<Schema>,
     patience: Patience,
     sinks: Vec<Sink>,
+    /// Where the state after each drain is to be seen.
+    latest: Option<watch::Sender<Option<Arc<Tick>>>>,
     /// The kernel's counters as of the last drain.
     stats: Vec<MeterStats>,
     records: Vec<FlowRecord>,
@@ -46,6 +49,7 @@ impl Metering {
             schema,
             patience,
             sinks,
+            latest: None,
             stats: Vec::new(),
             records: Vec::new(),
             scraps: Vec::new(),
@@ -53,6 +57,12 @@ impl Metering {
             overflow_warned: 0,
             losses_told: 0,
         }
+    }
+
+    /// Shows the state after each drain in `latest`, too.
+    #[must_use]
+    pub fn watched(self, latest: watch::Sender<Option<Arc<Tick>>>) -> Self {
+        Self { latest: Some(latest), ..self }
     }
 
     /// Changes what records consist of, from the next one on that leaves the table. A schema that follows another in the same
@@ -121,7 +131,11 @@ impl Metering {
             lost: self.sinks.iter().map(Sink::lost).collect(),
             last,
         };
-        self.offer(&Event::Tick(Arc::new(tick)));
+        let tick = Arc::new(tick);
+        if let Some(latest) = &self.latest {
+            latest.send_replace(Some(Arc::clone(&tick)));
+        }
+        self.offer(&Event::Tick(tick));
     }
 
     fn hand_out_records(&mut self) {

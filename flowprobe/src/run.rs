@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::Map;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -21,7 +21,8 @@ use crate::logging::Log;
 use crate::metering::Metering;
 use crate::output::{self, JsonLines};
 use crate::probe::{self, Features, Probe};
-use crate::sink::{Patience, Sink, Wants};
+use crate::sink::{Patience, Sink, Tick, Wants};
+use crate::status::{self, InterfaceStatus};
 use crate::summary::{Screen, Summary};
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
@@ -50,16 +51,24 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
     let (link_changed, mut link_changes) = mpsc::channel(1);
     // Before attaching, so that no change is missed.
     let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
+    let status_server = bind_status(&config);
     probe.attach_all()?;
 
-    let mut stages = Stages::start(&config, &schema, drain, exporters, &probe, log)?;
+    let (state, watched) = status::State::new();
+    let status::State { tick, interfaces } = state;
+    interfaces.send_replace(interface_status(&probe));
+    let status_server = status_server.map(|server| tokio::spawn(server.run(watched)));
+    let mut stages = Stages::start(&config, &schema, drain, exporters, &probe, tick, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = stages.ended.recv() => break,
             // Where the watcher has ended there is nothing to wait for: the branch is off.
-            Some(()) = link_changes.recv() => probe.reconcile(),
+            Some(()) = link_changes.recv() => {
+                probe.reconcile();
+                interfaces.send_replace(interface_status(&probe));
+            }
         }
     }
     info!("stopping: detaching, then sending what is open");
@@ -68,7 +77,35 @@ pub async fn run(config: Config, log: &Log) -> Result<()> {
     watch.abort();
     let outcome = stages.stop().await;
     kernel_logs.abort();
+    if let Some(server) = status_server {
+        server.abort();
+        // Its socket is removed when it has ended.
+        let _ = server.await;
+    }
     outcome
+}
+
+/// Whoever runs `flowprobe status` is to be answered from here on; where that cannot be, says so and goes on.
+fn bind_status(config: &Config) -> Option<status::Server> {
+    let path = config.status_socket.path(std::process::id())?;
+    match status::Server::bind(path.clone()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            warn!(
+                "`flowprobe status` will have no answer: cannot listen on {}: {error}; --status-socket names another path, or none",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+fn interface_status(probe: &Probe) -> Vec<InterfaceStatus> {
+    let one = |(name, hook): (&Arc<str>, Option<probe::Hook>)| InterfaceStatus {
+        name: name.to_string(),
+        hook: hook.map(|hook| hook.to_string()),
+    };
+    probe.hooks().map(one).collect()
 }
 
 /// Takes the maps out of the object for those who use them.
@@ -114,6 +151,7 @@ impl Stages {
         drain: Drain,
         exporters: Vec<(Collector, UdpExporter)>,
         probe: &Probe,
+        latest: watch::Sender<Option<Arc<Tick>>>,
         log: &Log,
     ) -> Result<Self> {
         let (end, ended) = mpsc::channel(1);
@@ -142,7 +180,7 @@ impl Stages {
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, Arc::clone(schema), sinks, Patience::None);
+        let metering = Metering::new(config.table, Arc::clone(schema), sinks, Patience::None).watched(latest);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let (stop_drain, stop) = std_mpsc::channel();
         let interval = config.interval;
