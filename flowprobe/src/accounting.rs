@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use flowprobe_ebpf::parse::Unparsed;
 use flowprobe_ebpf::{Counter, Direction, InterfaceStats, OverflowClass};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The terms of one interface and direction, totals since the daemon started.
@@ -43,6 +43,31 @@ pub struct OverflowDestination {
     pub protocol: u8,
     /// How much.
     pub counter: Counter,
+}
+
+/// The same with the names that it has in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedDestination {
+    /// The host or network, always with its prefix length.
+    pub destination: String,
+    /// IANA protocol number.
+    pub protocol_identifier: u8,
+    /// Packets.
+    pub packets: u64,
+    /// Octets of their frames.
+    pub octets: u64,
+}
+
+impl From<&OverflowDestination> for NamedDestination {
+    fn from(one: &OverflowDestination) -> Self {
+        Self {
+            destination: format!("{}/{}", one.address, one.prefix_length),
+            protocol_identifier: one.protocol,
+            packets: one.counter.packets,
+            octets: one.counter.octets,
+        }
+    }
 }
 
 /// The host, or the network with its prefix length.
@@ -107,7 +132,7 @@ impl Accounting {
             "unparsed": Terms::from(self.unparsed()),
             "sampledOut": Terms::from(self.kernel.sampled_out),
             "filteredOut": Terms::from(self.kernel.filtered_out),
-            "overflowByDestination": self.overflow_destinations.iter().map(destination).collect::<Vec<_>>(),
+            "overflowByDestination": self.overflow_destinations.iter().map(NamedDestination::from).collect::<Vec<_>>(),
             "overflowByProtocol": by_name(OverflowClass::NAMES, &self.kernel.overflow),
             "unparsedByReason": by_name(Unparsed::NAMES, &self.kernel.unparsed),
         }})
@@ -134,16 +159,6 @@ pub fn add_stats(total: &mut InterfaceStats, more: &InterfaceStats) {
     }
     total.filtered_out += more.filtered_out;
     total.sampled_out += more.sampled_out;
-}
-
-fn destination(one: &OverflowDestination) -> Value {
-    let Counter { packets, octets } = one.counter;
-    json!({
-        "destination": format!("{}/{}", one.address, one.prefix_length),
-        "protocolIdentifier": one.protocol,
-        "packets": packets,
-        "octets": octets,
-    })
 }
 
 #[derive(Serialize)]

@@ -10,6 +10,7 @@ use flowprobe_ebpf::Tunnels;
 use crate::config::{
     self, AttachMode, Collector, ConfigError, OutputMode, PacketFilter, SampleBy, SelectionSettings, Settings,
 };
+use crate::status::StatusSocket;
 use crate::table::TableConfig;
 
 /// Counts what crosses the network, per flow, in the kernel, and exports it as IPFIX.
@@ -28,6 +29,8 @@ pub enum Command {
     Run(RunArgs),
     /// Read captures instead of interfaces; needs no privilege
     Replay(ReplayArgs),
+    /// Ask running daemons how they are: what they meter, the accounting sum, what was lost
+    Status(StatusArgs),
     /// Check a configuration file and say what it means.
     CheckConfig {
         /// The file.
@@ -74,6 +77,10 @@ pub struct RunArgs {
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub export: ExportArgs,
 
+    /// Where to answer `flowprobe status`: a socket, or a folder for PID.sock; none for nowhere [default: /run/flowprobe]
+    #[arg(long, value_name = "PATH")]
+    pub status_socket: Option<StatusSocket>,
+
     /// Print records and accounting as JSON, one object a line, instead of the summary
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
@@ -115,6 +122,7 @@ impl RunArgs {
             max_flows: self.table.max_flows,
             collectors: Some(self.export.collectors).filter(|collectors| !collectors.is_empty()),
             observation_domain: self.export.observation_domain,
+            status_socket: self.status_socket,
             output,
         };
         Ok(flags.or(file))
@@ -155,6 +163,22 @@ pub struct ReplayArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub export: ExportArgs,
+}
+
+/// Flags of `flowprobe status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The daemon's socket, or a folder with the sockets of several [default: /run/flowprobe]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Print one JSON object for each daemon instead of a table
+    #[arg(long, conflicts_with = "metrics")]
+    pub json: bool,
+
+    /// Print the metrics of one daemon in the OpenMetrics format
+    #[arg(long)]
+    pub metrics: bool,
 }
 
 // Not documentation comments: clap would take them for the help of the command that flattens them.

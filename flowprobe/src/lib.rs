@@ -31,5 +31,6 @@ pub mod replay;
 pub mod run;
 pub mod sink;
 pub mod stages;
+pub mod status;
 pub mod summary;
 pub mod table;

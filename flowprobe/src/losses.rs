@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record::{FlowDelta, FlowRecord};
 
 /// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
 /// these stand for records, and for one that prints ticks each counts as one without packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Records.
     pub records: u64,

@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::config::{OutputMode, Settings};
-use flowprobe::{logging, probe, replay, run};
+use flowprobe::{logging, probe, replay, run, status};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => meter(args),
         Command::Replay(args) => replay(args),
+        Command::Status(args) => {
+            status::print(&args, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
+        }
         Command::CheckConfig { file } => check_config(&file),
     };
     match outcome {

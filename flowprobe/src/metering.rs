@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::{Counter, OverflowKey};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::accounting::Accounting;
@@ -45,6 +46,8 @@ pub struct Metering {
     ledger: Ledger,
     /// Where the kernel programs are told which flows are known.
     known: Option<KnownFlows>,
+    /// Where the state after each drain is to be seen.
+    latest: Option<watch::Sender<Option<Arc<Tick>>>>,
     records: Vec<FlowRecord>,
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
@@ -65,6 +68,7 @@ impl Metering {
             sinks,
             ledger: Ledger::default(),
             known: None,
+            latest: None,
             records: Vec::new(),
             scraps: Vec::new(),
             ignored: Noted::default(),
@@ -77,6 +81,12 @@ impl Metering {
     #[must_use]
     pub fn with_known_flows(self, known: KnownFlows) -> Self {
         Self { known: Some(known), ..self }
+    }
+
+    /// Shows the state after each drain in `latest`, too.
+    #[must_use]
+    pub fn watched(self, latest: watch::Sender<Option<Arc<Tick>>>) -> Self {
+        Self { latest: Some(latest), ..self }
     }
 
     /// Changes what records consist of, from the next one on that leaves the table. A schema that follows another in the same
@@ -174,6 +184,9 @@ impl Metering {
             lost: self.sinks.iter().map(Sink::lost).collect(),
             last,
         });
+        if let Some(latest) = &self.latest {
+            latest.send_replace(Some(Arc::clone(&tick)));
+        }
         self.offer(&Event::Tick(Arc::clone(&tick)));
         tick
     }

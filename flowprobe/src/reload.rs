@@ -34,6 +34,7 @@ impl Difference {
             ("max-flows", a.table.max_flows != b.table.max_flows),
             ("observation-domain", a.observation_domain != b.observation_domain),
             ("output", a.output != b.output),
+            ("status-socket", a.status_socket != b.status_socket),
         ];
         Self { now: changed(&now), at_restart: changed(&at_restart) }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::maps::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, random_seed};
 use crate::drain::{self, Drain, KnownFlows};
@@ -16,6 +16,7 @@ use crate::export::elements::Schema;
 use crate::logging::Log;
 use crate::probe::{self, Features, Probe};
 use crate::stages::{Source, Stages};
+use crate::status::{self, InterfaceStatus};
 use crate::table::TableConfig;
 
 /// Meters until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew at SIGHUP.
@@ -41,10 +42,15 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let (link_changed, mut link_changes) = mpsc::channel(1);
     // Before attaching, so that no change is missed.
     let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
+    let status_server = bind_status(&config);
     probe.attach_all()?;
 
-    let source = Source { drain, known, commands, told };
-    let mut stages = Stages::start(config, seed, schema, source, exporters, &probe, log)?;
+    let (state, watched) = status::State::new();
+    let status::State { tick, interfaces } = state;
+    interfaces.send_replace(interface_status(&probe));
+    let status_server = status_server.map(|server| tokio::spawn(server.run(watched)));
+    let source = Source { drain, known, commands, told, seed };
+    let mut stages = Stages::start(config, schema, source, exporters, &probe, tick, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -55,7 +61,10 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
                 Err(error) => error!("not reloaded, everything goes on as it was: {error}"),
             },
             // Where the watcher has ended there is nothing to wait for: the branch is off.
-            Some(()) = link_changes.recv() => probe.reconcile(),
+            Some(()) = link_changes.recv() => {
+                probe.reconcile();
+                interfaces.send_replace(interface_status(&probe));
+            }
         }
     }
     info!("stopping: detaching, then sending what is open");
@@ -65,7 +74,35 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     filling.abort();
     let outcome = stages.stop().await;
     kernel_logs.abort();
+    if let Some(server) = status_server {
+        server.abort();
+        // Its socket is removed when it has ended.
+        let _ = server.await;
+    }
     outcome
+}
+
+/// Whoever runs `flowprobe status` is to be answered from here on; where that cannot be, says so and goes on.
+fn bind_status(config: &Config) -> Option<status::Server> {
+    let path = config.status_socket.path(std::process::id())?;
+    match status::Server::bind(path.clone()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            warn!(
+                "`flowprobe status` will have no answer: cannot listen on {}: {error}; --status-socket names another path, or none",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+fn interface_status(probe: &Probe) -> Vec<InterfaceStatus> {
+    let one = |(name, hook): (&Arc<str>, Option<probe::Hook>)| InterfaceStatus {
+        name: name.to_string(),
+        hook: hook.map(|hook| hook.to_string()),
+    };
+    probe.hooks().map(one).collect()
 }
 
 /// Takes the maps out of the object for those who use them.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -20,7 +20,7 @@ use crate::metering::{Change, Metering};
 use crate::output::{self, JsonLines};
 use crate::probe::{Hook, Probe};
 use crate::reload::{Difference, beyond, merged};
-use crate::sink::{Patience, Sink, Wants};
+use crate::sink::{Patience, Sink, Tick, Wants};
 use crate::summary::{Screen, Summary};
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
@@ -40,6 +40,8 @@ pub struct Source {
     pub commands: std_mpsc::Sender<Command>,
     /// Where the drain hears it.
     pub told: std_mpsc::Receiver<Command>,
+    /// Of the hash that chooses flows.
+    pub seed: u32,
 }
 
 /// The stages, running.
@@ -59,20 +61,20 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Starts them.
+    /// Starts them. The state after each drain is shown in `latest`.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub fn start(
         config: Config,
-        seed: u32,
         schema: Arc<Schema>,
         source: Source,
         exporters: Vec<(Collector, UdpExporter)>,
         probe: &Probe,
+        latest: watch::Sender<Option<Arc<Tick>>>,
         log: &Log,
     ) -> Result<Self> {
-        let Source { drain, known, commands, told } = source;
+        let Source { drain, known, commands, told, seed } = source;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         let mut sinks = sinks_of(exporters, &mut tasks);
@@ -94,7 +96,9 @@ impl Stages {
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None).with_known_flows(known);
+        let metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None)
+            .with_known_flows(known)
+            .watched(latest);
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let interval = config.interval;
         let drain = thread::Builder::new().name("drain".into()).spawn(move || {

@@ -56,7 +56,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 16] = [
+const KEYS: [(&str, Setter); 17] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("collectors", |settings, value| {
         let urls = strings(value, "a list of collector URLs");
@@ -77,6 +77,10 @@ const KEYS: [(&str, Setter); 16] = [
     ("observation-domain", |settings, value| {
         let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
         assign(&mut settings.observation_domain, number.ok_or_else(|| mismatch("a number from 0 to 4294967295", value)))
+    }),
+    ("status-socket", |settings, value| {
+        let socket = value.as_str().and_then(|text| text.parse().ok());
+        assign(&mut settings.status_socket, socket.ok_or_else(|| mismatch("a path or \"none\"", value)))
     }),
     ("output", |settings, value| assign(&mut settings.output, output(value))),
 ];
@@ -178,6 +182,7 @@ impl fmt::Display for Found<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::StatusSocket;
 
     fn parse_text(text: &str) -> Result<Settings, String> {
         parse(Path::new("flowprobe.toml"), text).map_err(|error| error.to_string())
@@ -202,6 +207,7 @@ mod tests {
             active-timeout = "5m"
             max-flows = 1_000_000
             observation-domain = 7
+            status-socket = "none"
             output = "json"
             "#,
         )
@@ -215,6 +221,7 @@ mod tests {
         assert_eq!(settings.selection.sample_by, Some(SampleBy::Flows));
         assert_eq!(settings.idle_timeout, Some(Duration::from_secs(30)));
         assert_eq!(settings.max_flows.map(NonZeroU32::get), Some(1_000_000));
+        assert_eq!(settings.status_socket, Some(StatusSocket::Off));
         assert_eq!(settings.output, Some(OutputMode::Json));
     }
 

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::export::elements::Extras;
 use crate::kernel;
 use crate::probe::Scope;
+use crate::status::StatusSocket;
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError};
 pub use file::FileError;
@@ -46,6 +47,8 @@ pub struct Config {
     pub collectors: Vec<Collector>,
     /// IPFIX Observation Domain ID.
     pub observation_domain: u32,
+    /// Where `flowprobe status` is answered.
+    pub status_socket: StatusSocket,
     /// What standard output gets.
     pub output: OutputMode,
 }
@@ -125,6 +128,8 @@ pub struct Settings {
     pub collectors: Option<Vec<Collector>>,
     /// See [`Config::observation_domain`].
     pub observation_domain: Option<u32>,
+    /// See [`Config::status_socket`].
+    pub status_socket: Option<StatusSocket>,
     /// See [`Config::output`].
     pub output: Option<OutputMode>,
 }
@@ -156,6 +161,7 @@ impl Settings {
             max_flows: self.max_flows.or(base.max_flows),
             collectors: self.collectors.or(base.collectors),
             observation_domain: self.observation_domain.or(base.observation_domain),
+            status_socket: self.status_socket.or(base.status_socket),
             output: self.output.or(base.output),
         }
     }
@@ -209,6 +215,7 @@ impl Settings {
             },
             collectors: self.collectors.unwrap_or_default(),
             observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),
+            status_socket: self.status_socket.unwrap_or_default(),
             output: self.output.unwrap_or_default(),
         })
     }
@@ -231,6 +238,7 @@ impl fmt::Display for Config {
         writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;
         writeln!(f, "max-flows = {}", self.table.max_flows)?;
         writeln!(f, "observation-domain = {}", self.observation_domain)?;
+        writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))
     }

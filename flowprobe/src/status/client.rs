@@ -1,0 +1,121 @@
+//! The side of `flowprobe status`: asks, and prints.
+
+use std::io::{self, Read as _, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{FOLDER, Snapshot, open_metrics, render, sockets};
+use crate::cli::StatusArgs;
+
+/// How long a daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Octets of an answer at most.
+const LARGEST: u64 = 64 << 20;
+
+/// Why there is no status to be shown.
+#[derive(Debug, Error)]
+pub enum StatusError {
+    /// Nobody is there.
+    #[error("no flowprobe daemon answers in {}: none is running, or it was started with --status-socket", folder.display())]
+    None {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A socket that was named, or that is there, cannot be asked.
+    #[error("cannot ask the daemon at {}: {error}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It has closed the connection without a word.
+    #[error("the daemon at {} is asked by too many at once, or is still waiting for its first drain", path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// What answers is no daemon, or one of another version.
+    #[error("what answers at {} is no flowprobe daemon of this version: {error}", path.display())]
+    NotFlowprobe {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with the answer.
+        error: serde_json::Error,
+    },
+    /// Metrics of several daemons would have the same names.
+    #[error("several daemons are running: choose one with --socket, of {list}")]
+    Several {
+        /// Their sockets.
+        list: String,
+    },
+    /// Standard output refuses.
+    #[error("cannot write the status: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Asks the daemons that `args` mean, and writes what they say to `out`.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn print(args: &StatusArgs, out: &mut impl Write) -> Result<(), StatusError> {
+    let snapshots = match &args.socket {
+        Some(path) if !path.is_dir() => vec![(path.clone(), ask(path)?)],
+        Some(folder) => ask_all(folder)?,
+        None => ask_all(Path::new(FOLDER))?,
+    };
+    if args.metrics {
+        let [(_, snapshot)] = &snapshots[..] else {
+            let list: Vec<String> = snapshots.iter().map(|(path, _)| path.display().to_string()).collect();
+            return Err(StatusError::Several { list: list.join(", ") });
+        };
+        out.write_all(open_metrics(snapshot).as_bytes())?;
+    } else if args.json {
+        for (_, snapshot) in &snapshots {
+            serde_json::to_writer(&mut *out, snapshot).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+    } else {
+        let tables: Vec<String> = snapshots.iter().map(|(_, snapshot)| render::table(snapshot)).collect();
+        out.write_all(tables.join("\n").as_bytes())?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Every daemon with a socket in `folder`; sockets where nobody listens any more are passed over.
+fn ask_all(folder: &Path) -> Result<Vec<(PathBuf, Snapshot)>, StatusError> {
+    let mut snapshots = Vec::new();
+    let found = match sockets(folder) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(StatusError::Unreachable { path: folder.to_owned(), error }),
+    };
+    for (_, path) in found {
+        match ask(&path) {
+            Ok(snapshot) => snapshots.push((path, snapshot)),
+            Err(StatusError::Unreachable { error, .. })
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if snapshots.is_empty() { Err(StatusError::None { folder: folder.to_owned() }) } else { Ok(snapshots) }
+}
+
+fn ask(path: &Path) -> Result<Snapshot, StatusError> {
+    let mut text = Vec::new();
+    let answer = UnixStream::connect(path).and_then(|socket| {
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.take(LARGEST).read_to_end(&mut text)
+    });
+    match answer {
+        Err(error) => Err(StatusError::Unreachable { path: path.to_owned(), error }),
+        Ok(0) => Err(StatusError::Silent { path: path.to_owned() }),
+        Ok(_) => {
+            serde_json::from_slice(&text).map_err(|error| StatusError::NotFlowprobe { path: path.to_owned(), error })
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A snapshot as OpenMetrics text. Each metric is defined once, and its comment is the help that the reader gets.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::Snapshot;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Term {
+    interface: String,
+    direction: String,
+    term: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Held {
+    interface: String,
+    direction: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Overflow {
+    interface: String,
+    direction: String,
+    protocol: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Unparsed {
+    interface: String,
+    direction: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sink {
+    sink: String,
+}
+
+/// Defines the struct of all metrics, and how it is registered: name, help and type of each stand in one place.
+macro_rules! metrics {
+    ($(#[doc = $help:literal] $name:ident: $kind:ty,)*) => {
+        struct Metrics {
+            $(#[doc = $help] $name: $kind,)*
+        }
+
+        impl Metrics {
+            fn register(registry: &mut Registry) -> Self {
+                let metrics = Self { $($name: Default::default(),)* };
+                // The library ends the help with a full stop itself.
+                $(registry.register(stringify!($name), $help.trim().trim_end_matches('.'), metrics.$name.clone());)*
+                metrics
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Version of the daemon, as a label of the constant 1.
+    build_info: Family<Build, Gauge>,
+    /// Seconds since the daemon was started.
+    uptime_seconds: Gauge<u64, AtomicU64>,
+    /// Flows that are open in the table.
+    open_flows: Gauge<u64, AtomicU64>,
+    /// Duration of the last drain of the kernel's flow map.
+    drain_seconds: Gauge<f64, AtomicU64>,
+    /// Packets by term of the accounting sum, all but held: seen = exported + held + overflow + unparsed + sampledOut + filteredOut.
+    packets: Family<Term, Counter>,
+    /// Octets of the layer-2 frames by term of the accounting sum, all but held.
+    octets: Family<Term, Counter>,
+    /// Packets that open flows hold: the term of the sum that also goes down.
+    held_packets: Family<Held, Gauge<u64, AtomicU64>>,
+    /// Octets of the layer-2 frames that open flows hold.
+    held_octets: Family<Held, Gauge<u64, AtomicU64>>,
+    /// Packets whose flow found no room in the kernel's map, by protocol.
+    overflow_packets: Family<Overflow, Counter>,
+    /// Octets of the layer-2 frames of those packets.
+    overflow_octets: Family<Overflow, Counter>,
+    /// Frames that carry no flow, by reason.
+    unparsed_packets: Family<Unparsed, Counter>,
+    /// Octets of those frames.
+    unparsed_octets: Family<Unparsed, Counter>,
+    /// Records that a sink was to take and that went nowhere.
+    sink_lost_records: Family<Sink, Counter>,
+    /// Packets in those records.
+    sink_lost_packets: Family<Sink, Counter>,
+    /// Octets in those records, from the IP header on.
+    sink_lost_octets: Family<Sink, Counter>,
+}
+
+/// The metrics of a snapshot, in the OpenMetrics text format. All begin with `flowprobe_`. A counter may not go down: hence
+/// `held` is a gauge beside the counter of the other terms.
+#[must_use]
+pub fn open_metrics(snapshot: &Snapshot) -> String {
+    let mut registry = Registry::with_prefix("flowprobe");
+    let metrics = Metrics::register(&mut registry);
+    metrics.set(snapshot);
+    let mut page = String::new();
+    // Writing to a string does not fail.
+    let _ = text::encode(&mut page, &registry);
+    page
+}
+
+impl Metrics {
+    fn set(&self, snapshot: &Snapshot) {
+        self.build_info.get_or_create(&Build { version: snapshot.version.clone() }).set(1);
+        self.uptime_seconds.set(snapshot.uptime_seconds);
+        self.open_flows.set(snapshot.open_flows);
+        self.drain_seconds.set(snapshot.drain_seconds);
+        for sum in &snapshot.accounting {
+            let (interface, direction) = (sum.interface.clone(), sum.direction.clone());
+            let held = Held { interface: interface.clone(), direction: direction.clone() };
+            self.held_packets.get_or_create(&held).set(sum.held.packets);
+            self.held_octets.get_or_create(&held).set(sum.held.octets);
+            for (term, amount, _) in sum.terms().into_iter().filter(|(term, ..)| *term != "held") {
+                let labels = Term { interface: interface.clone(), direction: direction.clone(), term };
+                self.packets.get_or_create(&labels).inc_by(amount.packets);
+                self.octets.get_or_create(&labels).inc_by(amount.octets);
+            }
+            for (protocol, amount) in &sum.overflow_by_protocol {
+                let (interface, direction) = (interface.clone(), direction.clone());
+                let labels = Overflow { interface, direction, protocol: protocol.clone() };
+                self.overflow_packets.get_or_create(&labels).inc_by(amount.packets);
+                self.overflow_octets.get_or_create(&labels).inc_by(amount.octets);
+            }
+            for (reason, amount) in &sum.unparsed_by_reason {
+                let (interface, direction) = (interface.clone(), direction.clone());
+                let labels = Unparsed { interface, direction, reason: reason.clone() };
+                self.unparsed_packets.get_or_create(&labels).inc_by(amount.packets);
+                self.unparsed_octets.get_or_create(&labels).inc_by(amount.octets);
+            }
+        }
+        for sink in &snapshot.sinks {
+            let labels = Sink { sink: sink.name.clone() };
+            self.sink_lost_records.get_or_create(&labels).inc_by(sink.lost.records);
+            self.sink_lost_packets.get_or_create(&labels).inc_by(sink.lost.packets);
+            self.sink_lost_octets.get_or_create(&labels).inc_by(sink.lost.octets);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::example;
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_number_of_the_snapshot() {
+        let page = open_metrics(&example());
+        for line in [
+            "flowprobe_build_info{version=\"1.2.3\"} 1",
+            "flowprobe_uptime_seconds 3725",
+            "flowprobe_open_flows 9",
+            "flowprobe_drain_seconds 0.0125",
+            "flowprobe_packets_total{interface=\"eth0\",direction=\"ingress\",term=\"sampledOut\"} 3",
+            "flowprobe_octets_total{interface=\"eth0\",direction=\"ingress\",term=\"seen\"} 10000",
+            "flowprobe_held_packets{interface=\"eth0\",direction=\"ingress\"} 9",
+            "flowprobe_overflow_packets_total{interface=\"eth0\",direction=\"ingress\",protocol=\"tcp\"} 15",
+            "flowprobe_unparsed_octets_total{interface=\"eth0\",direction=\"ingress\",reason=\"notIp\"} 100",
+            "flowprobe_sink_lost_packets_total{sink=\"udp://192.0.2.1:4739\"} 5",
+            "# HELP flowprobe_sink_lost_records Records that a sink was to take and that went nowhere.",
+            "# TYPE flowprobe_packets counter",
+        ] {
+            assert!(page.lines().any(|found| found == line), "`{line}` is not in\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n") && !page.contains("term=\"held\""));
+    }
+}

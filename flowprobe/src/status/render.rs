@@ -1,0 +1,133 @@
+//! A snapshot as a table of at most 80 columns.
+
+use std::fmt::Write as _;
+
+use super::{Amount, Snapshot, Sum};
+use crate::summary::protocol_name;
+
+/// Columns of what stands before the numbers.
+const LABEL: usize = 38;
+/// Columns of a number: the largest of 64 bits has 20 digits.
+const NUMBER: usize = 20;
+
+/// The table, with a line feed at the end of each line.
+pub(super) fn table(snapshot: &Snapshot) -> String {
+    let mut text = String::new();
+    let mut line = |line: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    let Snapshot { version, pid, uptime_seconds, drain_seconds, open_flows, .. } = snapshot;
+    line(format!("flowprobe {version} · process {pid} · up {}", uptime(*uptime_seconds)));
+    line(format!("{open_flows} open flows · the last drain took {:.1} ms", drain_seconds * 1000.0));
+    for interface in &snapshot.interfaces {
+        let hook = interface.hook.as_deref().unwrap_or("not metered: it is not there");
+        line(format!("{}: {hook}", interface.name));
+    }
+    for sum in &snapshot.accounting {
+        accounting(sum, &mut line);
+    }
+    if !snapshot.sinks.is_empty() {
+        line(String::new());
+        let number = 13;
+        line(format!(
+            "{:LABEL$}{:>number$}{:>number$}{:>number$}",
+            "Lost on the way out", "records", "packets", "octets"
+        ));
+        for sink in &snapshot.sinks {
+            let (name, lost) = (fitting(&sink.name, LABEL - 3), &sink.lost);
+            let numbers = format!("{:>number$}{:>number$}{:>number$}", lost.records, lost.packets, lost.octets);
+            line(format!("  {name:width$}{numbers}", width = LABEL - 2));
+        }
+    }
+    text
+}
+
+fn accounting(sum: &Sum, line: &mut impl FnMut(String)) {
+    line(String::new());
+    let title = fitting(&format!("{} {}", sum.interface, sum.direction), LABEL - 1);
+    line(format!("{title:LABEL$}{:>NUMBER$}{:>NUMBER$}", "packets", "octets"));
+    for (name, amount, breakdown) in sum.terms() {
+        let sign = match name {
+            "seen" => ' ',
+            "exported" => '=',
+            _ => '+',
+        };
+        line(row(&format!("{sign} {name}"), amount));
+        for (part, amount) in breakdown.into_iter().flatten() {
+            line(row(&format!("      {part}"), *amount));
+        }
+        if name == "overflow" {
+            for to in &sum.overflow_by_destination {
+                let label = format!("      to {} {}", to.destination, protocol_name(to.protocol_identifier));
+                line(row(&label, Amount { packets: to.packets, octets: to.octets }));
+            }
+        }
+    }
+    if !sum.balances() {
+        line("  THIS DOES NOT ADD UP".to_owned());
+    }
+}
+
+fn row(label: &str, amount: Amount) -> String {
+    format!("{:LABEL$}{:>NUMBER$}{:>NUMBER$}", fitting(label, LABEL - 1), amount.packets, amount.octets)
+}
+
+/// The end of a name that is too long, since that tells more.
+fn fitting(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    if length <= room {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(length + 1 - room).collect();
+    format!("…{end}")
+}
+
+fn uptime(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::example;
+    use super::*;
+
+    #[test]
+    fn every_term_has_a_line_and_none_is_too_long() {
+        let mut snapshot = example();
+        snapshot.sinks[0].name = format!("udp://[{}]:4739", "2001:db8::".repeat(8));
+        snapshot.accounting[0].held.octets += 1;
+        let text = table(&snapshot);
+        let expected = "\
+flowprobe 1.2.3 · process 77 · up 1 h 2 min
+9 open flows · the last drain took 12.5 ms
+eth0: native XDP
+eth1: not metered: it is not there
+
+eth0 ingress                                       packets              octets
+  seen                                                 100               10000
+= exported                                              60                6000
++ held                                                   9                 901
++ overflow                                              20                2000
+      tcp                                               15                1500
+      udp                                                5                 500
+      to 192.0.2.7/32 TCP                               14                1400
++ unparsed                                               1                 100
+      notIp                                              1                 100
++ sampledOut                                             3                 300
++ filteredOut                                            7                 700
+  THIS DOES NOT ADD UP
+
+Lost on the way out                         records      packets       octets
+  …01:db8::2001:db8::2001:db8::]:4739             4            5          600
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+}

@@ -1,0 +1,215 @@
+//! The daemon's side: whoever connects gets the snapshot, and the connection is closed. A client can delay nobody: there are
+//! few at a time, and each has a few seconds.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tracing::debug;
+
+use super::{FOLDER, InterfaceStatus, Snapshot};
+use crate::sink::Tick;
+
+/// Clients at a time; one more is turned away.
+const CLIENTS: usize = 8;
+
+/// How long a client may take to read, and how long it waits for the first drain.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the daemon's stages tell the server.
+pub struct State {
+    /// The state after the last drain.
+    pub tick: watch::Sender<Option<Arc<Tick>>>,
+    /// The interfaces and how they are metered.
+    pub interfaces: watch::Sender<Vec<InterfaceStatus>>,
+}
+
+/// The server's ends of it.
+#[derive(Clone)]
+pub struct Watched {
+    tick: watch::Receiver<Option<Arc<Tick>>>,
+    interfaces: watch::Receiver<Vec<InterfaceStatus>>,
+    started: Instant,
+}
+
+impl State {
+    /// Nothing known yet; the process starts now.
+    #[must_use]
+    pub fn new() -> (Self, Watched) {
+        let (tick, tick_watched) = watch::channel(None);
+        let (interfaces, interfaces_watched) = watch::channel(Vec::new());
+        let watched = Watched { tick: tick_watched, interfaces: interfaces_watched, started: Instant::now() };
+        (Self { tick, interfaces }, watched)
+    }
+}
+
+/// A listening socket, removed when dropped.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens at `path`. In the folder that all daemons share, it is made where it is missing, and sockets of daemons that
+    /// died are removed. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The folder or the socket cannot be made, or another process listens there.
+    pub fn bind(path: PathBuf) -> io::Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        if folder == Path::new(FOLDER) {
+            match DirBuilder::new().mode(0o755).create(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        remove_stale(folder, &path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(&path)?)?;
+        // Before it listens: nobody connects until only the owner may.
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        socket.listen(CLIENTS.try_into().unwrap_or(1))?;
+        socket.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers until it is dropped.
+    pub async fn run(self, watched: Watched) {
+        let places = Arc::new(Semaphore::new(CLIENTS));
+        loop {
+            match self.listener.accept().await {
+                Ok((client, _)) => {
+                    // Without a place it is closed at once.
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let watched = watched.clone();
+                        tokio::spawn(async move {
+                            let _place = place;
+                            if tokio::time::timeout(PATIENCE, answer(client, watched)).await.is_err() {
+                                debug!("a client of the status socket does not read");
+                            }
+                        });
+                    }
+                }
+                // Such as too many open files: it may pass.
+                Err(error) => {
+                    debug!("the status socket: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(mut client: UnixStream, mut watched: Watched) {
+    let Ok(tick) = watched.tick.wait_for(Option::is_some).await.map(|tick| tick.clone()) else { return };
+    let Some(tick) = tick else { return };
+    let interfaces = watched.interfaces.borrow().clone();
+    let snapshot = Snapshot::of(&tick, watched.started.elapsed(), interfaces);
+    let Ok(mut text) = serde_json::to_vec(&snapshot) else { return };
+    text.push(b'\n');
+    // A client that has gone away has seen enough.
+    let _ = client.write_all(&text).await;
+    let _ = client.shutdown().await;
+}
+
+/// Removes the sockets of daemons that are dead, and what an earlier process has left at `own`.
+fn remove_stale(folder: &Path, own: &Path) {
+    let others = super::sockets(folder).unwrap_or_default();
+    let dead = others.into_iter().filter(|(pid, _)| !Path::new(&format!("/proc/{pid}")).exists());
+    for path in dead.map(|(_, path)| path).chain([own.to_owned()]) {
+        let is_socket = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket());
+        let refused = || StdUnixStream::connect(&path).is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused);
+        if is_socket && refused() {
+            debug!("removing {}, where nobody listens any more", path.display());
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::clock::WallOffset;
+    use crate::losses::Noted;
+
+    /// A tick with so long a list of sinks that no socket's buffer holds the answer.
+    fn large_tick() -> Arc<Tick> {
+        let lost = (0..100_000).map(|number| (format!("udp://sink-{number}").into(), Default::default()));
+        Arc::new(Tick {
+            now_ns: 0,
+            offset: WallOffset::measure(),
+            accounting: Vec::new(),
+            ignored: Noted::default(),
+            open_flows: 3,
+            drain: Duration::ZERO,
+            lost: lost.collect(),
+            last: false,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_do_not_read_are_dropped_and_keep_their_places_no_longer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let (state, watched) = State::new();
+        state.tick.send_replace(Some(large_tick()));
+        let server = tokio::spawn(Server::bind(path.clone()).expect("a socket").run(watched));
+        let stuck: Vec<_> = (0..CLIENTS).map(|_| StdUnixStream::connect(&path).expect("a connection")).collect();
+        // Time is paused: it passes only when everybody waits, and then all patience is over.
+        tokio::time::sleep(PATIENCE * 2).await;
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            StdUnixStream::connect(&path).expect("a connection").read_to_string(&mut text).expect("an answer");
+            text
+        });
+        let text = reader.await.expect("no panic");
+        let snapshot: Snapshot = serde_json::from_str(&text).expect("a snapshot");
+        assert_eq!((snapshot.open_flows, snapshot.sinks.len()), (3, 100_000));
+        // What those got ends in the middle.
+        for mut client in stuck {
+            let mut cut = Vec::new();
+            client.read_to_end(&mut cut).expect("it was closed");
+            assert!(cut.len() < text.len() && !cut.is_empty(), "{}", cut.len());
+        }
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_process_left_is_replaced_and_what_lives_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        // No process has this number; the kernel's largest is 4,194,304.
+        let others = [super::super::in_folder(folder.path(), 4_194_305), path.clone()];
+        for stale in &others {
+            drop(std::os::unix::net::UnixListener::bind(stale).expect("a socket"));
+        }
+        let server = Server::bind(path.clone()).expect("nobody listens there");
+        assert!(!others[0].exists());
+        assert_eq!(fs::metadata(&path).expect("a socket").permissions().mode() & 0o777, 0o600);
+        assert!(Server::bind(path.clone()).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
+        drop(server);
+        assert!(!path.exists());
+        fs::write(&path, "precious").expect("a file");
+        assert!(Server::bind(path.clone()).is_err());
+        assert_eq!(fs::read(&path).expect("the file"), b"precious");
+    }
+}
