@@ -8,7 +8,6 @@ use flowprobe_ebpf::{Counter, OverflowKey};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::accounting::Accounting;
 use crate::clock::WallOffset;
 use crate::drain::{DrainReport, Drained, KnownFlows};
 use crate::export::elements::Schema;
@@ -21,6 +20,9 @@ use crate::table::{Table, TableConfig};
 
 /// How long full queues may keep the shutdown waiting, all together.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Time between two warnings of overflow.
+const OVERFLOW_WARNINGS_NS: u64 = 10_000_000_000;
 
 /// What a reload changes here.
 #[derive(Debug)]
@@ -52,7 +54,8 @@ pub struct Metering {
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
     ignored: Noted<Counter>,
-    overflow_warned: u64,
+    /// Packets in overflow at the last warning, and when that was.
+    overflow_warned: (u64, u64),
     losses_told: u64,
 }
 
@@ -72,7 +75,7 @@ impl Metering {
             records: Vec::new(),
             scraps: Vec::new(),
             ignored: Noted::default(),
-            overflow_warned: 0,
+            overflow_warned: (0, 0),
             losses_told: 0,
         }
     }
@@ -159,7 +162,7 @@ impl Metering {
         self.table.expire(now_ns, offset, &mut self.records);
         self.hand_out_records();
         let tick = self.tick(now_ns, offset, took, false);
-        self.warn_of_overflow(&tick.accounting, &overflow);
+        self.warn_of_overflow(&tick, &overflow);
     }
 
     fn tick(&mut self, now_ns: u64, offset: WallOffset, drain: Duration, last: bool) -> Arc<Tick> {
@@ -224,19 +227,21 @@ impl Metering {
         }
     }
 
-    fn warn_of_overflow(&mut self, accounting: &[Accounting], drained: &[(OverflowKey, Counter)]) {
-        let overflow: u64 = accounting.iter().map(|one| one.overflow().packets).sum();
-        if overflow == self.overflow_warned {
+    /// Says that there was overflow: at once, and in a flood every ten seconds.
+    fn warn_of_overflow(&mut self, tick: &Tick, drained: &[(OverflowKey, Counter)]) {
+        let overflow: u64 = tick.accounting.iter().map(|one| one.overflow().packets).sum();
+        let (warned, then) = self.overflow_warned;
+        if overflow == warned || (warned > 0 && tick.now_ns.saturating_sub(then) < OVERFLOW_WARNINGS_NS) {
             return;
         }
-        let more = overflow - self.overflow_warned;
+        let more = overflow - warned;
         let busiest = ledger::busiest(drained).map_or(String::new(), |busiest| {
-            format!(", {} of them {} to {busiest}", busiest.counter.packets, protocol_name(busiest.protocol))
+            format!(", most of them {} to {busiest}", protocol_name(busiest.protocol))
         });
         warn!(
             "no room in the kernel's flow map: {more} packets are counted in overflow{busiest}; a larger --max-flows gives more room"
         );
-        self.overflow_warned = overflow;
+        self.overflow_warned = (overflow, tick.now_ns);
     }
 
     /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.

@@ -154,8 +154,8 @@ fn no_room(stats: &mut InterfaceStats, protocol: u8, packets: u64, octets: u64, 
     if let Some(counter) = stats.overflow.get_mut(OverflowClass::of(protocol) as usize) {
         counter.add(packets, octets);
         // Rare by construction: at the 1st, 2nd, 4th, 8th … packet of a CPU.
-        if counter.packets & (counter.packets - 1) == 0 {
-            report::no_room(ifindex, counter.packets, error);
+        if error != room::FULL && counter.packets & (counter.packets - 1) == 0 {
+            report::refused(ifindex, counter.packets, error);
         }
     }
 }

@@ -2,20 +2,15 @@
 
 use aya_log_ebpf_macros::warn;
 
-use crate::room::FULL;
-
-/// Says that flows found no room. Not inlined: this stays out of the way of the packets that do.
+/// Says that a flow map refused a flow for another reason than that it is full, of which the daemon speaks. Not inlined: this
+/// stays out of the way of the packets that find room.
 #[inline(never)]
-pub(crate) fn no_room(ifindex: u32, packets: u64, error: i32) {
-    if error == FULL {
-        warn!((), "flow map full on interface {}: {} packets in overflow on this CPU", ifindex, packets);
-    } else {
-        warn!(
-            (),
-            "flow map refused a flow on interface {} with error {}: {} packets in overflow on this CPU",
-            ifindex,
-            error,
-            packets
-        );
-    }
+pub(crate) fn refused(ifindex: u32, packets: u64, error: i32) {
+    warn!(
+        (),
+        "flow map refused a flow on interface {} with error {}: {} packets in overflow on this CPU",
+        ifindex,
+        error,
+        packets
+    );
 }

@@ -251,7 +251,7 @@ impl Drain {
                     // What arrived between the last flip and the end of the programs.
                     return self.drain_to(out);
                 }
-                Ok(Command::Hurry) => pace.hurry(),
+                Ok(Command::Hurry) => pace.hurry(Instant::now()),
                 Ok(Command::Reload(reload)) => {
                     pace.set_interval(reload.interval, Instant::now());
                     self.reload(*reload, out)?;
@@ -263,7 +263,7 @@ impl Drain {
                         late += 1;
                         // Not each time: where the interval is too short, that would be every time.
                         if late.is_power_of_two() {
-                            warn!("{late} drains took longer than the interval");
+                            warn!("drains took longer than the interval, {late} so far");
                         }
                     }
                 }

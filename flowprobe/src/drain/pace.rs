@@ -25,8 +25,8 @@ impl Pace {
     }
 
     /// A map is filling.
-    pub(super) fn hurry(&mut self) {
-        self.next = self.next.min(self.soonest);
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next = self.next.min(self.soonest.max(now));
     }
 
     pub(super) fn set_interval(&mut self, interval: Duration, now: Instant) {
@@ -69,17 +69,17 @@ mod tests {
     fn a_filling_map_is_drained_sooner_but_not_all_the_time() {
         let start = Instant::now();
         let mut pace = Pace::new(ms(1000), start);
-        pace.hurry();
-        assert_eq!(pace.wait(start), ms(0));
-        pace.drained(start, start + ms(10));
-        pace.hurry();
-        assert_eq!(pace.wait(start + ms(10)), ms(115));
-        pace.drained(start + ms(125), start + ms(325));
+        pace.hurry(start + ms(900));
+        assert_eq!(pace.wait(start + ms(900)), ms(0));
+        assert!(!pace.drained(start + ms(901), start + ms(910)));
+        pace.hurry(start + ms(910));
+        assert_eq!(pace.wait(start + ms(910)), ms(116));
+        assert!(!pace.drained(start + ms(1026), start + ms(1226)));
         // It took 200 ms: so long nothing is drained.
-        pace.hurry();
-        assert_eq!(pace.wait(start + ms(325)), ms(200));
-        assert!(!pace.drained(start + ms(525), start + ms(530)));
-        assert_eq!(pace.wait(start + ms(530)), ms(995));
+        pace.hurry(start + ms(1226));
+        assert_eq!(pace.wait(start + ms(1226)), ms(200));
+        assert!(!pace.drained(start + ms(1426), start + ms(1430)));
+        assert_eq!(pace.wait(start + ms(1430)), ms(996));
     }
 
     #[test]

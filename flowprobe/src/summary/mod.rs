@@ -145,9 +145,6 @@ impl Writer for Summary {
     }
 }
 
-/// Destinations of overflow that one line names.
-const SHOWN_DESTINATIONS: usize = 3;
-
 /// Width of the two columns of numbers.
 const NUMBER: usize = 10;
 
@@ -204,12 +201,22 @@ fn accounting_lines(one: &Accounting) -> Vec<String> {
     if filtered + sampled > 0 {
         lines.push(format!("  + filtered out {} + sampled out {}", count(filtered), count(sampled)));
     }
-    if !one.overflow_destinations.is_empty() {
-        let shown = one.overflow_destinations.iter().take(SHOWN_DESTINATIONS);
-        let shown = shown.map(|to| format!("{to} ({}) {}", protocol_name(to.protocol), compact(to.counter.packets)));
-        lines.push(shortened(&format!("  overflow to {}", shown.collect::<Vec<_>>().join(", ")), WIDTH));
-    }
+    lines.extend(overflow_line(one));
     lines
+}
+
+/// Where most of the overflow went, as many destinations as one line has room for.
+fn overflow_line(one: &Accounting) -> Option<String> {
+    let mut line = String::new();
+    for to in &one.overflow_destinations {
+        let begin = if line.is_empty() { "  overflow to" } else { "," };
+        let next = format!("{begin} {to} ({}) {}", protocol_name(to.protocol), compact(to.counter.packets));
+        if line.chars().count() + next.chars().count() > WIDTH {
+            break;
+        }
+        line.push_str(&next);
+    }
+    (!line.is_empty()).then_some(line)
 }
 
 /// Of a capture, its name without the folders. Interfaces have none.
