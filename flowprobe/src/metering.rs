@@ -31,6 +31,8 @@ pub struct Change {
     pub table: TableConfig,
     /// What records consist of.
     pub schema: Arc<Schema>,
+    /// Remarks on which packets are metered.
+    pub selection: Arc<str>,
     /// Names of sinks that get no more.
     pub removed: Vec<Arc<str>>,
     /// Sinks that are new.
@@ -48,6 +50,8 @@ pub struct Metering {
     ledger: Ledger,
     /// Where the kernel programs are told which flows are known.
     known: Option<KnownFlows>,
+    /// Remarks on which packets are metered.
+    selection: Arc<str>,
     /// Where the state after each drain is to be seen.
     latest: Option<watch::Sender<Option<Arc<Tick>>>>,
     records: Vec<FlowRecord>,
@@ -71,6 +75,7 @@ impl Metering {
             sinks,
             ledger: Ledger::default(),
             known: None,
+            selection: Arc::from(""),
             latest: None,
             records: Vec::new(),
             scraps: Vec::new(),
@@ -84,6 +89,12 @@ impl Metering {
     #[must_use]
     pub fn with_known_flows(self, known: KnownFlows) -> Self {
         Self { known: Some(known), ..self }
+    }
+
+    /// Says these remarks on which packets are metered in every tick.
+    #[must_use]
+    pub fn selecting(self, selection: Arc<str>) -> Self {
+        Self { selection, ..self }
     }
 
     /// Shows the state after each drain in `latest`, too.
@@ -145,11 +156,12 @@ impl Metering {
 
     /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen.
     fn change(&mut self, change: Change, offset: WallOffset) {
-        let Change { table, schema, removed, added, what } = change;
+        let Change { table, schema, selection, removed, added, what } = change;
         if table.sampling != self.table.sampling() {
             self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
         }
         self.set_schema(schema);
+        self.selection = selection;
         self.table.reconfigure(table);
         self.sinks.retain(|sink| !removed.contains(sink.name()));
         self.sinks.extend(added);
@@ -185,6 +197,7 @@ impl Metering {
             open_flows: self.table.len(),
             drain,
             lost: self.sinks.iter().map(Sink::lost).collect(),
+            selection: Arc::clone(&self.selection),
             last,
         });
         if let Some(latest) = &self.latest {

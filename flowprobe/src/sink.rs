@@ -54,6 +54,8 @@ pub struct Tick {
     pub drain: Duration,
     /// What each sink has lost since the start, by the sink's name.
     pub lost: Vec<(Arc<str>, Lost)>,
+    /// Remarks on which packets are metered, as a title shows them after what is: such as ` · filtered`.
+    pub selection: Arc<str>,
     /// Whether this is the last one.
     pub last: bool,
 }
@@ -276,6 +278,7 @@ mod tests {
             open_flows: 0,
             drain: Duration::ZERO,
             lost: Vec::new(),
+            selection: "".into(),
             last: false,
         };
         let tick = Event::Tick(tick.into());

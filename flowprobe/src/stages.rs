@@ -89,9 +89,7 @@ impl Stages {
             OutputMode::Summary => {
                 let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
                 sinks.push(sink);
-                let filtered = if config.selection.filter.is_some() { " · filtered" } else { "" };
-                let metered = format!("{}{filtered}{}", metered(probe), config.table.sampling);
-                let summary = Summary::new(Screen::stdout(log), metered);
+                let summary = Summary::new(Screen::stdout(log), metered(probe));
                 Some(output::start(summary, io::stdout(), queue, end.clone())?)
             }
         };
@@ -141,6 +139,7 @@ impl Stages {
         let change = Change {
             table: config.table,
             schema: Arc::clone(&schema),
+            selection: config.selection.remarks(),
             removed: removed.iter().map(|collector| Arc::from(collector.to_string())).collect(),
             added: sinks_of(exporters, &mut self.exporters),
             what,

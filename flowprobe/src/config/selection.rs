@@ -98,6 +98,13 @@ impl SelectionSettings {
 }
 
 impl SelectionConfig {
+    /// Remarks on which packets are metered, to follow what is metered in a title; nothing where all are.
+    #[must_use]
+    pub fn remarks(&self) -> Arc<str> {
+        let filtered = self.filter.as_ref().is_some_and(|filter| !filter.text.trim().is_empty());
+        format!("{}{}", if filtered { " · filtered" } else { "" }, self.sampling).into()
+    }
+
     /// The same as the programs and the replay are told. `seed` is mixed into the hash that chooses flows.
     #[must_use]
     pub fn seeded(&self, seed: u32) -> Selection {

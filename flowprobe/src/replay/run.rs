@@ -20,7 +20,6 @@ use crate::export::elements::{Extras, Schema};
 use crate::losses::Losses;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines};
-use crate::record::SamplingRate;
 use crate::sink::{Patience, Sink, Wants};
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
@@ -56,11 +55,11 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input
         exporters.spawn(exporter.run(queue));
         sinks.push(sink);
     }
-    let outputs = outputs(&args, &schema, selection.sampling, &mut sinks, &end)?;
+    let outputs = outputs(&args, &schema, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
     let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
-    let metering = Metering::new(table, schema, sinks, Patience::Forever);
+    let metering = Metering::new(table, schema, sinks, Patience::Forever).selecting(selection.remarks());
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
     let replay = Replay::new(out, closed, readers, &selection);
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
@@ -77,7 +76,6 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input
 fn outputs(
     args: &ReplayArgs,
     schema: &Arc<Schema>,
-    sampling: SamplingRate,
     sinks: &mut Vec<Sink>,
     end: &mpsc::Sender<()>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>> {
@@ -102,8 +100,7 @@ fn outputs(
         } else {
             let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
             let names: Vec<String> = names.collect();
-            let captures = format!("{}{}", names.join(", "), sampling);
-            output::start(Summary::of_everything(captures), out, queue, end)?
+            output::start(Summary::of_everything(names.join(", ")), out, queue, end)?
         });
     }
     Ok(threads)

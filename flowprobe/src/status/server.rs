@@ -162,6 +162,7 @@ mod tests {
             open_flows: 3,
             drain: Duration::ZERO,
             lost: lost.collect(),
+            selection: "".into(),
             last: false,
         })
     }

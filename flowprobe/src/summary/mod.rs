@@ -53,9 +53,10 @@ impl Summary {
     fn render(&mut self, tick: &Tick, rows: usize) -> Vec<String> {
         let begin = *self.begin_ns.get_or_insert(tick.now_ns);
         let up = Duration::from_nanos(tick.now_ns.saturating_sub(begin));
+        let metered = format!("{}{}", self.metered, tick.selection);
         let title = match self.span {
-            Some(_) => format!("flowprobe {} · up {} · {}", env!("CARGO_PKG_VERSION"), duration(up), self.metered),
-            None => format!("flowprobe {} · {}", env!("CARGO_PKG_VERSION"), self.metered),
+            Some(_) => format!("flowprobe {} · up {} · {metered}", env!("CARGO_PKG_VERSION"), duration(up)),
+            None => format!("flowprobe {} · {metered}", env!("CARGO_PKG_VERSION")),
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(tick.accounting.iter().flat_map(accounting_lines));

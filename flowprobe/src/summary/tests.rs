@@ -44,6 +44,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         open_flows: 3,
         drain: Duration::from_millis(1),
         lost: vec![("udp://192.0.2.1:4739".into(), Lost { records: 12, ..Lost::default() })],
+        selection: "".into(),
         last: false,
     }
 }

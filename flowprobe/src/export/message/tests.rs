@@ -231,6 +231,7 @@ fn options_records_are_read_back_and_count_in_the_sequence() {
         open_flows: 0,
         drain: Duration::ZERO,
         lost: Vec::new(),
+        selection: "".into(),
         last: true,
     };
     let sent = Sent { messages: 4, records: 5, octets: 6 };
