@@ -18,8 +18,9 @@ use crate::drain::{self, Drain, DrainError};
 use crate::export::elements::Schema;
 use crate::export::{UdpExporter, connect_all};
 use crate::logging::Log;
+use crate::losses::Losses;
 use crate::metering::Metering;
-use crate::output::{self, JsonLines};
+use crate::output::{self, JsonLines, WhenFull};
 use crate::probe::{self, Features, Probe};
 use crate::sink::{Patience, Sink, Tick, Wants};
 use crate::status::{self, InterfaceStatus};
@@ -165,18 +166,21 @@ impl Stages {
         let output = match config.output {
             OutputMode::Quiet => None,
             OutputMode::Json => {
-                let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
+                let losses = Losses::default();
+                let (sink, queue) = Sink::sharing("standard output", Wants::RecordsAndTicks, losses.clone());
                 sinks.push(sink);
-                let writer = JsonLines::default().with_every_tick();
-                Some(output::start(writer, io::stdout(), queue, end.clone())?)
+                let (writer, full) = (JsonLines::default().with_every_tick(), WhenFull::Refuse(losses));
+                Some(output::start(writer, output::standard_output()?, full, queue, end.clone())?)
             }
             OutputMode::Summary => {
-                let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
+                let losses = Losses::default();
+                let (sink, queue) = Sink::sharing("standard output", Wants::DeltasAndTicks, losses.clone());
                 sinks.push(sink);
                 let filtered = if config.selection.filter.is_some() { " · filtered" } else { "" };
                 let metered = format!("{}{filtered}{}", metered(probe), config.table.sampling);
                 let summary = Summary::new(Screen::stdout(log), metered);
-                Some(output::start(summary, io::stdout(), queue, end.clone())?)
+                let full = WhenFull::Refuse(losses);
+                Some(output::start(summary, output::standard_output()?, full, queue, end.clone())?)
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
