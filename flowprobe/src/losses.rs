@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{FlowDelta, FlowRecord};
+use crate::record::FlowRecord;
+use crate::sink::Event;
 
 /// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
 /// these stand for records, and for one that prints ticks each counts as one without packets.
@@ -26,10 +27,14 @@ impl Lost {
         Self::sum(records.iter().map(|record| (record.packets, record.octets)))
     }
 
-    /// These deltas.
+    /// What is lost with an event.
     #[must_use]
-    pub fn of_deltas(deltas: &[FlowDelta]) -> Self {
-        Self::sum(deltas.iter().map(|delta| (delta.value.packets, delta.value.octets)))
+    pub fn of_event(event: &Event) -> Self {
+        match event {
+            Event::Records(batch) => Self::of(&batch.records),
+            Event::Deltas(deltas) => Self::sum(deltas.iter().map(|delta| (delta.value.packets, delta.value.octets))),
+            Event::Tick(_) => Self { records: 1, ..Self::default() },
+        }
     }
 
     fn sum(records: impl Iterator<Item = (u64, u64)>) -> Self {
@@ -38,6 +43,14 @@ impl Lost {
             packets: sum.packets + packets,
             octets: sum.octets + octets,
         })
+    }
+}
+
+impl std::ops::AddAssign for Lost {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.packets += other.packets;
+        self.octets += other.octets;
     }
 }
 

@@ -1,6 +1,9 @@
 //! `flowprobe`: reads the command line, checks, and hands over to the library.
 
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
@@ -53,7 +56,7 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
 fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let selection = args.selection.settings().check().map_err(usage)?;
     let inputs = replay::open_all(&args.files).map_err(usage)?;
-    let _ = logging::start("warn");
+    let _log = logging::start("warn");
     let runtime = runtime()?;
     let outcome = runtime.block_on(replay::run(args, selection, inputs)).map_err(Failure::Running);
     runtime.shutdown_background();
@@ -74,7 +77,17 @@ fn check_config(file: &std::path::Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long standard error may take to take the last line.
+const LAST_LINE: Duration = Duration::from_secs(1);
+
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("flowprobe: {error:#}");
+    let line = format!("flowprobe: {error:#}");
+    let (written, done) = mpsc::channel();
+    // A pipe that nobody reads must not keep the process.
+    thread::spawn(move || {
+        eprintln!("{line}");
+        let _ = written.send(());
+    });
+    let _ = done.recv_timeout(LAST_LINE);
     ExitCode::from(code)
 }

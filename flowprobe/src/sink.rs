@@ -163,10 +163,8 @@ impl Sink {
 
     fn loss(&self, event: &Event) -> Lost {
         match event {
-            Event::Records(batch) => Lost::of(&batch.records),
-            Event::Deltas(deltas) => Lost::of_deltas(deltas),
             Event::Tick(_) if self.wants == Wants::RecordsAndTotals => Lost::default(),
-            Event::Tick(_) => Lost { records: 1, ..Lost::default() },
+            event => Lost::of_event(event),
         }
     }
 

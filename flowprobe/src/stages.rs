@@ -16,8 +16,9 @@ use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload};
 use crate::export::elements::Schema;
 use crate::export::{UdpExporter, connect_all};
 use crate::logging::Log;
+use crate::losses::Losses;
 use crate::metering::{Change, Metering};
-use crate::output::{self, JsonLines};
+use crate::output::{self, JsonLines, WhenFull};
 use crate::probe::{Hook, Probe};
 use crate::reload::{Difference, beyond, merged};
 use crate::sink::{Patience, Sink, Tick, Wants};
@@ -81,16 +82,19 @@ impl Stages {
         let output = match config.output {
             OutputMode::Quiet => None,
             OutputMode::Json => {
-                let (sink, queue) = Sink::new("standard output", Wants::RecordsAndTicks);
+                let losses = Losses::default();
+                let (sink, queue) = Sink::sharing("standard output", Wants::RecordsAndTicks, losses.clone());
                 sinks.push(sink);
-                let writer = JsonLines::default().with_every_tick();
-                Some(output::start(writer, io::stdout(), queue, end.clone())?)
+                let (writer, full) = (JsonLines::default().with_every_tick(), WhenFull::Refuse(losses));
+                Some(output::start(writer, output::standard_output()?, full, queue, end.clone())?)
             }
             OutputMode::Summary => {
-                let (sink, queue) = Sink::new("standard output", Wants::DeltasAndTicks);
+                let losses = Losses::default();
+                let (sink, queue) = Sink::sharing("standard output", Wants::DeltasAndTicks, losses.clone());
                 sinks.push(sink);
                 let summary = Summary::new(Screen::stdout(log), metered(probe));
-                Some(output::start(summary, io::stdout(), queue, end.clone())?)
+                let full = WhenFull::Refuse(losses);
+                Some(output::start(summary, output::standard_output()?, full, queue, end.clone())?)
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);

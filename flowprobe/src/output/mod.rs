@@ -2,10 +2,13 @@
 //! nothing else.
 
 mod csv;
+mod destination;
 mod ipfix_file;
 mod json;
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, anyhow};
@@ -13,6 +16,8 @@ use tokio::sync::mpsc;
 
 use crate::sink::Event;
 pub use csv::CsvLines;
+use destination::Destination;
+pub use destination::WhenFull;
 pub use ipfix_file::IpfixFile;
 pub use json::JsonLines;
 
@@ -25,23 +30,30 @@ pub trait Writer: Send + 'static {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// Standard output without the buffer that the standard library gives it, which hides how much was written.
+///
+/// # Errors
+/// It is closed.
+pub fn standard_output() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
 /// Writes the events of `queue` to `destination` on a thread of its own, until the queue is closed or the destination
-/// refuses; then `closed` is told. The thread's result is what the destination said; a pipe whose reader has gone is no error.
+/// refuses; then `closed` is told. A full disk is treated as `when_full` says. The thread's result is what the destination
+/// said; a pipe whose reader has gone is no error.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn start(
     writer: impl Writer,
     destination: impl Write + Send + 'static,
+    when_full: WhenFull,
     queue: mpsc::Receiver<Event>,
     closed: mpsc::Sender<()>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     thread::Builder::new().name("output".into()).spawn(move || {
-        let mut out = io::BufWriter::with_capacity(1 << 16, destination);
-        let outcome = write_all(writer, &mut out, queue);
+        let outcome = write_all(writer, Destination::new(destination, when_full), queue);
         if outcome.is_err() {
-            // What is in the buffer would be refused again.
-            let (_, _) = out.into_parts();
             let _ = closed.try_send(());
         }
         match outcome {
@@ -51,14 +63,16 @@ pub fn start(
     })
 }
 
-fn write_all(mut writer: impl Writer, out: &mut impl Write, mut queue: mpsc::Receiver<Event>) -> io::Result<()> {
+fn write_all<W: Write>(
+    mut writer: impl Writer,
+    mut out: Destination<W>,
+    mut queue: mpsc::Receiver<Event>,
+) -> io::Result<()> {
     while let Some(event) = queue.blocking_recv() {
-        writer.write(&event, out)?;
-        if queue.is_empty() {
-            out.flush()?;
-        }
+        let more = !queue.is_empty();
+        out.take(&event, more, |text| writer.write(&event, text))?;
     }
-    out.flush()
+    out.end()
 }
 
 /// Waits for an output's end.

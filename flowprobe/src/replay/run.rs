@@ -19,7 +19,7 @@ use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
 use crate::losses::Losses;
 use crate::metering::Metering;
-use crate::output::{self, CsvLines, IpfixFile, JsonLines};
+use crate::output::{self, CsvLines, IpfixFile, JsonLines, WhenFull};
 use crate::sink::{Patience, Sink, Wants};
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
@@ -86,21 +86,21 @@ fn outputs(
         let (sink, queue) = Sink::sharing(path.display().to_string(), Wants::RecordsAndTotals, losses.clone());
         sinks.push(sink);
         let writer = IpfixFile::new(Arc::clone(schema), args.export.observation_domain(), losses);
-        threads.push(output::start(writer, file, queue, end.clone())?);
+        threads.push(output::start(writer, file, WhenFull::Fail, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };
     if !args.quiet {
         let (sink, queue) = Sink::new("standard output", wants);
         sinks.push(sink);
-        let (out, end) = (io::stdout(), end.clone());
+        let (out, full, end) = (output::standard_output()?, WhenFull::Fail, end.clone());
         threads.push(if args.json {
-            output::start(JsonLines::default(), out, queue, end)?
+            output::start(JsonLines::default(), out, full, queue, end)?
         } else if args.csv {
-            output::start(CsvLines::new(Arc::clone(schema)), out, queue, end)?
+            output::start(CsvLines::new(Arc::clone(schema)), out, full, queue, end)?
         } else {
             let names = args.files.iter().map(|path| file_name(&path.to_string_lossy()).to_owned());
             let names: Vec<String> = names.collect();
-            output::start(Summary::of_everything(names.join(", ")), out, queue, end)?
+            output::start(Summary::of_everything(names.join(", ")), out, full, queue, end)?
         });
     }
     Ok(threads)

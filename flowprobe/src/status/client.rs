@@ -20,7 +20,7 @@ const LARGEST: u64 = 64 << 20;
 #[derive(Debug, Error)]
 pub enum StatusError {
     /// Nobody is there.
-    #[error("no flowprobe daemon answers in {}: none is running, or it was started with --status-socket", folder.display())]
+    #[error("no flowprobe daemon answers in {}: none is running, or it answers elsewhere (--status-socket)", folder.display())]
     None {
         /// Where it was looked for.
         folder: PathBuf,
