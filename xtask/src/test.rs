@@ -12,13 +12,15 @@ use crate::tally::{self, Outcome, Tally};
 use crate::toolchain::Missing;
 use crate::{packages, process, vm, workspace};
 
-/// Check everything: format, lints, kernel objects, unit tests, end-to-end tests in network namespaces
+/// Check everything: format, lints, kernel objects, unit tests, end-to-end tests in network namespaces; fuzzing and another
+/// kernel in a short form
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Install no Debian packages: tests whose counterparts are missing skip themselves
     #[arg(long)]
     no_install: bool,
-    /// Run the long end-to-end tests too, fuzz for a minute each, and run the tests on other kernels (`cargo xtask vm-test`)
+    /// Run the end-to-end tests in their long form, fuzz for a minute each, and run them on all other kernels (`cargo xtask
+    /// vm-test`)
     #[arg(long)]
     long: bool,
 }
@@ -43,11 +45,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         tests(workspace::cargo().args(arguments), &skips)
     });
     tally.step("end-to-end tests", || end_to_end(args.long, &skips));
+    let seconds = if args.long { 60 } else { 10 };
+    for target in Target::ALL {
+        tally.step(target.step(), || fuzz_for(target, seconds));
+    }
     if args.long {
-        for target in Target::ALL {
-            tally.step(target.step(), || fuzz_for_a_minute(target));
-        }
         vm::add_all_steps(&mut tally, !args.no_install);
+    } else {
+        vm::add_short_step(&mut tally, !args.no_install);
     }
     Ok(tally.finish())
 }
@@ -83,10 +88,13 @@ fn tests(command: &mut Command, skips: &Path) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn fuzz_for_a_minute(target: Target) -> Result<Outcome> {
+fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
+    if !process::on_path("c++") {
+        return Ok(Outcome::skip("no C++ compiler, which libFuzzer takes".to_owned()));
+    }
     match Fuzzer::find() {
         Ok(fuzzer) => {
-            fuzzer.run(target, 60)?;
+            fuzzer.run(target, seconds)?;
             Ok(Outcome::success())
         }
         Err(Missing(what)) => Ok(Outcome::skip(what)),

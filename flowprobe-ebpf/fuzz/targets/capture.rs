@@ -6,9 +6,12 @@
 use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
+use flowprobe::config::SelectionSettings;
+use flowprobe::export::elements::Schema;
+use flowprobe::losses::Losses;
 use flowprobe::metering::Metering;
 use flowprobe::output::{CsvLines, IpfixFile, JsonLines, Writer};
 use flowprobe::replay::{Input, Replay};
@@ -30,13 +33,14 @@ fuzz_target!(|octets: &[u8]| {
     let (out, drained) = sync_channel(MESSAGES);
     let (_open, closed) = mpsc::channel(1);
     let replay = move || {
-        let mut replay = Replay::new(out, closed, 1);
+        let everything = SelectionSettings::default().check().expect("nothing is asked for");
+        let mut replay = Replay::new(out, closed, 1, &everything);
         // That a capture is damaged is no failure; what came before the damage is metered.
         let _ = replay.read(input, &mut |_| {});
         replay.finish().expect("the metering has not ended");
     };
     let (sink, events) = Sink::new("all", Wants::RecordsAndTicks);
-    let metering = Metering::new(TableConfig::default(), vec![sink], Patience::Forever);
+    let metering = Metering::new(TableConfig::default(), Arc::new(Schema::default()), vec![sink], Patience::Forever);
     OUTPUTS.queues.send(events).expect("the outputs live");
     if is_gzip {
         thread::scope(|threads| {
@@ -69,8 +73,12 @@ struct Outputs {
 }
 
 fn write(mut events: mpsc::Receiver<Event>) {
-    let mut writers: [Box<dyn Writer>; 3] =
-        [Box::new(JsonLines::default()), Box::new(CsvLines::default()), Box::new(IpfixFile::new(1))];
+    let schema = Arc::new(Schema::default());
+    let mut writers: [Box<dyn Writer>; 3] = [
+        Box::new(JsonLines::default()),
+        Box::new(CsvLines::new(Arc::clone(&schema))),
+        Box::new(IpfixFile::new(schema, 1, Losses::default())),
+    ];
     while let Some(event) = events.blocking_recv() {
         if let Event::Tick(tick) = &event {
             for sum in &tick.accounting {

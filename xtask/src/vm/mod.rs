@@ -85,6 +85,11 @@ pub(crate) fn add_all_steps(tally: &mut Tally, may_install: bool) {
     add_steps(tally, &KERNELS, &PLAN, may_install);
 }
 
+/// The short form: whether the oldest kernel takes the programs.
+pub(crate) fn add_short_step(tally: &mut Tally, may_install: bool) {
+    add_steps(tally, &KERNELS[..1], &PLAN[..1], may_install);
+}
+
 fn add_steps<'a>(tally: &mut Tally, kernels: impl IntoIterator<Item = &'a Kernel>, plan: &[Test], may_install: bool) {
     for line in packages::install(&NEEDED, may_install) {
         tally.note(line);
