@@ -21,7 +21,7 @@ use crate::truth::{Counts, FlowId};
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../flowprobe-ebpf/object/traffic.bpf.o");
 
 /// Frames that the kernel makes at once; its largest batch is 256, the receiving ring's size.
-pub(crate) const BATCH: u32 = 64;
+const BATCH: u32 = 64;
 
 /// Octets after the UDP header.
 const PAYLOAD: usize = 18;
@@ -80,15 +80,7 @@ impl Generator {
     /// # Errors
     /// The kernel refuses.
     pub fn send(&mut self, namespace: &Namespace, count: u32) -> Result<()> {
-        let program: &mut Xdp = self.ebpf.program_mut("send").context("the object has no program send")?.try_into()?;
-        let options = TestRunOptions {
-            data_in: Some(&self.frame),
-            repeat: count,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-            ..TestRunOptions::new()
-        };
-        // The interface's number is looked up in the namespace of the thread.
-        namespace.inside(|| program.test_run(options).context("the kernel does not send live frames"))?;
+        run_live(&mut self.ebpf, "send", &self.frame, namespace, count)?;
         let map = self.ebpf.map("SENT").context("the object has no map SENT")?;
         let runs: Array<&MapData, u64> = Array::try_from(map)?;
         self.sent = runs.get(&0, 0)?;
@@ -118,6 +110,19 @@ impl Generator {
         let each = self.sent / u64::from(self.flows);
         Ok((0..self.flows).map(|number| (flow_id(number), each)).collect())
     }
+}
+
+/// Runs a program of the traffic object on `count` live frames, copies of `frame`.
+pub(crate) fn run_live(ebpf: &mut Ebpf, name: &str, frame: &[u8], namespace: &Namespace, count: u32) -> Result<()> {
+    let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        repeat: count,
+        attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+        ..TestRunOptions::new()
+    };
+    // The interface's number is looked up in the namespace of the thread.
+    namespace.inside(|| program.test_run(options).context("the kernel does not send live frames")).map(drop)
 }
 
 fn flow_id(number: u32) -> FlowId {

@@ -81,18 +81,23 @@ fn target_is_named(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Of a hundred packets one is of an ordinary flow, so that the map is full long before each has had its turn.
-#[test]
-fn flows_that_were_there_before_stay_exact() -> Result<()> {
-    require!();
-    require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
+/// Ordinary flows first, and then a flood in which of a hundred packets one is theirs, so that the map is full long before each
+/// has had its turn.
+fn ordinary_flows_then_flood(pace: Pace) -> Result<()> {
     let (quiet, flooded) = (mix(0).traffic(), mix(99).traffic());
     let mut lab = Lab::new(&flooded, 1, Hook::Native, &ARGUMENTS)?;
     let mut before = Load::new(&quiet, 0, Pace::READ)?;
     before.send(&lab.wire, BEFORE)?;
     lab.settle()?;
-    let memory = flood(&mut lab, Load::new(&flooded, 0, Pace::READ)?)?;
+    let memory = flood(&mut lab, Load::new(&flooded, 0, pace)?)?;
     must_stand(&lab.finish()?, memory)
+}
+
+#[test]
+fn flows_that_were_there_before_stay_exact() -> Result<()> {
+    require!();
+    require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
+    ordinary_flows_then_flood(Pace::READ)
 }
 
 /// So fast that not all records of single packets find a place on standard output.
@@ -100,13 +105,7 @@ fn flows_that_were_there_before_stay_exact() -> Result<()> {
 fn flows_stay_exact_when_more_comes_than_can_be_written() -> Result<()> {
     require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
-    let (quiet, flooded) = (mix(0).traffic(), mix(99).traffic());
-    let mut lab = Lab::new(&flooded, 1, Hook::Native, &ARGUMENTS)?;
-    let mut before = Load::new(&quiet, 0, Pace::READ)?;
-    before.send(&lab.wire, BEFORE)?;
-    lab.settle()?;
-    let memory = flood(&mut lab, Load::new(&flooded, 0, Pace::FULL)?)?;
-    must_stand(&lab.finish()?, memory)
+    ordinary_flows_then_flood(Pace::FULL)
 }
 
 /// Of ten packets one is of an ordinary flow, so that each has had its turn before the map is full.

@@ -1,8 +1,9 @@
 //! Holds that at more than a million packets a second no packet is lost or counted twice, whatever the drains do meanwhile.
 
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use flowprobe_tests::daemon::{Daemon, Report};
 use flowprobe_tests::live::{Generator, redirected};
 use flowprobe_tests::namespace::Namespace;
@@ -72,6 +73,42 @@ fn sixty_five_thousand_flows() -> Result<()> {
     require!("ethtool");
     require_kernel!(5, 18, "live frames in a test run");
     nothing_is_lost(65_536)
+}
+
+/// Two senders of the same flows at once, on an interface with a queue for each: every flow is new in every generation, and
+/// both CPUs meet it.
+#[test]
+fn two_cpus_that_meet_the_same_new_flows() -> Result<()> {
+    require!("ethtool");
+    require_kernel!(5, 18, "live frames in a test run");
+    let room = Namespace::new()?;
+    let queues = "numtxqueues 2 numrxqueues 2";
+    room.ip(&format!("link add va {queues} type veth peer name vb {queues}"))?;
+    room.ip("link set va up")?;
+    room.ip("link set vb up")?;
+    let mut daemon = Daemon::start(&room, &["-i", "vb", "--interval", "100ms"])?;
+    let mut senders = [Generator::new(&room, "va", 1 << 14)?, Generator::new(&room, "va", 1 << 14)?];
+    thread::scope(|scope| -> Result<()> {
+        let sending = senders.each_mut().map(|sender| scope.spawn(|| sender.send_for(&room, duration())));
+        sending.into_iter().try_for_each(|sender| sender.join().map_err(|_| anyhow!("a sender panicked"))?.map(drop))
+    })?;
+    let (arrived, refused) = redirected(&room, "va")?;
+    let [one, other] = &senders;
+    println!("{} and {} frames made, {refused} refused by the veth's full rings", one.sent(), other.sent());
+    daemon.wait_until_seen("vb", arrived)?;
+    let report = daemon.stop()?;
+    let arrived_total = total(arrived, one.counts());
+    ensure!(report.term("vb", "seen")? == arrived_total, "seen {:?}, arrived {arrived}", report.term("vb", "seen")?);
+    ensure!(report.term("vb", "overflow")? == Total::default(), "the map is large enough");
+    let reported = Flows::of_records(&report.records)?;
+    ensure!(Total::from(reported.sum()) == arrived_total, "{:?} in records, arrived {arrived}", reported.sum());
+    let (made, more) = (one.packets_by_flow()?, other.packets_by_flow()?);
+    for (flow, counts) in &reported.0 {
+        let made = made.get(flow).copied().unwrap_or(0) + more.get(flow).copied().unwrap_or(0);
+        let possible = made.saturating_sub(refused)..=made;
+        ensure!(possible.contains(&counts.packets), "{flow:?}: {} packets reported, {made} sent", counts.packets);
+    }
+    Ok(())
 }
 
 #[test]

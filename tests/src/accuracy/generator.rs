@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, MapData};
-use aya::programs::{TestRun as _, Xdp};
-use aya::{Ebpf, EbpfLoader, Pod, TestRunAttrs, TestRunOptions};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, Pod};
 use flowprobe_ebpf::traffic::{TrafficFlow, TrafficSchedule};
 
 use super::mix::{LONGEST_FRAME, Traffic};
 use crate::frames::{Flow, UDP};
-use crate::live::{BATCH, OBJECT};
+use crate::live::{OBJECT, run_live};
 use crate::namespace::Namespace;
 use crate::truth::FlowId;
 
@@ -56,15 +56,7 @@ impl Generator {
     /// # Errors
     /// The kernel refuses.
     pub fn send(&mut self, namespace: &Namespace, count: u32) -> Result<()> {
-        let program: &mut Xdp = self.ebpf.program_mut("scheduled").context("no program scheduled")?.try_into()?;
-        let options = TestRunOptions {
-            data_in: Some(&self.frame),
-            repeat: count,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-            ..TestRunOptions::new()
-        };
-        // The interface's number is looked up in the namespace of the thread.
-        namespace.inside(|| program.test_run(options).context("the kernel does not send live frames"))?;
+        run_live(&mut self.ebpf, "scheduled", &self.frame, namespace, count)?;
         self.sent += u64::from(count);
         Ok(())
     }
