@@ -10,6 +10,7 @@ mod watch;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use flowprobe_ebpf::LinkLayer;
 use thiserror::Error;
 use tracing::{debug, info, warn};
 
@@ -152,23 +153,27 @@ impl Probe {
         let link =
             kernel::link_layer(&name).map_err(|error| ProbeError::LinkLayer { name: Arc::clone(&name), error })?;
         self.slots.assign(ifindex, link, &name)?;
+        let attachment = self.attach_to(&name, ifindex, link).inspect_err(|_| self.slots.release(ifindex))?;
+        self.interfaces[position].attachment = Some(attachment);
+        Ok(())
+    }
+
+    fn attach_to(&mut self, name: &Arc<str>, ifindex: u32, link: LinkLayer) -> Result<Attachment, ProbeError> {
         let promiscuous = if self.promisc {
             let socket = kernel::promiscuous(ifindex)
-                .map_err(|error| ProbeError::Promiscuous { name: Arc::clone(&name), error })?;
+                .map_err(|error| ProbeError::Promiscuous { name: Arc::clone(name), error })?;
             Some(socket)
         } else {
             None
         };
-        attach::remove_leftovers(&name);
-        let attached = self.programs.attach(&name, ifindex, link, self.mode)?;
-        let egress = self.egress.then(|| self.programs.attach_egress(&name)).transpose()?;
+        attach::remove_leftovers(name);
+        let attached = self.programs.attach(name, ifindex, link, self.mode)?;
+        let egress = self.egress.then(|| self.programs.attach_egress(name)).transpose()?;
         let and_egress = egress.as_ref().map_or(String::new(), |egress| format!(", egress by {}", egress.hook));
         match &attached.instead_of {
             None => info!("metering {name} ({}{and_egress})", attached.hook),
             Some(why) => info!("metering {name} ({}{and_egress}; {why})", attached.hook),
         }
-        let attachment = Attachment { ifindex, attached, _egress: egress, _promiscuous: promiscuous };
-        self.interfaces[position].attachment = Some(attachment);
-        Ok(())
+        Ok(Attachment { ifindex, attached, _egress: egress, _promiscuous: promiscuous })
     }
 }
