@@ -1,5 +1,6 @@
 //! The summary on the terminal: what went by in the last seconds, and whether the numbers add up.
 
+mod accounting;
 mod format;
 mod screen;
 mod window;
@@ -7,9 +8,6 @@ mod window;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use flowprobe_ebpf::Direction;
-
-use crate::accounting::Accounting;
 use crate::output::Writer;
 use crate::record::has_ports;
 use crate::sink::{Event, Tick};
@@ -59,7 +57,7 @@ impl Summary {
             None => format!("flowprobe {} · {metered}", env!("CARGO_PKG_VERSION")),
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
-        lines.extend(tick.accounting.iter().flat_map(accounting_lines));
+        lines.extend(accounting::lines(&tick.accounting, rows / 3));
         for (name, lost) in tick.lost.iter().filter(|(_, lost)| lost.records > 0) {
             lines.push(format!("{name}: {} records lost", count(lost.records)));
         }
@@ -182,42 +180,6 @@ fn describe(conversation: &Conversation) -> String {
     } else {
         format!("{name} {source} → {destination}")
     }
-}
-
-/// The sum of one interface and direction; what was not to be metered on a line of its own, if there was any.
-fn accounting_lines(one: &Accounting) -> Vec<String> {
-    let verdict = if one.balances() { "" } else { "  DOES NOT ADD UP" };
-    let way = if one.direction == Direction::Egress { " out" } else { "" };
-    let line = format!(
-        "{}{way}: seen {} = exported {} + held {} + overflow {} + unparsed {}",
-        file_name(&one.interface),
-        count(one.kernel.seen.packets),
-        count(one.exported.packets),
-        count(one.held.packets),
-        count(one.overflow().packets),
-        count(one.unparsed().packets),
-    );
-    let mut lines = vec![format!("{}{verdict}", shortened(&line, WIDTH))];
-    let (filtered, sampled) = (one.kernel.filtered_out.packets, one.kernel.sampled_out.packets);
-    if filtered + sampled > 0 {
-        lines.push(format!("  + filtered out {} + sampled out {}", count(filtered), count(sampled)));
-    }
-    lines.extend(overflow_line(one));
-    lines
-}
-
-/// Where most of the overflow went, as many destinations as one line has room for.
-fn overflow_line(one: &Accounting) -> Option<String> {
-    let mut line = String::new();
-    for to in &one.overflow_destinations {
-        let begin = if line.is_empty() { "  overflow to" } else { "," };
-        let next = format!("{begin} {to} ({}) {}", protocol_name(to.protocol), compact(to.counter.packets));
-        if line.chars().count() + next.chars().count() > WIDTH {
-            break;
-        }
-        line.push_str(&next);
-    }
-    (!line.is_empty()).then_some(line)
 }
 
 /// Of a capture, its name without the folders. Interfaces have none.

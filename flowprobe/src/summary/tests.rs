@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flowprobe_ebpf::{Address, Counter, Direction, FlowKey, FlowValue, InterfaceStats, Tunnel};
 
 use super::*;
-use crate::accounting::OverflowDestination;
+use crate::accounting::Accounting;
 use crate::clock::WallOffset;
 use crate::losses::{Lost, Noted};
 use crate::record::FlowDelta;
@@ -47,28 +47,6 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         selection: "".into(),
         last: false,
     }
-}
-
-#[test]
-fn what_was_not_to_be_metered_has_a_line_and_what_leaves_is_marked() {
-    let mut accounting = tick(0, 100).accounting.remove(0);
-    assert_eq!(accounting_lines(&accounting), ["veth0: seen 100 = exported 0 + held 100 + overflow 0 + unparsed 0"]);
-    accounting.direction = Direction::Egress;
-    let to = OverflowDestination {
-        address: Ipv4Addr::new(192, 0, 2, 7).into(),
-        prefix_length: 32,
-        protocol: 6,
-        counter: Counter { packets: 12_345, octets: 740_700 },
-    };
-    let net = OverflowDestination { prefix_length: 24, protocol: 17, ..to };
-    let flooded = Accounting { overflow_destinations: vec![to, net], ..accounting.clone() };
-    assert_eq!(accounting_lines(&flooded)[1], "  overflow to 192.0.2.7 (TCP) 12,345, 192.0.2.7/24 (UDP) 12,345");
-    accounting.kernel.sampled_out = accounting.held;
-    accounting.held = Counter::default();
-    assert_eq!(
-        accounting_lines(&accounting),
-        ["veth0 out: seen 100 = exported 0 + held 0 + overflow 0 + unparsed 0", "  + filtered out 0 + sampled out 100"]
-    );
 }
 
 fn draw(summary: &mut Summary, deltas: &[FlowDelta], tick: &Tick) -> String {
