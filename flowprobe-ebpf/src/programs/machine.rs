@@ -10,7 +10,8 @@ pub(crate) trait Machine {
     /// that makes every packet about a fifth dearer.
     const OPENS_TUNNELS: bool;
 
-    /// Whether flows that are known keep their room ([`crate::room`]): the verifier of Linux 5.10 follows that for ever.
+    /// Whether flows that are known keep their room ([`crate::room`]): where tunnels are opened, the verifiers of Linux 5.10 and
+    /// 6.1 do not come to an end with it.
     const KEEPS_ROOM: bool;
 
     /// Whether routes are looked for: their numbers are given out by an addition that says what was there before.
@@ -34,7 +35,7 @@ pub(crate) struct Atomics<const OPENS_TUNNELS: bool>;
 
 impl<const OPENS_TUNNELS: bool> Machine for Atomics<OPENS_TUNNELS> {
     const OPENS_TUNNELS: bool = OPENS_TUNNELS;
-    const KEEPS_ROOM: bool = true;
+    const KEEPS_ROOM: bool = !OPENS_TUNNELS;
     const FINDS_ROUTES: bool = true;
 
     #[inline(always)]
