@@ -1,5 +1,6 @@
 //! The daemon under test.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::namespace::Namespace;
-use crate::process::{Finished, Process, patience};
+use crate::process::{Finished, Process, patience, read};
 use crate::truth::{Object, Total, must_balance};
 
 /// A running `flowprobe run --json`.
@@ -43,6 +44,20 @@ pub fn flowprobe(namespace: &Namespace, arguments: &[&str]) -> Result<Command> {
 /// `FLOWPROBE_BIN` is not set.
 pub fn binary() -> Result<std::ffi::OsString> {
     std::env::var_os("FLOWPROBE_BIN").context("FLOWPROBE_BIN is not set")
+}
+
+/// What `flowprobe check-config` says that a daemon with a table of `max_flows`, which prints JSON, may come to have in memory,
+/// octets.
+///
+/// # Errors
+/// It does not say so.
+pub fn memory_bound(max_flows: u32) -> Result<u64> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    writeln!(file, "interfaces = [\"lo\"]\noutput = \"json\"\nmax-flows = {max_flows}")?;
+    let said = read(Command::new(binary()?).arg("check-config").arg(file.path()))?;
+    let line = said.lines().find_map(|line| line.strip_prefix("# at most ")).with_context(|| said.clone())?;
+    let mebibytes: u64 = line.split(' ').next().unwrap_or_default().parse().with_context(|| line.to_owned())?;
+    Ok(mebibytes << 20)
 }
 
 impl Daemon {

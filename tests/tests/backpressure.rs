@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flowprobe_tests::daemon::{binary, flowprobe};
+use flowprobe_tests::disk::TinyDisk;
 use flowprobe_tests::inject;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{read, wait_until};
 use flowprobe_tests::require;
 use flowprobe_tests::truth::{Object, number};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -73,37 +73,13 @@ fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A file system in memory of the test's own, gone when dropped.
-struct Disk(TempDir);
-
-impl Disk {
-    fn new(size: &str) -> Result<Self> {
-        let folder = TempDir::new()?;
-        let options = std::ffi::CString::new(format!("size={size}"))?;
-        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), options.as_c_str())?;
-        Ok(Self(folder))
-    }
-
-    fn resize(&self, size: &str) -> Result<()> {
-        Ok(mount_remount(self.0.path(), MountFlags::empty(), format!("size={size}"))?)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Err(error) = unmount(self.0.path(), UnmountFlags::DETACH) {
-            eprintln!("warning: a tmpfs is left at {}: {error}", self.0.path().display());
-        }
-    }
-}
-
 #[test]
 fn a_full_disk_under_standard_output_loses_whole_lines_and_counts_them() -> Result<()> {
-    require!();
+    require!("mount", "umount");
     let (room, folder) = (Namespace::with_pair()?, TempDir::new()?);
-    let disk = Disk::new("32k")?;
+    let disk = TinyDisk::new(32)?;
     let [socket, log] = ["socket", "log"].map(|name| folder.path().join(name));
-    let output = disk.0.path().join("records");
+    let output = disk.path().join("records");
     let arguments = ["run", "-i", "vb", "--json", "--interval", "20ms", "--idle-timeout", "100ms", "--status-socket"];
     let mut command = flowprobe(&room, &arguments)?;
     command.arg(&socket).stdin(Stdio::null()).stdout(File::create(&output)?).stderr(File::create(&log)?);
@@ -115,7 +91,7 @@ fn a_full_disk_under_standard_output_loses_whole_lines_and_counts_them() -> Resu
     let sent = inject::send_flows(&room, "va", "vb", 1)?;
     wait_until_seen(&socket, sent.sum().packets)?;
     wait_until("that all flows have ended", || Ok(status(&socket).is_some_and(|status| status["openFlows"] == 0)))?;
-    disk.resize("4m")?;
+    disk.grow(4096)?;
     logged("the output has room again")?;
     let more = inject::send_flows(&room, "va", "vb", 101)?;
     wait_until_seen(&socket, sent.sum().packets + more.sum().packets)?;

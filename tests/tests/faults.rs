@@ -10,7 +10,7 @@ use flowprobe_ebpf::protocol::{ICMP, TCP, UDP};
 use flowprobe_tests::accuracy::{
     Distribution, Hook, Lab, Load, Mix, Outcome, Pace, Traffic, Wire, faults, seconds, under_load,
 };
-use flowprobe_tests::daemon::flowprobe;
+use flowprobe_tests::daemon::{flowprobe, memory_bound};
 use flowprobe_tests::disk::TinyDisk;
 use flowprobe_tests::process::{Process, wait_until};
 use flowprobe_tests::resources;
@@ -18,9 +18,6 @@ use flowprobe_tests::truth::{Object, Total, must_balance};
 use flowprobe_tests::{require, require_kernel};
 use rustix::process::Signal;
 use serde_json::Value;
-
-/// What the daemon may have in memory, whatever happens to it here.
-const MEMORY_BOUND: u64 = 512 << 20;
 
 /// Drains five times a second.
 const QUICK: [&str; 4] = ["--interval", "200ms", "--idle-timeout", "2s"];
@@ -130,7 +127,8 @@ fn standard_output_that_is_not_read_for_a_while() -> Result<()> {
     let outcome = lab.finish()?;
     println!("{outcome}; at most {} MiB in memory", memory >> 20);
     ensure!(outcome.lost_records(), "what was lost is not said");
-    ensure!(memory <= MEMORY_BOUND, "{memory} octets in memory");
+    let bound = memory_bound(16_384)?;
+    ensure!(memory <= bound, "{memory} octets in memory, which was to be {bound} at most");
     outcome.must_add_up()
 }
 

@@ -1,19 +1,15 @@
 //! Holds that ordinary flows stay exact beside a flood of SYNs from sources that never repeat, that the flood costs no more
 //! memory than was configured, and that its target is named.
 
-use std::io::Write as _;
-use std::process::Command;
 use std::thread::sleep;
 
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_ebpf::protocol::{ICMP, TCP, UDP};
 use flowprobe_tests::accuracy::{Distribution, Hook, Lab, Load, Mix, Outcome, Pace, seconds};
-use flowprobe_tests::daemon::binary;
-use flowprobe_tests::process::read;
+use flowprobe_tests::daemon::memory_bound;
 use flowprobe_tests::resources;
 use flowprobe_tests::truth::{Object, Total};
 use flowprobe_tests::{require, require_kernel};
-use tempfile::NamedTempFile;
 
 /// Flows beside the flood.
 const ORDINARY: u32 = 100;
@@ -57,19 +53,9 @@ fn must_stand(outcome: &Outcome, memory: u64) -> Result<()> {
     let (exported, overflow) = (outcome.term("exported")?, outcome.term("overflow")?);
     ensure!(exported.packets + overflow.packets == outcome.arrived_in_all().packets, "{exported:?}, {overflow:?}");
     outcome.must_be_exact_for(0..ORDINARY as usize)?;
-    let bound = memory_bound()?;
+    let bound = memory_bound(16_384)?;
     ensure!(memory <= bound, "{memory} octets in memory, which was to be {bound} at most");
     target_is_named(outcome)
-}
-
-/// What the daemon says that it may come to use with the arguments above, octets.
-fn memory_bound() -> Result<u64> {
-    let mut file = NamedTempFile::new()?;
-    writeln!(file, "interfaces = [\"lo\"]\noutput = \"json\"\nmax-flows = 16384")?;
-    let said = read(Command::new(binary()?).arg("check-config").arg(file.path()))?;
-    let line = said.lines().find_map(|line| line.strip_prefix("# at most ")).with_context(|| said.clone())?;
-    let mebibytes: u64 = line.split(' ').next().unwrap_or_default().parse().with_context(|| line.to_owned())?;
-    Ok(mebibytes << 20)
 }
 
 fn target_is_named(outcome: &Outcome) -> Result<()> {

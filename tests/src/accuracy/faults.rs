@@ -68,7 +68,10 @@ pub fn change_mtu(wire: &Wire, lane: usize) -> Result<()> {
 pub fn want_its_place(wire: &Wire, lane: usize) -> Result<()> {
     let lane = wire.lane(lane)?;
     let before = wire.room.programs(&lane.receiver)?;
-    ensure!(Foreigner::attach(&wire.room, &lane.receiver).is_err(), "two programs on {}", lane.receiver);
+    let refused = Foreigner::attach(&wire.room, &lane.receiver).err();
+    let refused = refused.with_context(|| format!("two programs on {}", lane.receiver))?;
+    // For want of room, and nothing else.
+    ensure!(format!("{refused:#}").contains("busy"), "{refused:#}");
     let after = wire.room.programs(&lane.receiver)?;
     ensure!(before == after, "{before:?} have become {after:?}");
     Ok(())
