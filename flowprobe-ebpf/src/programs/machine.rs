@@ -10,9 +10,6 @@ pub(crate) trait Machine {
     /// that makes every packet about a fifth dearer.
     const OPENS_TUNNELS: bool;
 
-    /// Whether flows that are known may keep their room ([`crate::room`]).
-    const KEEPS_ROOM: bool;
-
     /// Whether routes are looked for: their numbers are given out by an addition that says what was there before.
     const FINDS_ROUTES: bool;
 
@@ -34,7 +31,6 @@ pub(crate) struct Atomics<const OPENS_TUNNELS: bool>;
 
 impl<const OPENS_TUNNELS: bool> Machine for Atomics<OPENS_TUNNELS> {
     const OPENS_TUNNELS: bool = OPENS_TUNNELS;
-    const KEEPS_ROOM: bool = true;
     const FINDS_ROUTES: bool = true;
 
     #[inline(always)]
@@ -58,8 +54,6 @@ pub(crate) struct Legacy;
 
 impl Machine for Legacy {
     const OPENS_TUNNELS: bool = true;
-    // The verifier of Linux 5.10 was not seen to come to an end with it.
-    const KEEPS_ROOM: bool = false;
     const FINDS_ROUTES: bool = false;
 
     #[inline(always)]

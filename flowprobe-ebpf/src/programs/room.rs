@@ -8,7 +8,6 @@ use flowprobe_ebpf::parse::Packet;
 use flowprobe_ebpf::room::{Room, mark_of};
 
 use crate::forget::copy_of;
-use crate::machine::Machine;
 use crate::maps::{CONTROL, FILLING, FILLING_AT, KEEP_ROOM, KNOWN, MARK_BLOCKS, NEWCOMERS, ROOM, SCRATCH};
 use crate::scratch::Scratch;
 
@@ -17,8 +16,8 @@ pub(crate) const FULL: i32 = -7;
 
 /// Whether room is kept at all. The verifier knows the answer, and follows no further what is not asked for.
 #[inline(always)]
-pub(crate) fn is_kept<M: Machine>() -> bool {
-    M::KEEPS_ROOM && KEEP_ROOM.load() != 0
+pub(crate) fn is_kept() -> bool {
+    KEEP_ROOM.load() != 0
 }
 
 /// Whether the flow of `packet` may enter the flow map of this entry of the map `ROOM`. `scratch` points to a value of the map
