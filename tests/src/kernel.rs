@@ -32,11 +32,9 @@ pub fn tc_hook() -> &'static str {
 pub fn programs(opened: Tunnels, find_routes: bool) -> Result<Ebpf> {
     let object = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../flowprobe-ebpf/object/flowprobe.bpf.o"))?;
     let [coarse_clock, multi_buffer, find_routes] = [is_at_least(5, 11), is_at_least(5, 18), find_routes].map(u8::from);
-    let keep_room = u8::from(opened == Tunnels::NONE || is_at_least(6, 12));
     let mut loader = EbpfLoader::new();
     loader.override_global("COARSE_CLOCK", &coarse_clock, true);
     loader.override_global("MULTI_BUFFER", &multi_buffer, true);
-    loader.override_global("KEEP_ROOM", &keep_room, true);
     loader.override_global("OPENED_TUNNELS", &opened.0, true);
     loader.override_global("FIND_ROUTES", &find_routes, true);
     loader.load(&object).context("the kernel refuses the maps")

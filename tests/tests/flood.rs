@@ -69,9 +69,9 @@ fn target_is_named(outcome: &Outcome) -> Result<()> {
 
 /// Ordinary flows first, and then a flood in which of a hundred packets one is theirs, so that the map is full long before each
 /// has had its turn.
-fn ordinary_flows_then_flood(pace: Pace, arguments: &[&str]) -> Result<()> {
+fn ordinary_flows_then_flood(pace: Pace) -> Result<()> {
     let (quiet, flooded) = (mix(0).traffic(), mix(99).traffic());
-    let mut lab = Lab::new(&flooded, 1, Hook::Native, arguments)?;
+    let mut lab = Lab::new(&flooded, 1, Hook::Native, &ARGUMENTS)?;
     let mut before = Load::new(&quiet, 0, Pace::READ)?;
     before.send(&lab.wire, BEFORE)?;
     lab.settle()?;
@@ -83,15 +83,7 @@ fn ordinary_flows_then_flood(pace: Pace, arguments: &[&str]) -> Result<()> {
 fn flows_that_were_there_before_stay_exact() -> Result<()> {
     require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
-    ordinary_flows_then_flood(Pace::READ, &ARGUMENTS)
-}
-
-/// The programs that open tunnels keep room, too.
-#[test]
-fn flows_stay_exact_where_tunnels_are_opened() -> Result<()> {
-    require!();
-    require_kernel!(6, 12, "room that is kept where tunnels are opened");
-    ordinary_flows_then_flood(Pace::READ, &[&ARGUMENTS[..], &["--decapsulate", "all"]].concat())
+    ordinary_flows_then_flood(Pace::READ)
 }
 
 /// So fast that not all records of single packets find a place on standard output.
@@ -99,7 +91,7 @@ fn flows_stay_exact_where_tunnels_are_opened() -> Result<()> {
 fn flows_stay_exact_when_more_comes_than_can_be_written() -> Result<()> {
     require!();
     require_kernel!(6, 6, "an order of programs at tc, which counts what arrives");
-    ordinary_flows_then_flood(Pace::FULL, &ARGUMENTS)
+    ordinary_flows_then_flood(Pace::FULL)
 }
 
 /// Of ten packets one is of an ordinary flow, so that each has had its turn before the map is full.

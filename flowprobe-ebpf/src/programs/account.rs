@@ -49,7 +49,7 @@ pub(crate) fn account<M: Machine, Key>(
     if let Some(value) = flows.get_ptr_mut(key) {
         return Ok(update::<M>(value, packet, weight, now));
     }
-    if room::is_kept() && !room::admits(room, scratch, packet) {
+    if M::KEEPS_ROOM && !room::admits(room, scratch, packet) {
         return Err(room::FULL);
     }
     let value = FlowValue::begin(packet, weight, now);
@@ -77,7 +77,7 @@ fn update<M: Machine>(value: *mut FlowValue, packet: &Packet, weight: Weight, no
     // SAFETY: `value` points to a live entry of the generation that programs write: user space deletes from a generation
     // only after a grace period in which no program can hold such a pointer. Counters are only ever added to atomically.
     unsafe {
-        let found = if room::is_kept() && (*value).packets < 2 { Found::Young } else { Found::There };
+        let found = if M::KEEPS_ROOM && (*value).packets < 2 { Found::Young } else { Found::There };
         add(&raw mut (*value).packets, weight.packets);
         add(&raw mut (*value).octets, weight.octets);
         let excess = weight.excess((*value).link_octets);

@@ -109,10 +109,6 @@ pub(crate) static OPENED_TUNNELS: Global<u16> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static FIND_ROUTES: Global<u8> = Global::new(0);
 
-/// 1 where flows that are known keep their room.
-#[unsafe(no_mangle)]
-pub(crate) static KEEP_ROOM: Global<u8> = Global::new(1);
-
 /// Flows in a flow map before those that are not known find no more room. Without the daemon there is no such bound.
 #[unsafe(no_mangle)]
 pub(crate) static NEWCOMERS: Global<u32> = Global::new(u32::MAX);

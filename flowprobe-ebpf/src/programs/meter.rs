@@ -103,7 +103,7 @@ fn read_and_count<M: Machine>(
         Ok(Found::Young) => room::mark(run.scratch, packet),
         Ok(Found::New) => {
             room::entered(room_index(place.generation, M::OPENS_TUNNELS && packet.tunnels != 0));
-            if room::is_kept() && weight.packets > 1 {
+            if M::KEEPS_ROOM && weight.packets > 1 {
                 room::mark(run.scratch, packet);
             }
             // Last of all: by now the verifier has nothing else to remember.

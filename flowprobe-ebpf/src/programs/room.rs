@@ -8,17 +8,11 @@ use flowprobe_ebpf::parse::Packet;
 use flowprobe_ebpf::room::{Room, mark_of};
 
 use crate::forget::copy_of;
-use crate::maps::{CONTROL, FILLING, FILLING_AT, KEEP_ROOM, KNOWN, MARK_BLOCKS, NEWCOMERS, ROOM, SCRATCH};
+use crate::maps::{CONTROL, FILLING, FILLING_AT, KNOWN, MARK_BLOCKS, NEWCOMERS, ROOM, SCRATCH};
 use crate::scratch::Scratch;
 
 /// `-E2BIG`: what an insertion into a full map says.
 pub(crate) const FULL: i32 = -7;
-
-/// Whether room is kept at all. The verifier knows the answer, and follows no further what is not asked for.
-#[inline(always)]
-pub(crate) fn is_kept() -> bool {
-    KEEP_ROOM.load() != 0
-}
 
 /// Whether the flow of `packet` may enter the flow map of this entry of the map `ROOM`. `scratch` points to a value of the map
 /// `SCRATCH`; the packet may be the one in there.

@@ -20,8 +20,6 @@ pub struct Features {
     /// Multi-buffer XDP (5.18), and BPF's atomic instructions beyond addition (5.12). Without, the programs are loaded that
     /// have no need of either.
     pub multi_buffer: bool,
-    /// A verifier that comes to an end with programs that open tunnels and keep room for known flows (6.12).
-    pub room_with_tunnels: bool,
 }
 
 /// What the programs look at beyond what they do in any case.
@@ -39,11 +37,7 @@ impl Features {
     /// The features of the running kernel.
     #[must_use]
     pub fn of_this_kernel() -> Self {
-        Self {
-            coarse_clock: kernel_is_at_least(5, 11),
-            multi_buffer: kernel_is_at_least(5, 18),
-            room_with_tunnels: kernel_is_at_least(6, 12),
-        }
+        Self { coarse_clock: kernel_is_at_least(5, 11), multi_buffer: kernel_is_at_least(5, 18) }
     }
 }
 
@@ -78,7 +72,6 @@ pub enum LoadError {
 pub fn load_object(max_flows: NonZeroU32, scope: Scope, features: Features, log_level: u8) -> Result<Ebpf, LoadError> {
     let max_tunnelled = if scope.tunnels == Tunnels::NONE { NonZeroU32::MIN } else { max_flows };
     let max_routes = if scope.routes { MOST_ROUTES } else { 1 };
-    let keep_room = u8::from(scope.tunnels == Tunnels::NONE || features.room_with_tunnels);
     let mark_blocks = room::mark_blocks(max_flows.get());
     let find_routes = u8::from(scope.routes);
     let (coarse_clock, multi_buffer) = (u8::from(features.coarse_clock), u8::from(features.multi_buffer));
@@ -89,7 +82,6 @@ pub fn load_object(max_flows: NonZeroU32, scope: Scope, features: Features, log_
         .map_max_entries("TUNNELLED_1", max_tunnelled.get())
         .map_max_entries("ROUTES", max_routes)
         .map_max_entries("KNOWN", mark_blocks)
-        .override_global("KEEP_ROOM", &keep_room, true)
         .override_global("MARK_BLOCKS", &mark_blocks, true)
         .override_global("NEWCOMERS", &room::newcomers(max_flows.get()), true)
         .override_global("FILLING_AT", &room::filling(max_flows.get()), true)
