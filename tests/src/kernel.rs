@@ -40,9 +40,10 @@ pub fn programs(opened: Tunnels, find_routes: bool) -> Result<Ebpf> {
     loader.load(&object).context("the kernel refuses the maps")
 }
 
-/// Whether one of the daemon's programs is meant for this kernel: those whose names end so are for kernels before 5.18, and
-/// load on every kernel.
+/// Whether one of the daemon's programs is meant for this kernel, and for opening these tunnels: those whose names end in
+/// `_legacy` are for kernels before 5.18, and load on every kernel.
 #[must_use]
-pub fn takes(program: &str) -> bool {
-    program.ends_with("_legacy") || is_at_least(5, 18)
+pub fn takes(program: &str, opened: Tunnels) -> bool {
+    let for_tunnels = program.ends_with("_tunnels");
+    program.ends_with("_legacy") || (is_at_least(5, 18) && for_tunnels == (opened != Tunnels::NONE))
 }

@@ -39,7 +39,7 @@ fn the_verifier_takes_every_program_that_is_meant_for_this_kernel() -> Result<()
         [(Tunnels::NONE, false), (Tunnels::NONE, true), (Tunnels::ALL, false), (Tunnels::ALL, true)]
     {
         for (name, program) in kernel::programs(tunnels, find_routes)?.programs_mut() {
-            if kernel::takes(name)
+            if kernel::takes(name, tunnels)
                 && let Err(error) = load(program)
             {
                 refused.push(format!("{name} with {tunnels:?}, routes {find_routes}: {error:#}"));

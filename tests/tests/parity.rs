@@ -148,7 +148,7 @@ fn kernel_and_host_agree_on_every_frame() -> Result<()> {
     let captured: Vec<&[u8]> =
         files.iter().flat_map(|file| ethernet_frames(file).into_iter().take(MOST_FRAMES)).collect();
     let broken = mutated(&captured, MUTATED, SEED);
-    for (program, opened) in PROGRAMS.into_iter().filter(|(program, _)| kernel::takes(program)) {
+    for (program, opened) in PROGRAMS.into_iter().filter(|(program, opened)| kernel::takes(program, *opened)) {
         let frames = captured.iter().copied().chain(broken.iter().map(Vec::as_slice));
         let Tally { compared, flows, tunnelled } = compare(program, opened, frames)?;
         ensure!(flows > 1000, "only {flows} of {compared} frames made a flow");
