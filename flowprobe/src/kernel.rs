@@ -336,3 +336,16 @@ pub fn forbid_fragments(socket: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()>
     };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Octets of a TCP connection that the peer has not acknowledged, a FIN counted as one (`tcp(7)`, `SIOCOUTQ`). Once the
+/// connection is broken, it stays what it was then.
+///
+/// # Errors
+/// `EINVAL` where the socket listens.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut octets: c_int = 0;
+    // `TIOCOUTQ` is the number that the kernel calls `SIOCOUTQ` where the descriptor is a socket's.
+    // SAFETY: `octets` is a live int, which is what this command writes.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+    if status == 0 { Ok(u32::try_from(octets).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}

@@ -3,6 +3,7 @@
 pub mod elements;
 pub mod message;
 pub mod statistics;
+pub mod transport;
 mod udp;
 
 pub use udp::{UdpExporter, connect_all};
