@@ -90,11 +90,13 @@ pub enum Closed {
     Broken(io::Error),
 }
 
-/// A connection. After an error of any method it is of no use any more.
+/// A connection. Once it is broken, or a message was cut off, it can only be asked for what was acknowledged.
 #[derive(Debug)]
 pub struct Stream {
     peer: SocketAddr,
     channel: Channel,
+    /// The kernel reports an error once, and what comes after it looks like the end of a connection in good order.
+    is_broken: bool,
 }
 
 #[derive(Debug)]
@@ -157,7 +159,7 @@ impl Stream {
         }
         let tcp = Counted { tcp, written: 0 };
         let Some(client) = tls else {
-            return Ok(Self { peer, channel: Channel::Plain(tcp) });
+            return Ok(Self { peer, channel: Channel::Plain(tcp), is_broken: false });
         };
         let connector = TlsConnector::from(client.config().clone());
         let session = match timeout_at(end, connector.connect(client.name().clone(), tcp)).await {
@@ -168,7 +170,7 @@ impl Stream {
             }
         };
         let channel = Channel::Tls { session: Box::new(session), has_certificate: client.has_certificate() };
-        Ok(Self { peer, channel })
+        Ok(Self { peer, channel, is_broken: false })
     }
 
     /// The collector's address.
@@ -179,19 +181,27 @@ impl Stream {
 
     /// Hands all of `octets` to the socket, with TLS as records that are complete. It waits where the peer does not read.
     ///
-    /// Must not be cancelled: part of a message may have been sent by then, and the stream can only be dropped.
+    /// Must not be cancelled: part of a message may have been sent by then, and the stream takes no other.
     ///
     /// # Errors
     /// The connection is broken. Where the collector has said why, that is the error.
     pub async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the connection was broken before"));
+        }
+        // Until it is known better, also where this never goes on.
+        self.is_broken = true;
         let outcome = match &mut self.channel {
-            Channel::Plain(tcp) => return tcp.write_all(octets).await,
+            Channel::Plain(tcp) => tcp.write_all(octets).await,
             Channel::Tls { session, .. } => match session.write_all(octets).await {
                 Ok(()) => session.flush().await,
                 Err(error) => Err(error),
             },
         };
-        let Err(error) = outcome else { return Ok(()) };
+        let Err(error) = outcome else {
+            self.is_broken = false;
+            return Ok(());
+        };
         match timeout(LAST_WORDS, self.closed()).await {
             Ok(Closed::Broken(said)) if TlsFault::of(&said).is_some_and(TlsFault::is_alert) => Err(said),
             _ => Err(error),
@@ -236,9 +246,13 @@ impl Stream {
                 }
             };
             match read {
+                Ok(0) if self.is_broken => return Closed::Broken(io::ErrorKind::NotConnected.into()),
                 Ok(0) => return Closed::InGoodOrder,
                 Ok(_) => {}
-                Err(error) => return Closed::Broken(error),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Closed::Broken(error);
+                }
             }
         }
     }
