@@ -2,6 +2,7 @@
 
 pub mod elements;
 pub mod message;
+pub mod packed;
 pub mod statistics;
 pub mod transport;
 mod udp;

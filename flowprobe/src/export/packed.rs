@@ -1,0 +1,25 @@
+//! Finished messages, on their way from an encoder to a collector.
+
+use std::sync::Arc;
+
+use crate::losses::Lost;
+
+/// The templates that messages with data need: whole messages, headers included. None for NetFlow v5.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TemplateSet {
+    /// The messages, in the order in which they are sent.
+    pub messages: Vec<Vec<u8>>,
+}
+
+/// A finished message with Data Records. Sequence number and export time are written when it is sent.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The whole message, its header included.
+    pub octets: Vec<u8>,
+    /// Data Records in it, those of options included: what the sequence number counts.
+    pub records: u32,
+    /// The flow records in it, and what they count: what is lost with it.
+    pub weight: Lost,
+    /// What a collector needs to have had before.
+    pub templates: Arc<TemplateSet>,
+}
