@@ -3,6 +3,7 @@
 pub mod elements;
 pub mod message;
 pub mod packed;
+pub mod spool;
 pub mod statistics;
 pub mod transport;
 mod udp;
