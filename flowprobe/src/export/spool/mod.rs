@@ -385,3 +385,6 @@ impl Spool {
         io::Error::new(error.kind(), format!("{}: {error}", Segment::path(&self.folder, id).display()))
     }
 }
+
+#[cfg(test)]
+mod tests;
