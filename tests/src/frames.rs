@@ -38,13 +38,15 @@ pub struct Flow {
     pub options: bool,
     /// TCP flags of its packets.
     pub tcp_flags: u8,
+    /// Type of service or traffic class of its packets.
+    pub tos: u8,
 }
 
 impl Flow {
     /// A flow of plain packets.
     #[must_use]
     pub fn new(id: FlowId) -> Self {
-        Self { id, options: false, tcp_flags: ACK }
+        Self { id, options: false, tcp_flags: ACK, tos: 0 }
     }
 
     /// A UDP flow, numbered, of IPv4 or IPv6.
@@ -104,7 +106,7 @@ impl Flow {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let options: &[u8] = if self.options { &OPTIONS } else { &[] };
                 let header = 20 + options.len();
-                packet = vec![0x40 | u8::try_from(header / 4)?, 0];
+                packet = vec![0x40 | u8::try_from(header / 4)?, self.tos];
                 packet.extend(u16::try_from(header + transport.len())?.to_be_bytes());
                 // Identification, flags and fragment offset, TTL, protocol, checksum.
                 packet.extend([0, 0, 0x40, 0, 64, self.id.protocol, 0, 0]);
@@ -115,7 +117,7 @@ impl Flow {
                 packet[10..12].copy_from_slice(&sum.to_be_bytes());
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                packet = vec![0x60, 0, 0, 0];
+                packet = vec![0x60 | self.tos >> 4, self.tos << 4, 0, 0];
                 packet.extend(u16::try_from(transport.len())?.to_be_bytes());
                 packet.extend([self.id.protocol, 64]);
                 packet.extend(source.octets());

@@ -1,5 +1,5 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
-//! traffic whose every packet is known ([`frames`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
+//! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
 //! comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
 //! [`accuracy`] puts these together for traffic of millions of packets a second, whose truth is counted where it arrives, and
 //! for faults that are injected meanwhile.
@@ -17,6 +17,7 @@ pub mod frames;
 pub mod inject;
 pub mod ipfix;
 pub mod kernel;
+pub mod lab;
 pub mod live;
 pub mod namespace;
 pub mod process;

@@ -1,22 +1,21 @@
 //! Holds that what real collectors read out of the export is what was sent: of every flow the exact packets and octets.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use flowprobe_tests::counterpart::{BAD, Capture, Captured, Nfcapd};
 use flowprobe_tests::daemon::{Daemon, Report};
-use flowprobe_tests::frames::{self, Flow, ICMP, ICMPV6, TCP, UDP};
+use flowprobe_tests::frames::{self, TCP};
 use flowprobe_tests::inject;
 use flowprobe_tests::ipfix::{Collector, as_on_the_wire};
+use flowprobe_tests::lab::{self, FLOWS, PACKETS, Traffic};
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Process, read};
 use flowprobe_tests::require;
-use flowprobe_tests::truth::{Counts, ETHERNET_HEADER, FlowId, Flows, Object, Total};
+use flowprobe_tests::truth::{Counts, ETHERNET_HEADER, Flows, Object, Total};
 
-const FLOWS: u16 = 1000;
-const PACKETS: u64 = 100_000;
 const NFCAPD_PORT: u16 = 4739;
 
 #[test]
@@ -30,7 +29,7 @@ fn every_collector_reads_every_flow_as_it_was_sent() -> Result<()> {
     let arguments = ["-i", "vb", "--collector", &nfcapd_url, "--collector", &collector.url()];
     let mut daemon = Daemon::quick(&room, &arguments)?;
 
-    let (mut all, sent) = traffic()?;
+    let Traffic { frames: mut all, sent, .. } = lab::traffic()?;
     ensure!(sent.sum().packets == PACKETS && sent.0.len() == usize::from(FLOWS), "the traffic is not as planned");
     let without_flow = [frames::arp(), frames::truncated()];
     all.extend(without_flow.clone());
@@ -103,67 +102,6 @@ fn must_be_the_same(printed: &[Object], received: &[Object]) -> Result<()> {
         ensure!(printed == received, "printed  {printed}\nreceived {received}");
     }
     Ok(())
-}
-
-/// 100,000 packets of 1,000 flows of every kind, shuffled into each other, and what must be counted of them.
-fn traffic() -> Result<(Vec<Vec<u8>>, Flows)> {
-    let flows: Vec<Flow> = (0..FLOWS).map(flow).collect();
-    let mut sent = Flows::default();
-    let mut all = Vec::new();
-    // Flow `number` has 1 to 199 packets: in each round come those that have packets left.
-    for round in 0..200 {
-        for (number, flow) in flows.iter().enumerate().filter(|(number, _)| round < 1 + 2 * (number % 100)) {
-            let payload = (number * 13 + round * 37) % 1400;
-            let (frame, counts) = flow.packet(payload)?;
-            sent.add(flow.id.clone(), counts);
-            all.push(frame);
-        }
-    }
-    Ok((all, sent))
-}
-
-/// One of the flows: a fifth is IPv6; protocols, tags and options alternate at periods that have no common factor.
-fn flow(number: u16) -> Flow {
-    let v6 = number.is_multiple_of(5);
-    let protocol = match number % 7 {
-        0 | 1 if v6 => ICMPV6,
-        0 | 1 => ICMP,
-        2..=4 => TCP,
-        _ => UDP,
-    };
-    let [high, low] = number.to_be_bytes();
-    let address = |net: u8| -> IpAddr {
-        if v6 {
-            Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(net), 0, 0, 0, number).into()
-        } else {
-            Ipv4Addr::new(10, net, high, low).into()
-        }
-    };
-    let icmp = matches!(protocol, ICMP | ICMPV6);
-    let (vlan, customer_vlan) = match number % 11 {
-        0..=2 => (100 + number % 50, 0),
-        3 | 4 => (1000 + number % 50, 200 + number % 30),
-        _ => (0, 0),
-    };
-    let destination_port = match protocol {
-        // Destination unreachable with its codes, echo request.
-        ICMP if number.is_multiple_of(2) => 3 * 256 + number % 16,
-        ICMP => 8 * 256,
-        ICMPV6 => 128 * 256 + 256 * (number % 2),
-        _ => 1 + number % 1000,
-    };
-    Flow {
-        options: !v6 && number.is_multiple_of(13),
-        ..Flow::new(FlowId {
-            source: address(1),
-            destination: address(2),
-            protocol,
-            source_port: if icmp { 0 } else { 20_000 + number },
-            destination_port,
-            vlan,
-            customer_vlan,
-        })
-    }
 }
 
 /// Two namespaces with addresses, joined by the veth pair `v`; the second is metered.

@@ -1,7 +1,16 @@
-//! Real collectors and readers of IPFIX: nfcapd with nfdump, and tcpdump with tshark.
+//! Real collectors and readers of what the daemon exports: nfcapd with nfdump, nfacctd, tcpdump with tshark, and ipfixDump.
+//!
+//! Each is made to show all that it can ([`Reading`]). What it cannot show, and what a format cannot carry, is listed in one
+//! table with the reasons; all else must be as the daemon says and as it was sent ([`View`]).
 
+mod ipfixdump;
+mod nfacctd;
 mod nfcapd;
+mod reading;
 mod tshark;
 
+pub use ipfixdump::ipfixdump;
+pub use nfacctd::Nfacctd;
 pub use nfcapd::Nfcapd;
-pub use tshark::{BAD, Capture, Captured};
+pub use reading::{Format, Reader, Reading, View};
+pub use tshark::{BAD, Capture, Captured, tshark_on_file};

@@ -1,6 +1,5 @@
 //! nfcapd, and nfdump, which reads what it has written.
 
-use std::net::IpAddr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,10 +7,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::frames::{ICMP, ICMPV6};
+use super::reading::{Reading, milliseconds, of_version};
 use crate::namespace::Namespace;
 use crate::process::{Process, read};
-use crate::truth::{Counts, FlowId, Flows, number};
+use crate::truth::{Flows, Object, number};
 
 /// A running nfcapd and the folder for its files.
 pub struct Nfcapd {
@@ -33,49 +32,91 @@ impl Nfcapd {
         Ok(Self { process, folder })
     }
 
-    /// Stops it and reads its files with nfdump: without inner VLANs and layer-2 octets, which nfdump does not show.
+    /// Stops it and reads its files with nfdump: flows without inner VLANs and layer-2 octets, which nfdump does not show.
     ///
     /// # Errors
     /// It has found an error in what it received, or a record cannot be read.
     pub fn stop(self) -> Result<Flows> {
-        let finished = self.process.stop(Signal::TERM)?;
-        let verdict = finished.stderr.iter().find(|line| line.contains("Sequence Errors"));
-        let verdict = verdict.with_context(|| format!("nfcapd has received nothing: {:?}", finished.stderr))?;
-        ensure!(verdict.contains("Sequence Errors: 0, Bad Packets: 0"), "nfcapd: {verdict}");
-        let text = read(Command::new("nfdump").arg("-R").arg(self.folder.path()).args(["-o", "json"]))?;
-        let records: Vec<Value> = serde_json::from_str(&text).context("nfdump's JSON")?;
-        let mut flows = Flows::default();
-        for record in &records {
-            let (flow, counts) = nfdump_record(record)?;
-            flows.add(flow, counts);
+        let mut readings = self.readings()?;
+        for reading in &mut readings {
+            reading.insert("layer2OctetDeltaCount".to_owned(), 0.into());
         }
-        Ok(flows)
+        Flows::of_records(&readings)
+    }
+
+    /// Stops it and reads its files with nfdump.
+    ///
+    /// # Errors
+    /// It has found an error in what it received, or a record cannot be read.
+    pub fn readings(self) -> Result<Vec<Reading>> {
+        let finished = self.process.stop(Signal::TERM)?;
+        // Its decoders say nothing else than that an exporter is new, unless something is wrong.
+        let complaint = finished.stderr.iter().find(|line| line.starts_with("Process_") && !line.contains(": New "));
+        ensure!(complaint.is_none(), "nfcapd: {complaint:?}");
+        let mut verdicts = finished.stderr.iter().filter(|line| line.contains("Sequence Errors")).peekable();
+        ensure!(verdicts.peek().is_some(), "nfcapd has received nothing: {:?}", finished.stderr);
+        let bad = verdicts.find(|verdict| !verdict.contains("Sequence Errors: 0, Bad Packets: 0"));
+        ensure!(bad.is_none(), "nfcapd: {bad:?}");
+        // nfdump prints local time.
+        let mut nfdump = Command::new("nfdump");
+        nfdump.env("TZ", "UTC").arg("-R").arg(self.folder.path()).args(["-o", "json"]);
+        let records: Vec<Object> = serde_json::from_str(&read(&mut nfdump)?).context("nfdump's JSON")?;
+        records.iter().map(reading).collect()
     }
 }
 
-fn nfdump_record(record: &Value) -> Result<(FlowId, Counts)> {
-    let record = record.as_object().with_context(|| format!("no object: {record}"))?;
-    let address = |names: [&str; 2]| -> Result<IpAddr> {
-        let text = names.iter().find_map(|name| record.get(*name)?.as_str());
-        Ok(text.with_context(|| format!("none of {names:?} in {record:?}"))?.parse()?)
-    };
-    let port = |name: &str| -> Result<u16> { Ok(u16::try_from(number(record, name)?)?) };
-    let protocol = u8::try_from(number(record, "proto")?)?;
-    let (source_port, destination_port) = if matches!(protocol, ICMP | ICMPV6) {
-        (0, port("icmp_type")? * 256 + port("icmp_code")?)
+/// What nfdump shows as it is in the record, and the registry's names for it.
+const AS_IT_IS: [(&str, &str); 17] = [
+    ("src4_addr", "sourceIPv4Address"),
+    ("dst4_addr", "destinationIPv4Address"),
+    ("src6_addr", "sourceIPv6Address"),
+    ("dst6_addr", "destinationIPv6Address"),
+    ("src_port", "sourceTransportPort"),
+    ("dst_port", "destinationTransportPort"),
+    ("proto", "protocolIdentifier"),
+    ("src_tos", "ipClassOfService"),
+    ("in_packets", "packetDeltaCount"),
+    ("in_bytes", "octetDeltaCount"),
+    ("input_snmp", "ingressInterface"),
+    ("output_snmp", "egressInterface"),
+    ("direction", "flowDirection"),
+    ("src_vlan", "vlanId"),
+    ("in_src_mac", "sourceMacAddress"),
+    ("in_dst_mac", "destinationMacAddress"),
+    ("ip4_next_hop", "ipNextHopIPv4Address"),
+];
+
+/// The eight flags from CWR down to FIN; a dot for one that is not set.
+const FLAGS: &str = "CEUAPRSF";
+
+fn reading(record: &Object) -> Result<Reading> {
+    let shown = AS_IT_IS.iter().filter_map(|(shown, name)| Some(((*name).to_owned(), record.get(*shown)?.clone())));
+    let mut reading: Reading = shown.collect();
+    let text =
+        |name: &str| record.get(name).and_then(Value::as_str).with_context(|| format!("no {name} in {record:?}"));
+    for (shown, name) in [("first", "flowStartMilliseconds"), ("last", "flowEndMilliseconds")] {
+        let layout = "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]";
+        reading.insert(name.to_owned(), milliseconds(text(shown)?, layout)?);
+    }
+    // Of ICMP it shows none.
+    if record.contains_key("tcp_flags") {
+        let flags = text("tcp_flags")?;
+        ensure!(flags.len() == FLAGS.len(), "nfdump's flags are {flags}");
+        let bits =
+            FLAGS.chars().zip(flags.chars()).fold(0_u64, |bits, (flag, shown)| bits << 1 | u64::from(flag == shown));
+        reading.insert("tcpControlBits".to_owned(), bits.into());
     } else {
-        (port("src_port")?, port("dst_port")?)
-    };
-    let flow = FlowId {
-        source: address(["src4_addr", "src6_addr"])?,
-        destination: address(["dst4_addr", "dst6_addr"])?,
-        protocol,
-        source_port,
-        destination_port,
-        vlan: port("src_vlan")?,
-        customer_vlan: 0,
-    };
-    let counts =
-        Counts { packets: number(record, "in_packets")?, octets: number(record, "in_bytes")?, layer2_octets: 0 };
-    Ok((flow, counts))
+        reading.insert("tcpControlBits".to_owned(), 0.into());
+    }
+    if record.contains_key("icmp_type") {
+        let type_and_code = number(record, "icmp_type")? * 256 + number(record, "icmp_code")?;
+        reading.insert(of_version("icmpTypeCode", &reading), type_and_code.into());
+    }
+    // Label, traffic class, bottom of stack.
+    if record.contains_key("mpls_1") {
+        let parts = text("mpls_1")?.split('-').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let [label, class, bottom] = parts[..] else { anyhow::bail!("nfdump's MPLS label has {parts:?}") };
+        reading.insert("mplsTopLabelStackSection".to_owned(), (label << 4 | class << 1 | bottom).into());
+    }
+    Ok(reading)
 }

@@ -1,14 +1,18 @@
 //! tcpdump, and tshark, which decodes what it has captured.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
+use super::reading::{Reading, integer, milliseconds, of_version};
 use crate::namespace::Namespace;
 use crate::process::{Process, read};
+use crate::truth::Object;
 
 /// A running tcpdump that writes what it captures into a file.
 pub struct Capture {
@@ -22,10 +26,22 @@ impl Capture {
     /// # Errors
     /// tcpdump does not start.
     pub fn start(namespace: &Namespace, interface: &str, port: u16) -> Result<Self> {
+        Self::start_with(namespace, interface, &format!("udp dst port {port}"))
+    }
+
+    /// Captures TCP of a port on an interface.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn start_tcp(namespace: &Namespace, interface: &str, port: u16) -> Result<Self> {
+        Self::start_with(namespace, interface, &format!("tcp port {port}"))
+    }
+
+    fn start_with(namespace: &Namespace, interface: &str, filter: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let mut command = namespace.command("tcpdump");
         command.args(["-i", interface, "-U", "-B", "16384", "-Z", "root", "-w"]).arg(folder.path().join("export.pcap"));
-        command.arg(format!("udp dst port {port}"));
+        command.arg(filter);
         let mut process = Process::start(&mut command)?;
         process.wait_for_error_lines("listening on", 1)?;
         Ok(Self { process, folder })
@@ -52,8 +68,10 @@ pub struct Captured {
     _folder: TempDir,
 }
 
-/// In the view of a strict decoder: packets that are malformed, or have data of an unknown template.
-pub const BAD: &str = "_ws.malformed or _ws.expert.group == \"Malformed\" or cflow.no_template_found";
+/// In the view of a strict decoder: packets that are malformed, have data of an unknown template or elements of unknown type,
+/// or whose sequence number is not the one to expect.
+pub const BAD: &str = "_ws.malformed or _ws.expert.group == \"Malformed\" or cflow.no_template_found or cflow.unknown_field_type \
+    or cflow.unexpected_sequence_number";
 
 impl Captured {
     /// The packets for which a display filter holds, a line of the named fields for each. What goes to `port` is read as
@@ -62,7 +80,7 @@ impl Captured {
     /// # Errors
     /// tshark fails.
     pub fn decode(&self, port: u16, filter: &str, fields: &[&str]) -> Result<Vec<String>> {
-        let mut command = tshark(&self.file, port, filter);
+        let mut command = tshark(&self.file, Some(port), filter);
         command.args(["-T", "fields"]).args(fields.iter().flat_map(|field| ["-e", field]));
         Ok(read(&mut command)?.lines().map(str::to_owned).collect())
     }
@@ -74,13 +92,129 @@ impl Captured {
     pub fn only(&self, port: u16, filter: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let file = folder.path().join("part.pcap");
-        read(tshark(&self.file, port, filter).arg("-w").arg(&file))?;
+        read(tshark(&self.file, Some(port), filter).arg("-w").arg(&file))?;
         Ok(Self { file, _folder: folder })
+    }
+
+    /// Every record in what goes to `port`, over UDP or TCP.
+    ///
+    /// # Errors
+    /// tshark finds something wrong, or what it prints cannot be read.
+    pub fn readings(&self, port: u16) -> Result<Vec<Reading>> {
+        readings(&self.file, Some(port))
     }
 }
 
-fn tshark(file: &Path, port: u16, filter: &str) -> Command {
+/// Every record in an IPFIX file.
+///
+/// # Errors
+/// tshark finds something wrong, or what it prints cannot be read.
+pub fn tshark_on_file(file: &Path) -> Result<Vec<Reading>> {
+    readings(file, None)
+}
+
+fn tshark(file: &Path, port: Option<u16>, filter: &str) -> Command {
     let mut command = Command::new("tshark");
-    command.arg("-r").arg(file).args(["-d", &format!("udp.port=={port},cflow"), "-Y", filter]);
+    command.arg("-r").arg(file).args(["-Y", filter]).env("TZ", "UTC");
+    for transport in ["udp", "tcp"] {
+        command.args(port.map(|port| format!("-d{transport}.port=={port},cflow")));
+    }
     command
+}
+
+fn readings(file: &Path, port: Option<u16>) -> Result<Vec<Reading>> {
+    let bad = read(tshark(file, port, BAD).args(["-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message"]))?;
+    ensure!(bad.is_empty(), "tshark finds these packets wrong: {bad}");
+    let text = read(tshark(file, port, "cflow").args(["-T", "json", "--no-duplicate-keys"]))?;
+    let packets: Value = serde_json::from_str(&text).context("tshark's JSON")?;
+    let mut flows = Vec::new();
+    for packet in packets.as_array().context("tshark prints a list")? {
+        collect_flows(&packet["_source"]["layers"]["cflow"], &mut flows);
+    }
+    flows.into_iter().map(reading).collect()
+}
+
+/// Goes down to the objects that are flows: those with a count of packets and a protocol, which options records lack.
+fn collect_flows<'a>(value: &'a Value, flows: &mut Vec<&'a Object>) {
+    match value {
+        // Several messages in one segment.
+        Value::Array(values) => values.iter().for_each(|value| collect_flows(value, flows)),
+        Value::Object(object) if object.contains_key("cflow.packets") && object.contains_key("cflow.protocol") => {
+            flows.push(object);
+        }
+        Value::Object(object) => object.values().for_each(|value| collect_flows(value, flows)),
+        _ => {}
+    }
+}
+
+/// tshark's fields and the registry's names for them.
+const FIELDS: [(&str, &str); 28] = [
+    ("cflow.srcaddr", "sourceIPv4Address"),
+    ("cflow.dstaddr", "destinationIPv4Address"),
+    ("cflow.srcaddrv6", "sourceIPv6Address"),
+    ("cflow.dstaddrv6", "destinationIPv6Address"),
+    ("cflow.srcport", "sourceTransportPort"),
+    ("cflow.dstport", "destinationTransportPort"),
+    ("cflow.protocol", "protocolIdentifier"),
+    ("cflow.ip_version", "ipVersion"),
+    ("cflow.tos", "ipClassOfService"),
+    ("cflow.tcpflags", "tcpControlBits"),
+    ("cflow.ttl_min", "minimumTTL"),
+    ("cflow.ttl_max", "maximumTTL"),
+    ("cflow.length_min", "minimumIpTotalLength"),
+    ("cflow.length_max", "maximumIpTotalLength"),
+    ("cflow.packets", "packetDeltaCount"),
+    ("cflow.octets", "octetDeltaCount"),
+    ("cflow.layer2_octet_delta_count", "layer2OctetDeltaCount"),
+    ("cflow.inputint", "ingressInterface"),
+    ("cflow.outputint", "egressInterface"),
+    ("cflow.direction", "flowDirection"),
+    ("cflow.vlanid", "vlanId"),
+    ("cflow.dot1q_vlan_id", "dot1qVlanId"),
+    ("cflow.dot1q_customer_vlan_id", "dot1qCustomerVlanId"),
+    ("cflow.ip_fragment_flags", "fragmentFlags"),
+    ("cflow.ethernet_type", "ethernetType"),
+    ("cflow.srcmac", "sourceMacAddress"),
+    ("cflow.dstmac", "destinationMacAddress"),
+    ("cflow.flow_end_reason", "flowEndReason"),
+];
+
+fn reading(flow: &Object) -> Result<Reading> {
+    let mut reading = Reading::new();
+    for (field, name) in FIELDS {
+        let Some(value) = flow.get(field) else { continue };
+        let text = value.as_str().with_context(|| format!("{field} is no text: {flow:?}"))?;
+        reading.insert(name.to_owned(), value_of(name, text)?);
+    }
+    let times = flow.get("cflow.timedelta_tree").with_context(|| format!("no times: {flow:?}"))?;
+    for (field, name) in [("start", "flowStartMilliseconds"), ("end", "flowEndMilliseconds")] {
+        let text = times[format!("cflow.abstime{field}")].as_str().with_context(|| format!("no {name}: {flow:?}"))?;
+        let layout = "[month repr:short] [day padding:space], [year] [hour]:[minute]:[second].[subsecond digits:9] UTC";
+        reading.insert(name.to_owned(), milliseconds(text, layout)?);
+    }
+    let number = |value: &Value| value.as_str().with_context(|| format!("no text: {flow:?}")).and_then(integer);
+    // As NetFlow had it for both versions, and as IPFIX has it for version 6.
+    if let Some(both) = flow.get("cflow.icmp_type_code_ipv4") {
+        reading.insert(of_version("icmpTypeCode", &reading), number(both)?.into());
+    } else if let (Some(kind), Some(code)) = (flow.get("cflow.icmp_ipv6_type"), flow.get("cflow.icmp_ipv6_code")) {
+        reading.insert("icmpTypeCodeIPv6".to_owned(), (number(kind)? * 256 + number(code)?).into());
+    }
+    // Label, traffic class, bottom of stack.
+    if let Some((_, label)) = flow.iter().find(|(name, _)| name.starts_with("MPLS-Label1")) {
+        let part = |name: &str| number(&label[format!("cflow.mpls_{name}")]);
+        let entry = part("label")? << 4 | part("exp")? << 1 | part("bos")?;
+        reading.insert("mplsTopLabelStackSection".to_owned(), entry.into());
+    }
+    Ok(reading)
+}
+
+fn value_of(name: &str, text: &str) -> Result<Value> {
+    Ok(if name.ends_with("MacAddress") {
+        text.into()
+    } else if name.ends_with("Address") {
+        let Ok(address) = text.parse::<IpAddr>() else { bail!("{name} is {text}") };
+        address.to_string().into()
+    } else {
+        integer(text)?.into()
+    })
 }
