@@ -11,13 +11,17 @@ use crate::process;
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 7] = [
+pub(crate) const COUNTERPARTS: [Need; 11] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
     ("nfdump", "nfdump"),
+    ("nfacctd", "pmacct"),
+    ("ipfixDump", "libfixbuf-tools"),
     ("tshark", "tshark"),
+    ("socat", "socat"),
+    ("openssl", "openssl"),
     ("bpftool", "bpftool"),
 ];
 
