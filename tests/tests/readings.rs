@@ -1,9 +1,11 @@
 //! Holds that every element that a real collector shows is the daemon's and is as it was sent, in every format; and the same of
-//! files.
+//! files and of messages in a TCP connection.
 
-use std::fs;
+use std::io::{self, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::{fs, thread};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use flowprobe_tests::captures::pcap;
 use flowprobe_tests::counterpart::{
     Capture, Format, Nfacctd, Nfcapd, Reader, Reading, View, ipfixdump, tshark_on_file,
@@ -16,12 +18,14 @@ use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::read;
 use flowprobe_tests::require;
 use flowprobe_tests::truth::Object;
+use tempfile::TempDir;
 
 /// Those that the daemon speaks.
 const FORMATS: [Format; 1] = [Format::Ipfix];
 
 const NFCAPD_PORT: u16 = 4739;
 const NFACCTD_PORT: u16 = 2100;
+const STREAM_PORT: u16 = 4740;
 
 #[test]
 fn collectors_show_every_element_as_it_was_sent() -> Result<()> {
@@ -61,23 +65,48 @@ fn collectors_agree(format: Format) -> Result<()> {
 #[test]
 fn readers_of_files_show_every_element_as_it_was_captured() -> Result<()> {
     require!("ipfixDump", "tshark");
-    let folder = tempfile::tempdir()?;
-    let [capture, file] = ["lab.pcap", "lab.ipfix"].map(|name| folder.path().join(name).display().to_string());
-    let mut traffic = lab::traffic()?;
-    // A capture has a frame a second: then most flows come in many records.
-    traffic.frames.truncate(5000);
-    fs::write(&capture, pcap(&traffic.frames))?;
     let room = Namespace::new()?;
-    let text = read(&mut flowprobe(&room, &["replay", "--json", "--ipfix-file", &file, &capture])?)?;
-    let printed = text.lines().filter(|line| !line.starts_with("{\"accounting\""));
-    let printed = printed.map(serde_json::from_str).collect::<Result<Vec<Object>, _>>()?;
-    ensure!(printed.len() > 4000, "{} records of 5,000 packets, seconds apart", printed.len());
-    for (reader, readings) in
-        [(Reader::IpfixDump, ipfixdump(file.as_ref())?), (Reader::Tshark, tshark_on_file(file.as_ref())?)]
-    {
+    let (folder, printed) = replayed(&room)?;
+    let file = folder.path().join(FILE);
+    for (reader, readings) in [(Reader::IpfixDump, ipfixdump(&file)?), (Reader::Tshark, tshark_on_file(&file)?)] {
         View { reader, format: Format::Ipfix }.must_show(&readings, &printed)?;
     }
     Ok(())
+}
+
+/// A file's messages one after the other are what a TCP connection carries; segments end anywhere in them.
+#[test]
+fn a_decoder_finds_the_messages_in_a_tcp_connection() -> Result<()> {
+    require!("tcpdump", "tshark");
+    let room = Namespace::new()?;
+    let (folder, printed) = replayed(&room)?;
+    let messages = fs::read(folder.path().join(FILE))?;
+    let capture = Capture::start_tcp(&room, "lo", STREAM_PORT)?;
+    let listener = room.inside(|| Ok(TcpListener::bind(("127.0.0.1", STREAM_PORT))?))?;
+    let sink = thread::spawn(move || -> Result<u64> { Ok(io::copy(&mut listener.accept()?.0, &mut io::sink())?) });
+    room.inside(|| Ok(TcpStream::connect(("127.0.0.1", STREAM_PORT))?.write_all(&messages)?))?;
+    let received = sink.join().map_err(|_| anyhow!("the sink panicked"))??;
+    ensure!(received == messages.len() as u64, "{received} octets arrived");
+    let readings = capture.stop()?.readings(STREAM_PORT)?;
+    View { reader: Reader::Tshark, format: Format::Ipfix }.must_show(&readings, &printed)
+}
+
+/// The file's name in the folder that [`replayed`] makes.
+const FILE: &str = "lab.ipfix";
+
+/// A folder with the IPFIX file of a capture, and the records that are in it.
+fn replayed(room: &Namespace) -> Result<(TempDir, Vec<Object>)> {
+    let folder = tempfile::tempdir()?;
+    let [capture, file] = ["lab.pcap", FILE].map(|name| folder.path().join(name).display().to_string());
+    let mut traffic = lab::traffic()?;
+    // A capture has a frame a second, so that most flows come in many records.
+    traffic.frames.truncate(5000);
+    fs::write(&capture, pcap(&traffic.frames))?;
+    let text = read(&mut flowprobe(room, &["replay", "--json", "--ipfix-file", &file, &capture])?)?;
+    let printed = text.lines().filter(|line| !line.starts_with("{\"accounting\""));
+    let printed = printed.map(serde_json::from_str).collect::<Result<Vec<Object>, _>>()?;
+    ensure!(printed.len() > 4000, "{} records of 5,000 packets, seconds apart", printed.len());
+    Ok((folder, printed))
 }
 
 fn agrees(view: View, readings: &[Reading], printed: &[Object], sent: &[Object]) -> Result<()> {
