@@ -66,7 +66,7 @@ impl Nfcapd {
 }
 
 /// What nfdump shows as it is in the record, and the registry's names for it.
-const AS_IT_IS: [(&str, &str); 17] = [
+const AS_IT_IS: [(&str, &str); 16] = [
     ("src4_addr", "sourceIPv4Address"),
     ("dst4_addr", "destinationIPv4Address"),
     ("src6_addr", "sourceIPv6Address"),
@@ -83,7 +83,6 @@ const AS_IT_IS: [(&str, &str); 17] = [
     ("src_vlan", "vlanId"),
     ("in_src_mac", "sourceMacAddress"),
     ("in_dst_mac", "destinationMacAddress"),
-    ("ip4_next_hop", "ipNextHopIPv4Address"),
 ];
 
 /// The eight flags from CWR down to FIN; a dot for one that is not set.

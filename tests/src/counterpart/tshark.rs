@@ -127,24 +127,44 @@ fn readings(file: &Path, port: Option<u16>) -> Result<Vec<Reading>> {
     ensure!(bad.is_empty(), "tshark finds these packets wrong: {bad}");
     let text = read(tshark(file, port, "cflow").args(["-T", "json", "--no-duplicate-keys"]))?;
     let packets: Value = serde_json::from_str(&text).context("tshark's JSON")?;
-    let mut flows = Vec::new();
+    let mut readings = Vec::new();
     for packet in packets.as_array().context("tshark prints a list")? {
-        collect_flows(&packet["_source"]["layers"]["cflow"], &mut flows);
+        let messages = &packet["_source"]["layers"]["cflow"];
+        // A segment may have several messages.
+        for message in messages.as_array().map_or(std::slice::from_ref(messages), Vec::as_slice) {
+            let mut flows = Vec::new();
+            collect_flows(message, &mut flows);
+            let start = system_start(message)?;
+            for flow in flows {
+                readings.push(reading(flow, start)?);
+            }
+        }
     }
-    flows.into_iter().map(reading).collect()
+    Ok(readings)
 }
 
 /// Goes down to the objects that are flows: those with a count of packets and a protocol, which options records lack.
 fn collect_flows<'a>(value: &'a Value, flows: &mut Vec<&'a Object>) {
-    match value {
-        // Several messages in one segment.
-        Value::Array(values) => values.iter().for_each(|value| collect_flows(value, flows)),
-        Value::Object(object) if object.contains_key("cflow.packets") && object.contains_key("cflow.protocol") => {
-            flows.push(object);
-        }
-        Value::Object(object) => object.values().for_each(|value| collect_flows(value, flows)),
-        _ => {}
+    let Some(object) = value.as_object() else { return };
+    if object.contains_key("cflow.packets") && object.contains_key("cflow.protocol") {
+        flows.push(object);
+    } else {
+        object.values().for_each(|value| collect_flows(value, flows));
     }
+}
+
+/// When the exporter started, in milliseconds since 1970, by the header of a NetFlow message: its times count from there.
+fn system_start(message: &Value) -> Result<Option<u64>> {
+    let Some(uptime) = message["cflow.sysuptime"].as_str() else { return Ok(None) };
+    let part = |name: &str| message["cflow.timestamp_tree"][name].as_str().map_or(Ok(0), integer);
+    let now = part("cflow.unix_secs")? * 1000 + part("cflow.unix_nsecs")? / 1_000_000;
+    Ok(Some(now.checked_sub(span(uptime)?).context("an exporter that started before 1970")?))
+}
+
+/// The milliseconds of a time span as `90.123000000`.
+fn span(text: &str) -> Result<u64> {
+    let (seconds, nanoseconds) = text.split_once('.').with_context(|| format!("no time span: {text}"))?;
+    Ok(integer(seconds)? * 1000 + integer(nanoseconds)? / 1_000_000)
 }
 
 /// tshark's fields and the registry's names for them.
@@ -179,7 +199,7 @@ const FIELDS: [(&str, &str); 28] = [
     ("cflow.flow_end_reason", "flowEndReason"),
 ];
 
-fn reading(flow: &Object) -> Result<Reading> {
+fn reading(flow: &Object, system_start: Option<u64>) -> Result<Reading> {
     let mut reading = Reading::new();
     for (field, name) in FIELDS {
         let Some(value) = flow.get(field) else { continue };
@@ -187,10 +207,15 @@ fn reading(flow: &Object) -> Result<Reading> {
         reading.insert(name.to_owned(), value_of(name, text)?);
     }
     let times = flow.get("cflow.timedelta_tree").with_context(|| format!("no times: {flow:?}"))?;
-    for (field, name) in [("start", "flowStartMilliseconds"), ("end", "flowEndMilliseconds")] {
-        let text = times[format!("cflow.abstime{field}")].as_str().with_context(|| format!("no {name}: {flow:?}"))?;
-        let layout = "[month repr:short] [day padding:space], [year] [hour]:[minute]:[second].[subsecond digits:9] UTC";
-        reading.insert(name.to_owned(), milliseconds(text, layout)?);
+    let layout = "[month repr:short] [day padding:space], [year] [hour]:[minute]:[second].[subsecond digits:9] UTC";
+    for (end, name) in [("start", "flowStartMilliseconds"), ("end", "flowEndMilliseconds")] {
+        let shown = |kind: &str| times[format!("cflow.{kind}{end}")].as_str();
+        let value = match (shown("abstime"), shown("time"), system_start) {
+            (Some(text), ..) => milliseconds(text, layout)?,
+            (None, Some(text), Some(start)) => (start + span(text)?).into(),
+            _ => bail!("no {name}: {flow:?}"),
+        };
+        reading.insert(name.to_owned(), value);
     }
     let number = |value: &Value| value.as_str().with_context(|| format!("no text: {flow:?}")).and_then(integer);
     // As NetFlow had it for both versions, and as IPFIX has it for version 6.
@@ -217,4 +242,30 @@ fn value_of(name: &str, text: &str) -> Result<Value> {
     } else {
         integer(text)?.into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::truth::number;
+
+    #[test]
+    fn times_of_netflow_count_from_the_start_of_the_exporter() -> Result<()> {
+        let message = json!({
+            "cflow.sysuptime": "100.500000000",
+            "cflow.timestamp_tree": {"cflow.unix_secs": "1700000000", "cflow.unix_nsecs": "250000000"},
+            "pdu 1/1": {
+                "cflow.srcaddr": "10.0.0.1", "cflow.packets": "7", "cflow.protocol": "6",
+                "cflow.timedelta_tree": {"cflow.timestart": "90.123000000", "cflow.timeend": "95.456000000"},
+            },
+        });
+        let mut flows = Vec::new();
+        collect_flows(&message, &mut flows);
+        let reading = reading(flows[0], system_start(&message)?)?;
+        assert_eq!(number(&reading, "flowStartMilliseconds")?, 1_699_999_989_873);
+        assert_eq!(number(&reading, "flowEndMilliseconds")?, 1_699_999_995_206);
+        Ok(())
+    }
 }
