@@ -60,7 +60,7 @@ impl Field {
     pub const TOS: Self = Self(14);
     /// TTL or hop limit.
     pub const TTL: Self = Self(15);
-    /// [`Packet::facts`]: TCP flags and [`crate::flow::FACT_FRAGMENT`].
+    /// [`Packet::facts`]: [`crate::flow::tcp_facts`] and [`crate::flow::FACT_FRAGMENT`].
     pub const FACTS: Self = Self(16);
     /// EtherType of the network layer.
     pub const ETHERTYPE: Self = Self(17);

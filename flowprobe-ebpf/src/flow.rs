@@ -107,7 +107,7 @@ pub struct FlowValue {
     /// [`Extremes`], packed into one word.
     pub extremes: u64,
     /// TCP header flags seen (the low 9 bits: CWR, ECE, URG, ACK, PSH, RST, SYN, FIN and NS), or-ed over all packets;
-    /// above them [`FACT_FRAGMENT`], and the flow's route ([`route_of`]).
+    /// above them [`FACT_INITIATOR`], [`FACT_FRAGMENT`], and the flow's route ([`route_of`]).
     pub facts: u32,
     /// EtherType of the frame's network layer (0x0800, 0x86DD), host byte order.
     pub ethertype: u16,
@@ -148,6 +148,23 @@ pub const FACT_ESTABLISHED: u32 = 1 << 15;
 
 /// In [`FlowValue::facts`]: the bits that are TCP flags.
 pub const FACT_TCP_FLAGS: u32 = 0x1ff;
+
+/// In [`FlowValue::facts`]: a packet had SYN and no ACK, as only the side sends that opens a connection. The flags of several
+/// packets, or-ed, do not tell.
+pub const FACT_INITIATOR: u32 = 1 << 9;
+
+/// TCP's flags as facts, from the 16 bits that begin with the header's length: the flags themselves, and whether the packet
+/// opens a connection. Arithmetic only, so that the verifier has no branch to follow.
+#[must_use]
+#[inline(always)]
+pub const fn tcp_facts(field: u16) -> u32 {
+    const SYN: u32 = 0x02;
+    // From ACK's place to SYN's, and from SYN's to the fact's.
+    const ACK_TO_SYN: u32 = 3;
+    const SYN_TO_INITIATOR: u32 = 8;
+    let flags = field as u32 & FACT_TCP_FLAGS;
+    flags | (flags & !(flags >> ACK_TO_SYN) & SYN) << SYN_TO_INITIATOR
+}
 
 /// In [`FlowValue::facts`]: the number of the flow's [`crate::Route`], above the rest.
 const ROUTE_SHIFT: u32 = 17;
@@ -246,6 +263,18 @@ mod tests {
         assert_eq!(Extremes::unpack(a.pack()), a);
         let both = Extremes { length_min: 40, length_max: 1500, ttl_min: 64, ttl_max: 255 };
         assert_eq!(Extremes::unpack(a.union(b).pack()), both);
+    }
+
+    #[test]
+    fn a_connection_is_opened_by_syn_without_ack() {
+        for field in 0..=u16::MAX {
+            let opens = field & 0x12 == 0x02;
+            assert_eq!(
+                tcp_facts(field),
+                u32::from(field & 0x1ff) | if opens { FACT_INITIATOR } else { 0 },
+                "{field:#x}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! read alike was not misread by a slip in either. The fuzzer includes this file as it is: it needs the standard library and
 //! `flowprobe-ebpf`, nothing else.
 
-use flowprobe_ebpf::flow::FACT_FRAGMENT;
+use flowprobe_ebpf::flow::{FACT_FRAGMENT, FACT_INITIATOR};
 use flowprobe_ebpf::parse::{Bytes, FragmentKey, FragmentPorts, Fragments, Layer, Origin, Packet, Unparsed};
 use flowprobe_ebpf::{Address, FlowKey, Tunnel, TunnelKind, Tunnels};
 
@@ -469,6 +469,10 @@ fn transport(octets: &[u8], offset: usize, packet: &mut Packet) {
     }
     if let (6, Some([offset_and_ns, flags])) = (packet.key.protocol, array(octets, offset + 12)) {
         packet.facts |= u32::from(offset_and_ns % 2) << 8 | u32::from(flags);
+        let (syn, ack) = (flags & 0x02 != 0, flags & 0x10 != 0);
+        if syn && !ack {
+            packet.facts |= FACT_INITIATOR;
+        }
         headers += 4 * usize::from(offset_and_ns / 16);
     }
     packet.headers = u32_of(headers);

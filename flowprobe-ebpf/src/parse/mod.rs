@@ -52,7 +52,7 @@ pub struct Packet {
     pub headers: u32,
     /// Octets before the IP header.
     pub network_offset: u32,
-    /// TCP flags and [`crate::flow::FACT_FRAGMENT`].
+    /// [`crate::flow::tcp_facts`] and [`crate::flow::FACT_FRAGMENT`].
     pub facts: u32,
     /// First MPLS label stack entry without its TTL: label (20 bits), traffic class (3), bottom of stack (1); 0 without one.
     pub mpls_top_label: u32,

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::fragment::{FragmentKey, FragmentPorts, Fragments};
 use super::ip::{Part, Payload};
 use super::{Be16, Frame, Packet, as_u32};
-use crate::flow::FACT_TCP_FLAGS;
+use crate::flow::tcp_facts;
 use crate::protocol;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -42,7 +42,7 @@ pub(super) fn ports(frame: &impl Frame, payload: &Payload, fragments: &impl Frag
             both_ports(frame, offset, packet);
             if let Some(field) = frame.read::<Be16>(offset + TCP_FLAGS_OFFSET) {
                 let field = field.get();
-                packet.facts |= u32::from(field) & FACT_TCP_FLAGS;
+                packet.facts |= tcp_facts(field);
                 packet.headers = as_u32(offset + usize::from(field >> 12) * 4);
             }
         }
