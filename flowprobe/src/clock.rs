@@ -35,11 +35,17 @@ impl WallOffset {
         Self { nanoseconds }
     }
 
-    /// A monotonic time stamp as milliseconds since 1970-01-01 UTC; 0 for what would lie before.
+    /// A monotonic time stamp as microseconds since 1970-01-01 UTC; 0 for what would lie before.
+    #[must_use]
+    pub fn to_wall_us(self, monotonic: u64) -> u64 {
+        let wall = i128::from(monotonic) + self.nanoseconds;
+        u64::try_from(wall.max(0) / 1000).unwrap_or(u64::MAX)
+    }
+
+    /// The same as milliseconds.
     #[must_use]
     pub fn to_wall_ms(self, monotonic: u64) -> u64 {
-        let wall = i128::from(monotonic) + self.nanoseconds;
-        u64::try_from(wall.max(0) / 1_000_000).unwrap_or(u64::MAX)
+        self.to_wall_us(monotonic) / 1000
     }
 
     /// A monotonic time stamp as whole seconds since 1970-01-01 UTC, as IPFIX message headers have it until 2106.
@@ -59,6 +65,7 @@ mod tests {
         let after = WallOffset::between(Duration::from_secs(1_000_000 - 3600 + 1), 6_000_000_000);
         let (start, end) = (5_000_000_000, 5_750_000_000);
         assert_eq!(before.to_wall_ms(start), 1_000_000_000);
+        assert_eq!(before.to_wall_us(start + 1_999), 1_000_000_000_001);
         assert_eq!(after.to_wall_ms(start), 1_000_000_000 - 3_600_000);
         assert_eq!(after.to_wall_ms(end) - after.to_wall_ms(start), 750);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::FlowRecord;
+use crate::record::{FlowRecord, conversations};
 use crate::sink::Event;
 
 /// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
@@ -21,10 +21,13 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// These records.
+    /// These records. The two halves of a biflow are one, with the packets of both.
     #[must_use]
     pub fn of(records: &[FlowRecord]) -> Self {
-        Self::sum(records.iter().map(|record| (record.packets, record.octets)))
+        Self::sum(conversations(records).map(|(record, reverse)| {
+            let (packets, octets) = reverse.map_or((0, 0), |reverse| (reverse.packets, reverse.octets));
+            (record.packets + packets, record.octets + octets)
+        }))
     }
 
     /// What is lost with an event.
@@ -103,6 +106,14 @@ impl<T: PartialEq> Noted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Role;
+
+    #[test]
+    fn a_biflow_is_lost_as_one_record_with_the_packets_of_both_halves() {
+        let half = |role, packets| FlowRecord { role, packets, octets: packets * 10, ..FlowRecord::example() };
+        let records = [half(Role::Single, 1), half(Role::Forward, 20), half(Role::Reverse, 300)];
+        assert_eq!(Lost::of(&records), Lost { records: 2, packets: 321, octets: 3210 });
+    }
 
     #[test]
     fn a_total_is_noted_when_it_grows() {

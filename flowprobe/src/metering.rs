@@ -13,7 +13,7 @@ use crate::drain::{DrainReport, Drained, KnownFlows};
 use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
 use crate::losses::Noted;
-use crate::record::{EndReason, FlowDelta, FlowRecord};
+use crate::record::{EndReason, FlowDelta, FlowRecord, Role};
 use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::summary::protocol_name;
 use crate::table::{Table, TableConfig};
@@ -154,10 +154,11 @@ impl Metering {
         }
     }
 
-    /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen.
+    /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen. So
+    /// do those that are open when conversations are joined from now on, or no longer.
     fn change(&mut self, change: Change, offset: WallOffset) {
         let Change { table, schema, selection, removed, added, what } = change;
-        if table.sampling != self.table.sampling() {
+        if table.sampling != self.table.sampling() || table.biflow != self.table.biflow() {
             self.table.flush(EndReason::ForcedEnd, offset, &mut self.records);
         }
         self.set_schema(schema);
@@ -212,10 +213,11 @@ impl Metering {
         // Where nothing is refused they stay in their order.
         if self.patience != Patience::Forever {
             records.retain(|record| {
-                if record.packets == 1 {
+                let is_scrap = record.packets == 1 && record.role == Role::Single;
+                if is_scrap {
                     scraps.push(*record);
                 }
-                record.packets != 1
+                !is_scrap
             });
         }
         self.hand_out(&records, false);
@@ -228,7 +230,7 @@ impl Metering {
     }
 
     fn hand_out(&self, records: &[FlowRecord], scraps: bool) {
-        for piece in records.chunks(RECORDS_PER_EVENT) {
+        for piece in pieces(records) {
             let batch = RecordBatch { schema: Arc::clone(&self.schema), records: piece.into(), scraps };
             self.offer(&Event::Records(batch));
         }
@@ -267,5 +269,57 @@ impl Metering {
         let by_sink: Vec<String> = losses.iter().map(|(name, lost)| format!("{name}: {}", lost.records)).collect();
         error!("records lost on the way out, in total by sink: {}", by_sink.join(", "));
         self.losses_told = total;
+    }
+}
+
+/// `records` in pieces of as many as an event holds; one less where that would part the halves of a biflow.
+fn pieces(records: &[FlowRecord]) -> impl Iterator<Item = &[FlowRecord]> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        let parts_halves = rest.get(RECORDS_PER_EVENT).is_some_and(|next| next.role == Role::Reverse);
+        let (piece, others) = rest.split_at(rest.len().min(RECORDS_PER_EVENT - usize::from(parts_halves)));
+        rest = others;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_ends_between_the_halves_of_a_biflow() {
+        for singles in [0, 1, 2] {
+            let half = |role| FlowRecord { role, ..FlowRecord::example() };
+            let mut records = vec![half(Role::Single); singles];
+            for _ in 0..RECORDS_PER_EVENT {
+                records.extend([half(Role::Forward), half(Role::Reverse)]);
+            }
+            let pieces: Vec<_> = pieces(&records).collect();
+            assert_eq!(pieces.concat(), records);
+            assert_eq!(pieces.len(), if singles == 0 { 2 } else { 3 });
+            for piece in pieces {
+                assert!(piece.len() <= RECORDS_PER_EVENT);
+                assert!(piece.first().is_some_and(|first| first.role != Role::Reverse));
+                assert!(piece.last().is_some_and(|last| last.role != Role::Forward));
+            }
+        }
+    }
+
+    /// Where queues may refuse, records of single packets travel apart from the others; a biflow's half never does.
+    #[test]
+    fn a_half_of_a_single_packet_stays_with_the_other() {
+        let (sink, mut receiver) = Sink::new("all", crate::sink::Wants::Records);
+        let schema = Arc::new(Schema::default());
+        let mut metering = Metering::new(TableConfig::default(), schema, vec![sink], Patience::None);
+        let record = |role, packets| FlowRecord { role, packets, ..FlowRecord::example() };
+        metering.records =
+            vec![record(Role::Single, 1), record(Role::Forward, 1), record(Role::Reverse, 1), record(Role::Single, 2)];
+        metering.hand_out_records();
+        let mut batches = Vec::new();
+        while let Ok(Event::Records(batch)) = receiver.try_recv() {
+            batches.push((batch.scraps, batch.records.iter().map(|record| record.role).collect::<Vec<_>>()));
+        }
+        assert_eq!(batches, [(false, vec![Role::Forward, Role::Reverse, Role::Single]), (true, vec![Role::Single])]);
     }
 }

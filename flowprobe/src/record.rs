@@ -42,6 +42,19 @@ pub enum EndReason {
     LackOfResources = 5,
 }
 
+/// What a record is of: packets one way, or one half of a biflow (RFC 5103), which is **two consecutive records**, the forward
+/// one and then the reverse one. Nothing ever comes between the two, and nothing parts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Packets one way. None of the other way are known, or nobody asked to join them.
+    #[default]
+    Single,
+    /// From the side that opened the conversation; what the other side sent is in the next record.
+    Forward,
+    /// What answers the record before.
+    Reverse,
+}
+
 /// A finished record: what one flow did between two moments. Counters are those since the flow's previous record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -55,10 +68,10 @@ pub struct FlowRecord {
     pub octets: u64,
     /// Octets of the layer-2 frames.
     pub layer2_octets: u64,
-    /// First packet, milliseconds since 1970-01-01 UTC.
-    pub start_ms: u64,
-    /// Last packet, milliseconds since 1970-01-01 UTC.
-    pub end_ms: u64,
+    /// First packet, microseconds since 1970-01-01 UTC.
+    pub start_us: u64,
+    /// Last packet, microseconds since 1970-01-01 UTC.
+    pub end_us: u64,
     /// Smallest and largest IP length and TTL.
     pub extremes: Extremes,
     /// TCP flags, or-ed over all packets; 0 for other protocols.
@@ -79,8 +92,10 @@ pub struct FlowRecord {
     pub route: Option<Route>,
     /// How the packets were chosen.
     pub sampling: SamplingRate,
-    /// Why the record left the table.
+    /// Why the record left the table. The same in both halves of a biflow.
     pub end_reason: EndReason,
+    /// Which half of a biflow this is, if it is one. A half may be without packets; it then has the times of the other.
+    pub role: Role,
 }
 
 /// Which packets were metered: one of so many. Counts are what was metered, never scaled.
@@ -141,6 +156,16 @@ impl FlowRecord {
     }
 }
 
+/// Each conversation among `records`: a record alone, or the two halves of a biflow. A forward half that ends `records` is alone.
+pub fn conversations(records: &[FlowRecord]) -> impl Iterator<Item = (&FlowRecord, Option<&FlowRecord>)> {
+    let mut records = records.iter().peekable();
+    std::iter::from_fn(move || {
+        let first = records.next()?;
+        let answers = |next: &&FlowRecord| (first.role, next.role) == (Role::Forward, Role::Reverse);
+        Some((first, records.next_if(answers)))
+    })
+}
+
 /// The TCP flags among a flow's facts.
 #[must_use]
 pub const fn tcp_flags(facts: u32) -> u16 {
@@ -166,8 +191,8 @@ impl FlowRecord {
             packets: 3,
             octets: 156,
             layer2_octets: 198,
-            start_ms: 1_700_000_000_123,
-            end_ms: 1_700_000_001_456,
+            start_us: 1_700_000_000_123_456,
+            end_us: 1_700_000_001_456_789,
             extremes: Extremes::of(52, 64),
             tcp_flags: 0x11b,
             fragmented: false,
@@ -179,6 +204,24 @@ impl FlowRecord {
             route: None,
             sampling: SamplingRate::All,
             end_reason: EndReason::EndOfFlow,
+            role: Role::Single,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_forward_half_and_the_reverse_one_after_it_are_joined() {
+        use Role::{Forward, Reverse, Single};
+        let roles = [Single, Forward, Reverse, Forward, Forward, Reverse, Reverse, Single, Forward];
+        let records = roles.map(|role| FlowRecord { role, ..FlowRecord::example() });
+        let joined: Vec<_> =
+            conversations(&records).map(|(one, other)| (one.role, other.map(|other| other.role))).collect();
+        let pair = (Forward, Some(Reverse));
+        let alone = |role| (role, None);
+        assert_eq!(joined, [alone(Single), pair, alone(Forward), pair, alone(Reverse), alone(Single), alone(Forward)]);
     }
 }

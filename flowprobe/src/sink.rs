@@ -30,7 +30,7 @@ pub enum Event {
 pub struct RecordBatch {
     /// What the records consist of.
     pub schema: Arc<Schema>,
-    /// The records, [`RECORDS_PER_EVENT`] at most.
+    /// The records, [`RECORDS_PER_EVENT`] at most. The two halves of a biflow are in one batch, one after the other.
     pub records: Arc<[FlowRecord]>,
     /// Whether these are records of single packets, which are refused first: a scan or a flood leaves little else, and
     /// must not push out the records of conversations.

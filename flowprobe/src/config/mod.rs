@@ -212,6 +212,7 @@ impl Settings {
                 active_timeout: self.active_timeout.unwrap_or(table.active_timeout),
                 max_flows: self.max_flows.unwrap_or(table.max_flows),
                 sampling,
+                ..table
             },
             collectors: self.collectors.unwrap_or_default(),
             observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),

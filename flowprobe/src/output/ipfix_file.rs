@@ -79,7 +79,7 @@ impl Writer for IpfixFile {
                     }
                     self.encoder.push(record);
                     self.pending += 1;
-                    let seconds = u32::try_from(record.end_ms / 1000).unwrap_or(u32::MAX);
+                    let seconds = u32::try_from(record.end_us / 1_000_000).unwrap_or(u32::MAX);
                     self.export_time = self.export_time.max(seconds);
                 }
                 Ok(())

@@ -8,22 +8,31 @@
 //! **Memory bound.** At most `max_flows` flows are open. The one that makes it one too many evicts the flow that has been
 //! idle longest, which leaves as a record with [`EndReason::LackOfResources`]: nothing is dropped. While flows of one packet
 //! hold more than half of the table it is the one of those that has been idle longest, so that a flood evicts itself.
+//!
+//! **Biflows.** Where both directions of a conversation are to be one record ([`pairs`]), the flow that answers another is its
+//! partner: both leave together, when the time of both has come, as two records that follow each other ([`Role`]).
 
+mod departure;
+mod entry;
+mod hashes;
 mod lists;
+mod pairs;
 mod tunnels;
 
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use flowprobe_ebpf::flow::{Extremes, FACT_ESTABLISHED, FACT_FRAGMENT, route_of, with_route};
 use flowprobe_ebpf::{Counter, Direction, FlowKey, FlowValue, Route, Tunnel};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 
 use crate::clock::WallOffset;
-use crate::record::{EndReason, FlowDelta, FlowRecord, SamplingRate, TCP, TCP_FIN, TCP_RST, TCP_SYN, tcp_flags};
-use lists::{Links, List, NONE};
-use tunnels::{TunnelNumber, TunnelNumbers};
+#[cfg(doc)]
+use crate::record::Role;
+use crate::record::{EndReason, FlowDelta, FlowRecord, SamplingRate, TCP_SYN};
+use entry::{Entry, Key};
+use hashes::Hashes;
+use lists::{List, NONE};
+use tunnels::TunnelNumbers;
 
 /// When records leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +45,8 @@ pub struct TableConfig {
     pub max_flows: NonZeroU32,
     /// Which packets the flows consist of; every record says so.
     pub sampling: SamplingRate,
+    /// Whether both directions of a conversation are one record.
+    pub biflow: bool,
 }
 
 impl Default for TableConfig {
@@ -45,6 +56,7 @@ impl Default for TableConfig {
             active_timeout: Duration::from_secs(60),
             max_flows: DEFAULT_MAX_FLOWS,
             sampling: SamplingRate::All,
+            biflow: false,
         }
     }
 }
@@ -70,8 +82,10 @@ pub struct Table {
     active_ns: u64,
     linger_ns: u64,
     max_flows: u32,
-    hasher: DefaultHashBuilder,
+    hashes: Hashes,
     index: HashTable<u32>,
+    /// Of these, flows that stand apart.
+    apart: u32,
     slab: Vec<Entry>,
     free: List,
     /// Flows of one packet so far.
@@ -85,37 +99,8 @@ pub struct Table {
     routes: HashMap<u32, Route>,
 }
 
-struct Entry {
-    key: Key,
-    value: FlowValue,
-    links: Links,
-}
-
-/// What makes a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    flow: FlowKey,
-    tunnel: TunnelNumber,
-}
-
 /// What an open flow costs: its entry, its place in the index, and what either has to spare when it grows.
 pub const OCTETS_PER_FLOW: u64 = 168;
-
-const _: () = assert!(size_of::<Entry>() == 136);
-
-impl Entry {
-    fn is_closing(&self) -> bool {
-        self.key.flow.protocol == TCP && self.value.facts & (TCP_FIN | TCP_RST) != 0
-    }
-
-    fn is_established(&self) -> bool {
-        self.value.facts & FACT_ESTABLISHED != 0
-    }
-
-    fn counter(&self) -> Counter {
-        Counter { packets: self.value.packets, octets: self.value.layer2_octets() }
-    }
-}
 
 impl Table {
     /// An empty table.
@@ -126,8 +111,9 @@ impl Table {
             active_ns: nanoseconds(config.active_timeout),
             linger_ns: nanoseconds(TCP_LINGER.min(config.idle_timeout)),
             max_flows: config.max_flows.get(),
-            hasher: DefaultHashBuilder::default(),
+            hashes: Hashes::new(config.biflow),
             index: HashTable::new(),
+            apart: 0,
             slab: Vec::new(),
             free: List::new(),
             fresh: List::new(),
@@ -141,18 +127,28 @@ impl Table {
     }
 
     /// Flows end and are reported by these times from now on, and records say that they were chosen like this. Those that are
-    /// open have to be flushed before where `sampling` changes. The number of flows stays what it is.
+    /// open have to be flushed before where `sampling` or `biflow` changes; with open flows the latter stays what it is, and the
+    /// number of flows always does.
     pub fn reconfigure(&mut self, config: TableConfig) {
         self.idle_ns = nanoseconds(config.idle_timeout);
         self.active_ns = nanoseconds(config.active_timeout);
         self.linger_ns = nanoseconds(TCP_LINGER.min(config.idle_timeout));
         self.sampling = config.sampling;
+        if self.is_empty() {
+            self.hashes.biflow = config.biflow;
+        }
     }
 
     /// How the packets of the flows are chosen.
     #[must_use]
     pub const fn sampling(&self) -> SamplingRate {
         self.sampling
+    }
+
+    /// Whether both directions of a conversation are one record.
+    #[must_use]
+    pub const fn biflow(&self) -> bool {
+        self.hashes.biflow
     }
 
     /// Adds routes to those that are known by number.
@@ -197,8 +193,8 @@ impl Table {
     }
 
     /// Adds what a source counted. Records that leave because of it are appended to `out`: the previous flow of the same key
-    /// where this delta begins a new TCP connection, the flow itself at its active timeout, and the flow evicted for room.
-    /// Returns whether the flow has had more than one packet by now.
+    /// where this delta begins a new TCP connection, the flow itself at its active timeout, and the flow evicted for room; each
+    /// with the flow that answers it, where there is one. Returns whether the flow has had more than one packet by now.
     pub fn merge(&mut self, delta: &FlowDelta, offset: WallOffset, out: &mut Vec<FlowRecord>) -> bool {
         let FlowDelta { key, tunnel, value } = delta;
         self.totals.entry((key.ifindex, key.direction)).or_default().held +=
@@ -207,8 +203,7 @@ impl Table {
             self.insert(key, tunnel, *value, offset, out);
             return value.packets > 1;
         };
-        let entry = self.entry(slot);
-        if entry.is_closing() && value.facts & TCP_SYN != 0 && value.first_ns >= entry.value.last_ns {
+        if self.is_ended_by(slot, value) {
             self.end(slot, EndReason::EndOfFlow, offset, out);
             self.insert(key, tunnel, *value, offset, out);
             return value.packets > 1;
@@ -216,8 +211,7 @@ impl Table {
         self.unlink(slot);
         let active_ns = self.active_ns;
         let entry = self.entry_mut(slot);
-        absorb(&mut entry.value, value);
-        entry.value.facts |= FACT_ESTABLISHED;
+        entry.absorb(value);
         if entry.value.last_ns.saturating_sub(entry.value.first_ns) >= active_ns {
             self.report(slot, offset, out);
         }
@@ -225,34 +219,36 @@ impl Table {
         true
     }
 
-    /// Lets everything leave whose time has come at `now`.
+    /// Lets everything leave whose time has come at `now`; of a conversation, when that of both directions has.
     pub fn expire(&mut self, now: u64, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        let (idle, linger) = (self.idle_ns, self.linger_ns);
-        while let Some(slot) =
-            self.oldest_since(self.fresh.head(), now, idle).or_else(|| self.oldest_since(self.open.head(), now, idle))
-        {
-            // A flow whose counts were all reported at its active timeout, and that stayed silent since, has nothing to add.
-            if self.entry(slot).value.packets == 0 {
-                self.remove(slot);
-            } else {
+        self.expire_list(|table| &table.fresh, self.idle_ns, now, offset, out);
+        self.expire_list(|table| &table.open, self.idle_ns, now, offset, out);
+        self.expire_list(|table| &table.closing, self.linger_ns, now, offset, out);
+    }
+
+    fn expire_list(
+        &mut self,
+        list: fn(&Self) -> &List,
+        age: u64,
+        now: u64,
+        offset: WallOffset,
+        out: &mut Vec<FlowRecord>,
+    ) {
+        // Each flow once: those that wait for their partners are at the end of the list then.
+        for _ in 0..list(self).len() {
+            let Some(slot) = list(self).head().filter(|&slot| self.is_silent(slot, now, age)) else { break };
+            if self.entry(slot).partner().is_none_or(|partner| self.is_silent(partner, now, age)) {
                 self.end(slot, EndReason::IdleTimeout, offset, out);
+            } else {
+                self.wait_for_partner(slot);
             }
-        }
-        while let Some(slot) = self.oldest_since(self.closing.head(), now, linger) {
-            self.end(slot, EndReason::EndOfFlow, offset, out);
         }
     }
 
     /// Lets every flow leave with `reason`.
     pub fn flush(&mut self, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
         while let Some(slot) = self.fresh.head().or(self.open.head()).or(self.closing.head()) {
-            let entry = self.entry(slot);
-            if entry.value.packets == 0 {
-                self.remove(slot);
-            } else {
-                let reason = if entry.is_closing() { EndReason::EndOfFlow } else { reason };
-                self.end(slot, reason, offset, out);
-            }
+            self.end(slot, reason, offset, out);
         }
     }
 
@@ -264,37 +260,48 @@ impl Table {
         &mut self.slab[slot as usize]
     }
 
-    /// `head`, if its last packet is at least `age` before `now`.
-    fn oldest_since(&self, head: Option<u32>, now: u64, age: u64) -> Option<u32> {
-        head.filter(|&slot| now.saturating_sub(self.entry(slot).value.last_ns) >= age)
+    /// Whether the flow's last packet is at least `age` before `now`.
+    fn is_silent(&self, slot: u32, now: u64, age: u64) -> bool {
+        now.saturating_sub(self.entry(slot).value.last_ns) >= age
+    }
+
+    /// Whether `value` begins a new connection after the one that the flow was, or was a part of. An answer to the first packet
+    /// is no reason to think so, even if it is older than the delta.
+    fn is_ended_by(&self, slot: u32, value: &FlowValue) -> bool {
+        let entry = self.entry(slot);
+        let has_left = |partner| {
+            let partner = self.entry(partner);
+            partner.is_closing() && value.first_ns > partner.value.last_ns
+        };
+        value.facts & TCP_SYN != 0
+            && value.first_ns >= entry.value.last_ns
+            && (entry.is_closing() || entry.partner().is_some_and(has_left))
     }
 
     fn find(&self, flow: &FlowKey, tunnel: &Tunnel) -> Option<u32> {
         let key = Key { flow: *flow, tunnel: self.tunnels.find(tunnel)? };
-        self.index.find(hash(&self.hasher, &key), |&slot| self.entry(slot).key == key).copied()
+        let at = |hash| self.index.find(hash, |&slot| self.entry(slot).key == key).copied();
+        let found = at(self.hashes.usual(&key, &self.tunnels));
+        if self.apart == 0 { found } else { found.or_else(|| at(self.hashes.apart(&key))) }
     }
 
     fn insert(
         &mut self,
         flow: &FlowKey,
         tunnel: &Tunnel,
-        mut value: FlowValue,
+        value: FlowValue,
         offset: WallOffset,
         out: &mut Vec<FlowRecord>,
     ) {
         if self.index.len() >= self.max_flows as usize
             && let Some(victim) = self.victim()
         {
-            let reason =
-                if self.entry(victim).is_closing() { EndReason::EndOfFlow } else { EndReason::LackOfResources };
-            self.end(victim, reason, offset, out);
-        }
-        if value.packets > 1 {
-            value.facts |= FACT_ESTABLISHED;
+            self.end(victim, EndReason::LackOfResources, offset, out);
         }
         let key = Key { flow: *flow, tunnel: self.tunnels.hold(tunnel) };
-        let hash_of_key = hash(&self.hasher, &key);
-        let entry = Entry { key, value, links: Links::NONE };
+        let usual = self.hashes.usual(&key, &self.tunnels);
+        let apart = self.is_crowded(usual);
+        let entry = Entry::new(key, value, apart);
         let slot = if let Some(slot) = self.free.head() {
             self.free.remove(&mut self.slab, slot);
             *self.entry_mut(slot) = entry;
@@ -306,77 +313,23 @@ impl Table {
             slot
         };
         self.link(slot);
-        let Self { index, slab, hasher, .. } = self;
-        index.insert_unique(hash_of_key, slot, |&slot| hash(hasher, &slab[slot as usize].key));
-    }
-
-    /// The flow that leaves when there is no room for another.
-    fn victim(&self) -> Option<u32> {
-        let (fresh, open) = (self.fresh.head(), self.open.head());
-        let idle_longest = || match (fresh, open) {
-            (Some(one), Some(other)) if self.entry(other).value.last_ns < self.entry(one).value.last_ns => open,
-            (None, open) => open,
-            (fresh, _) => fresh,
-        };
-        let flooded = self.fresh.len() > self.max_flows / 2;
-        self.closing.head().or_else(|| if flooded { fresh } else { idle_longest() })
-    }
-
-    /// Turns the flow into a record and takes it out.
-    fn end(&mut self, slot: u32, reason: EndReason, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        self.account(slot);
-        out.push(self.record(slot, reason, offset));
-        self.remove(slot);
-    }
-
-    /// Turns what the flow counted into a record and lets it go on from zero.
-    fn report(&mut self, slot: u32, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        self.account(slot);
-        out.push(self.record(slot, EndReason::ActiveTimeout, offset));
-        let value = &mut self.entry_mut(slot).value;
-        (value.packets, value.octets, value.layer2_excess) = (0, 0, 0);
-        value.facts = with_route(FACT_ESTABLISHED, route_of(value.facts));
-    }
-
-    fn record(&self, slot: u32, end_reason: EndReason, offset: WallOffset) -> FlowRecord {
-        let Entry { key: Key { flow, tunnel }, value, .. } = self.entry(slot);
-        FlowRecord {
-            key: *flow,
-            tunnel: self.tunnels.tunnel(*tunnel),
-            packets: value.packets,
-            octets: value.octets,
-            layer2_octets: value.layer2_octets(),
-            start_ms: offset.to_wall_ms(value.first_ns),
-            end_ms: offset.to_wall_ms(value.last_ns),
-            extremes: Extremes::unpack(value.extremes),
-            tcp_flags: tcp_flags(value.facts),
-            fragmented: value.facts & FACT_FRAGMENT != 0,
-            ethertype: value.ethertype,
-            tos: value.tos,
-            mpls_top_label: value.mpls_top_label,
-            source_mac: value.source_mac,
-            destination_mac: value.destination_mac,
-            route: self.routes.get(&route_of(value.facts)).copied(),
-            sampling: self.sampling,
-            end_reason,
+        let place = if apart { self.hashes.apart(&key) } else { usual };
+        let Self { index, slab, hashes, tunnels, .. } = self;
+        index.insert_unique(place, slot, |&slot| hashes.of(&slab[slot as usize], tunnels));
+        if apart {
+            self.apart += 1;
+        } else if self.hashes.biflow {
+            self.join(slot);
         }
-    }
-
-    /// Moves the flow's counts from held to exported.
-    fn account(&mut self, slot: u32) {
-        let entry = self.entry(slot);
-        let counter = entry.counter();
-        let totals = self.totals.entry((entry.key.flow.ifindex, entry.key.flow.direction)).or_default();
-        totals.held = totals.held - counter;
-        totals.exported += counter;
     }
 
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
-        let hash = hash(&self.hasher, &self.entry(slot).key);
+        let hash = self.hashes.of(self.entry(slot), &self.tunnels);
         if let Ok(found) = self.index.find_entry(hash, |&other| other == slot) {
             found.remove();
         }
+        self.apart -= u32::from(self.entry(slot).is_apart());
         self.tunnels.release(self.entry(slot).key.tunnel);
         self.free.push_back(&mut self.slab, slot);
     }
@@ -404,37 +357,6 @@ impl Table {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Adds `more` to `value`. A value that was reported at its active timeout begins anew.
-fn absorb(value: &mut FlowValue, more: &FlowValue) {
-    if value.packets == 0 {
-        let first_of_flow = (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac);
-        let facts = later_facts(value.facts & FACT_ESTABLISHED | with_route(0, route_of(value.facts)), more.facts);
-        *value = *more;
-        value.facts = facts;
-        (value.tos, value.mpls_top_label, value.source_mac, value.destination_mac) = first_of_flow;
-        return;
-    }
-    let layer2_octets = value.layer2_octets() + more.layer2_octets();
-    value.packets += more.packets;
-    value.octets += more.octets;
-    *value = value.with_layer2_octets(layer2_octets);
-    value.first_ns = value.first_ns.min(more.first_ns);
-    value.last_ns = value.last_ns.max(more.last_ns);
-    value.extremes = Extremes::unpack(value.extremes).union(Extremes::unpack(more.extremes)).pack();
-    value.facts = later_facts(value.facts, more.facts);
-}
-
-/// Flags of both, and the later route if that is known.
-const fn later_facts(facts: u32, more: u32) -> u32 {
-    let route = if route_of(more) == 0 { route_of(facts) } else { route_of(more) };
-    with_route(facts | more, route)
-}
-
-/// The hash of a flow's place in the index.
-fn hash(hasher: &DefaultHashBuilder, key: &Key) -> u64 {
-    hasher.hash_one(key)
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! Timeouts, end reasons, the memory bound and the accounting of the table, on a clock that the tests hold.
 
+use flowprobe_ebpf::flow::{Extremes, with_route};
 use flowprobe_ebpf::{Address, FlowKey, Route, Tunnel};
 
 use super::*;
+use crate::record::{Role, TCP, TCP_RST, conversations};
+
+mod biflow;
+mod partners;
+mod random;
 
 const SECOND: u64 = 1_000_000_000;
 const FIN: u32 = 0x11;
@@ -14,7 +20,7 @@ fn config() -> TableConfig {
         idle_timeout: Duration::from_secs(15),
         active_timeout: Duration::from_secs(60),
         max_flows: NonZeroU32::new(4).expect("not zero"),
-        sampling: SamplingRate::All,
+        ..TableConfig::default()
     }
 }
 
@@ -58,7 +64,11 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        Self { table: Table::new(config()), out: Vec::new(), sent: Counter::default() }
+        Self::with(config())
+    }
+
+    fn with(config: TableConfig) -> Self {
+        Self { table: Table::new(config), out: Vec::new(), sent: Counter::default() }
     }
 
     fn merge(&mut self, delta: FlowDelta) -> &mut Self {
@@ -82,11 +92,60 @@ impl Lab {
 
     /// What went in is held or has left, in packets and octets, after every step.
     fn check(&self) {
-        let Totals { mut exported, held } = self.table.totals(3, Direction::Ingress);
-        let left: u64 = self.out.iter().map(|record| record.packets).sum();
-        assert_eq!(left, exported.packets);
-        exported += held;
-        assert_eq!(exported, self.sent);
+        let (mut exported, mut all) = (Counter::default(), Counter::default());
+        for totals in self.table.totals.values() {
+            exported += totals.exported;
+            all += totals.exported;
+            all += totals.held;
+        }
+        let mut left = Counter::default();
+        for record in &self.out {
+            left.add(record.packets, record.layer2_octets);
+        }
+        assert_eq!(left, exported);
+        assert_eq!(all, self.sent);
+        self.check_partners();
+        self.check_records();
+    }
+
+    /// Whoever has a partner is its partner's partner, and both are open.
+    fn check_partners(&self) {
+        let (table, mut apart) = (&self.table, 0);
+        for &slot in &table.index {
+            let entry = table.entry(slot);
+            apart += u32::from(entry.is_apart());
+            if let Some(partner) = entry.partner() {
+                let other = table.entry(partner);
+                assert_eq!(other.partner(), Some(slot));
+                assert!(partner != slot && table.index.iter().any(|&open| open == partner));
+                assert!(
+                    table.hashes.usual(&entry.key, &table.tunnels) == table.hashes.usual(&other.key, &table.tunnels)
+                );
+            }
+        }
+        assert_eq!(table.apart, apart);
+        let listed = table.fresh.len() + table.open.len() + table.closing.len();
+        assert_eq!(listed as usize, table.len());
+    }
+
+    /// A forward half is followed by its reverse half, which has the same end, and is one of nothing else.
+    fn check_records(&self) {
+        for (record, reverse) in conversations(&self.out) {
+            assert!(record.role == if reverse.is_some() { Role::Forward } else { Role::Single });
+            let Some(reverse) = reverse else {
+                assert!(record.packets > 0);
+                continue;
+            };
+            assert_eq!((record.key.source, record.key.destination), (reverse.key.destination, reverse.key.source));
+            assert_eq!((record.key.protocol, record.end_reason), (reverse.key.protocol, reverse.end_reason));
+            assert!(record.packets + reverse.packets > 0);
+            for (half, other) in [(record, reverse), (reverse, record)] {
+                if half.packets == 0 {
+                    assert_eq!((half.octets, half.layer2_octets, half.tcp_flags), (0, 0, 0));
+                    assert_eq!((half.start_us, half.end_us), (other.start_us, other.end_us));
+                }
+            }
+        }
     }
 
     fn reasons(&self) -> Vec<(u16, EndReason, u64)> {
@@ -101,7 +160,7 @@ fn an_idle_flow_leaves_when_its_time_has_come_and_not_before() {
     assert!(lab.out.is_empty());
     lab.expire(17);
     assert_eq!(lab.reasons(), [(1, EndReason::IdleTimeout, 2)]);
-    assert_eq!((lab.out[0].start_ms, lab.out[0].end_ms), (1_001_000, 1_002_000));
+    assert_eq!((lab.out[0].start_us, lab.out[0].end_us), (1_001_000_000, 1_002_000_000));
     assert!(lab.table.is_empty());
 }
 
@@ -115,7 +174,7 @@ fn a_long_flow_is_reported_at_the_active_timeout_and_goes_on_from_zero() {
     assert_eq!(lab.table.len(), 1);
     lab.merge(delta(1, 61, 62, ACK)).expire(77);
     assert_eq!(lab.reasons()[1], (1, EndReason::IdleTimeout, 2));
-    assert_eq!(lab.out[1].start_ms, 1_061_000);
+    assert_eq!(lab.out[1].start_us, 1_061_000_000);
 }
 
 #[test]
@@ -220,10 +279,11 @@ fn a_step_of_the_wall_clock_stretches_no_record() {
         table.merge(&delta(1, 65, 66, ACK), after, &mut out);
         table.merge(&delta(2, 7, 8, ACK), after, &mut out);
         table.flush(EndReason::ForcedEnd, after, &mut out);
-        let times =
-            |record: &FlowRecord| (record.key.source_port, record.start_ms / 1000, record.end_ms - record.start_ms);
+        let times = |record: &FlowRecord| {
+            (record.key.source_port, record.start_us / 1_000_000, record.end_us - record.start_us)
+        };
         let shifted = |second: u64| (1_000_000 + second).saturating_add_signed(step);
-        let expected = [(1, 1_000_000, 61_000), (1, shifted(65), 1_000), (2, shifted(0), 8_000)];
+        let expected = [(1, 1_000_000, 61_000_000), (1, shifted(65), 1_000_000), (2, shifted(0), 8_000_000)];
         assert_eq!(out.iter().map(times).collect::<Vec<_>>(), expected);
     }
 }

@@ -36,8 +36,8 @@ impl Element {
 /// of the headers.
 #[rustfmt::skip]
 pub static ELEMENTS: &[Element] = &[
-    row(Group::Always, (IANA, 152), 8, "flowStartMilliseconds", "First packet of the record.", |record| unsigned(record.start_ms)),
-    row(Group::Always, (IANA, 153), 8, "flowEndMilliseconds", "Last packet of the record.", |record| unsigned(record.end_ms)),
+    row(Group::Always, (IANA, 152), 8, "flowStartMilliseconds", "First packet of the record.", |record| unsigned(record.start_us / 1000)),
+    row(Group::Always, (IANA, 153), 8, "flowEndMilliseconds", "Last packet of the record.", |record| unsigned(record.end_us / 1000)),
     row(Group::Tunnel, (VMWARE, 891), 1, "tunnelType", "1 VXLAN, 2 GRE, 7 GENEVE, 0 for others.", |record| unsigned(tunnel_type(record))),
     row(Group::Tunnel, (VMWARE, 892), 4, "tunnelKey", "VXLAN or GENEVE network identifier, GRE key, ERSPAN session, GTP-U tunnel endpoint identifier; four octets.", |record| unsigned(record.tunnel.id)),
     row(Group::Tunnel, (IANA, 351), 8, "layer2SegmentId", "Of VXLAN: 1 in the first octet, the network identifier in the last three.", layer2_segment).only_if(is_vxlan),
