@@ -64,7 +64,7 @@ impl Table {
             other.is_closing() && entry.value.facts & TCP_SYN != 0 && entry.value.first_ns > other.value.last_ns
         };
         self.index
-            .iter_hash(self.hashes.usual(&entry.key, &self.tunnels))
+            .iter_hash(self.hashes.opposite(&entry.key, &self.tunnels))
             .filter_map(|&candidate| {
                 let other = self.entry(candidate);
                 let rank = self.rank(&entry.key, &other.key)?;
