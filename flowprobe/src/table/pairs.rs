@@ -54,7 +54,12 @@ impl Table {
 
     /// Whether there are so many flows in the usual place of `hash` that another has to stand apart.
     pub(super) fn is_crowded(&self, hash: u64) -> bool {
-        self.hashes.biflow && self.index.iter_hash(hash).nth(MOST_SIGHTINGS - 1).is_some()
+        let of_this_place = |slot: &&u32| self.hashes.of(self.entry(**slot), &self.tunnels) == hash;
+        // The index hands out a few of other places, too; hardly ever is there a need to look at them.
+        let has_many = || self.index.iter_hash(hash).nth(MOST_SIGHTINGS - 1).is_some();
+        self.hashes.biflow
+            && has_many()
+            && self.index.iter_hash(hash).filter(of_this_place).nth(MOST_SIGHTINGS - 1).is_some()
     }
 
     /// The flow that answers this one best, of those that are free or answer theirs less well.

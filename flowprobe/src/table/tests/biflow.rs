@@ -102,6 +102,7 @@ fn the_first_half_is_the_side_that_opened() {
         (ports(at(4), 53, 5000), back(ports(at(5), 53, 5000))),
         // The larger port, then the smaller address.
         (ports(at(4), 5000, 53), back(ports(at(4), 5000, 53))),
+        (back(ports(at(4), 53, 5000)), ports(at(4), 53, 5000)),
         (ports(at(4), 123, 123), back(ports(at(4), 123, 123))),
     ];
     for (number, (first, second)) in cases.into_iter().enumerate() {
@@ -166,6 +167,12 @@ fn a_half_without_packets_stays_in_the_record_with_the_times_of_the_other() {
         assert_eq!((empty.packets, empty.tcp_flags, empty.extremes), (0, 0, Extremes::of(0, 0)));
         // Both were reported in full.
         assert!(lab.table.is_empty());
+        lab.out.clear();
+        lab.sent = Counter::default();
+        lab.table.totals.clear();
+        lab.merge(ask(9, 200, 201, OPENS)).merge(answer(9, 200, 201, SYN_ACK));
+        lab.merge(goes_on(9, 260, 260, ACK)).merge(goes_on(9, 261, 261, ACK)).flush();
+        assert_eq!(lab.told()[2..], pair(9, packets(1, 0), EndReason::ForcedEnd));
     }
 }
 

@@ -62,6 +62,11 @@ fn the_closest_sightings_are_joined_in_whatever_order_they_come() {
             vec![ask(at(1, IN)), ask(at(2, OUT)), answer(at(2, IN)), answer(at(1, OUT))],
             vec![(at(1, IN), at(1, OUT)), (at(2, OUT), at(2, IN))],
         ),
+        // Whom a better partner leaves finds another.
+        (
+            vec![ask(at(1, IN)), answer(at(2, IN)), ask(at(3, IN)), answer(at(1, OUT))],
+            vec![(at(1, IN), at(1, OUT)), (at(3, IN), at(2, IN))],
+        ),
         // VLANs: the same if there is one, else another; and a router with one cable.
         (vec![ask((1, IN, 5)), answer((1, IN, 6))], vec![((1, IN, 5), (1, IN, 6))]),
         (vec![ask((1, IN, 5)), answer((1, IN, 6)), answer((1, IN, 5))], vec![((1, IN, 5), (1, IN, 5))]),
@@ -201,15 +206,18 @@ fn one_conversation_in_many_vlans_does_not_fill_one_place() {
         assert_eq!(lab.table.len(), MOST_SIGHTINGS * 2);
         assert_eq!(lab.table.apart, u32::from(most));
     }
-    // Those that stand apart are not joined.
     for vlan in 1..=most * 2 {
         lab.merge(seen((1, OUT, vlan), back(delta(9, 1, 2, 0))));
     }
+    assert_eq!(lab.table.apart, u32::from(most) * 2);
     lab.expire(100);
     assert!(lab.table.is_empty());
     assert_eq!((lab.out.len(), lab.table.apart), (MOST_SIGHTINGS * 4, 0));
     assert!(lab.out.iter().all(|record| record.packets == 2));
-    assert!(lab.out.iter().all(|record| record.role == Role::Single));
+    // Those that stand apart are not joined, the others each in its VLAN.
+    for (one, other) in conversations(&lab.out) {
+        assert_eq!(other.map(|other| other.key.vlan), (one.key.vlan <= most).then_some(one.key.vlan));
+    }
 }
 
 #[test]
