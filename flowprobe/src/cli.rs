@@ -8,8 +8,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use flowprobe_ebpf::Tunnels;
 
 use crate::config::{
-    self, AttachMode, Collector, ConfigError, OutputMode, PacketFilter, SampleBy, SelectionSettings, Settings,
+    self, AttachMode, ConfigError, DomainBy, ExportSettings, OutputMode, PacketFilter, SampleBy, SelectionSettings,
+    Settings, Target,
 };
+use crate::export::elements::Fields;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
 
@@ -120,8 +122,8 @@ impl RunArgs {
             idle_timeout: self.table.idle_timeout,
             active_timeout: self.table.active_timeout,
             max_flows: self.table.max_flows,
-            collectors: Some(self.export.collectors).filter(|collectors| !collectors.is_empty()),
-            observation_domain: self.export.observation_domain,
+            biflow: self.table.biflow,
+            export: self.export.settings(),
             status_socket: self.status_socket,
             output,
         };
@@ -197,6 +199,10 @@ pub struct TableArgs {
     /// Flows held at once, by the table and, live, by each of the kernel's two maps [default: 262144]
     #[arg(long, value_name = "NUMBER", value_parser = config::max_flows)]
     pub max_flows: Option<NonZeroU32>,
+
+    /// Join both directions of a conversation into one record (RFC 5103)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub biflow: Option<bool>,
 }
 
 // Which packets are metered, and how deep they are looked into.
@@ -239,13 +245,30 @@ impl SelectionArgs {
 #[derive(Clone, Debug, Args)]
 #[expect(missing_docs, reason = "see above")]
 pub struct ExportArgs {
-    /// Where to send IPFIX, such as udp://192.0.2.1:4739; may be given several times
+    /// Where to send records: udp://192.0.2.1:4739, tcp://…, tls://…, file:///PATH, with options such as ?format=netflow9;
+    /// failover:URL,URL for the first that can be reached, balance:URL,URL for a share each; may be given several times
     #[arg(long = "collector", value_name = "URL", action = ArgAction::Append)]
-    pub collectors: Vec<Collector>,
+    pub collectors: Vec<Target>,
 
-    /// IPFIX Observation Domain ID [default: 1]
+    /// What records say: minimal, standard, full, security, or names of elements with commas between them [default: standard]
+    #[arg(long, value_name = "FIELDS", value_parser = config::fields)]
+    pub fields: Option<Fields>,
+
+    /// Observation Domain ID; `interface` for one for each interface, its index [default: 1]
     #[arg(long, value_name = "NUMBER")]
-    pub observation_domain: Option<u32>,
+    pub observation_domain: Option<DomainBy>,
+
+    /// Folder for messages to collectors over TCP, TLS or failover that are away; none for none [default: /var/lib/flowprobe/spool]
+    #[arg(long, value_name = "PATH")]
+    pub spool: Option<PathBuf>,
+
+    /// Most that waits in it for each collector, such as 500M or 2G; beyond that the oldest go [default: 1G]
+    #[arg(long, value_name = "SIZE", value_parser = config::size)]
+    pub spool_size: Option<u64>,
+
+    /// Records a second that go out of it, beyond those that come in, when a collector is back [default: 200000]
+    #[arg(long, value_name = "NUMBER", value_parser = config::catch_up)]
+    pub catch_up: Option<u32>,
 }
 
 impl TableArgs {
@@ -256,16 +279,24 @@ impl TableArgs {
             idle_timeout: self.idle_timeout.unwrap_or(base.idle_timeout),
             active_timeout: self.active_timeout.unwrap_or(base.active_timeout),
             max_flows: self.max_flows.unwrap_or(base.max_flows),
+            biflow: self.biflow.unwrap_or(base.biflow),
             ..base
         }
     }
 }
 
 impl ExportArgs {
-    /// The Observation Domain ID.
+    /// The settings of these flags.
     #[must_use]
-    pub fn observation_domain(&self) -> u32 {
-        self.observation_domain.unwrap_or(config::DEFAULT_OBSERVATION_DOMAIN)
+    pub fn settings(&self) -> ExportSettings {
+        ExportSettings {
+            targets: Some(self.collectors.clone()).filter(|targets| !targets.is_empty()),
+            fields: self.fields.clone(),
+            domain: self.observation_domain,
+            spool: self.spool.clone(),
+            spool_size: self.spool_size,
+            catch_up: self.catch_up,
+        }
     }
 }
 

@@ -47,12 +47,6 @@ impl WallOffset {
     pub fn to_wall_ms(self, monotonic: u64) -> u64 {
         self.to_wall_us(monotonic) / 1000
     }
-
-    /// A monotonic time stamp as whole seconds since 1970-01-01 UTC, as IPFIX message headers have it until 2106.
-    #[must_use]
-    pub fn to_wall_s(self, monotonic: u64) -> u32 {
-        u32::try_from(self.to_wall_ms(monotonic) / 1000).unwrap_or(u32::MAX)
-    }
 }
 
 #[cfg(test)]

@@ -24,10 +24,25 @@ impl Lost {
     /// These records. The two halves of a biflow are one, with the packets of both.
     #[must_use]
     pub fn of(records: &[FlowRecord]) -> Self {
-        Self::sum(conversations(records).map(|(record, reverse)| {
-            let (packets, octets) = reverse.map_or((0, 0), |reverse| (reverse.packets, reverse.octets));
-            (record.packets + packets, record.octets + octets)
-        }))
+        Self::of_share(records, |_| true)
+    }
+
+    /// A flow, or a biflow with the record of its other direction.
+    #[must_use]
+    #[inline]
+    pub fn of_one(record: &FlowRecord, reverse: Option<&FlowRecord>) -> Self {
+        let (packets, octets) = reverse.map_or((0, 0), |reverse| (reverse.packets, reverse.octets));
+        Self { records: 1, packets: record.packets + packets, octets: record.octets + octets }
+    }
+
+    /// Those of these records that `has` a part in.
+    #[must_use]
+    pub fn of_share(records: &[FlowRecord], has: impl Fn(&FlowRecord) -> bool) -> Self {
+        let mut sum = Self::default();
+        for (record, reverse) in conversations(records).filter(|(record, _)| has(record)) {
+            sum += Self::of_one(record, reverse);
+        }
+        sum
     }
 
     /// What is lost with an event.

@@ -5,11 +5,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::config::{OutputMode, Settings};
+use flowprobe::export::{CannotUse, Format};
 use flowprobe::{logging, probe, replay, run, status};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
@@ -40,6 +41,11 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Usage(error.into())
 }
 
+/// A wrong setting that only the start has found is as wrong as one that the check has.
+fn ended(error: anyhow::Error) -> Failure {
+    if error.is::<CannotUse>() { Failure::Usage(error) } else { Failure::Running(error) }
+}
+
 fn meter(args: RunArgs) -> Result<(), Failure> {
     let config = args.clone().settings().and_then(Settings::check).map_err(usage)?;
     let metered = config.interfaces.clone();
@@ -47,7 +53,7 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
     probe::check_privilege(config.promisc).map_err(usage)?;
     let log = logging::start(if config.output == OutputMode::Quiet { "warn" } else { "info" });
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run::run(config, read_again, &log)).map_err(Failure::Running);
+    let outcome = runtime.block_on(run::run(config, read_again, &log)).map_err(ended);
     // A thread that hangs on a pipe nobody reads must not keep the process.
     runtime.shutdown_background();
     outcome
@@ -55,10 +61,15 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
 
 fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let selection = args.selection.settings().check().map_err(usage)?;
+    let extras = replay::extras(&args, &selection);
+    let export = args.export.settings().check(extras).map_err(usage)?;
+    if args.ipfix_file.is_some() {
+        export.fields.check(Format::Ipfix, extras).context("--ipfix-file: fields").map_err(usage)?;
+    }
     let inputs = replay::open_all(&args.files).map_err(usage)?;
     let _log = logging::start("warn");
     let runtime = runtime()?;
-    let outcome = runtime.block_on(replay::run(args, selection, inputs)).map_err(Failure::Running);
+    let outcome = runtime.block_on(replay::run(args, selection, export, inputs)).map_err(ended);
     runtime.shutdown_background();
     outcome
 }

@@ -24,6 +24,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// Time between two warnings of overflow.
 const OVERFLOW_WARNINGS_NS: u64 = 10_000_000_000;
 
+/// Records that are handed out at once. Several events, so that they are full where records of single packets go apart.
+const PORTION: usize = 4 * RECORDS_PER_EVENT;
+
 /// What a reload changes here.
 #[derive(Debug)]
 pub struct Change {
@@ -103,8 +106,7 @@ impl Metering {
         Self { latest: Some(latest), ..self }
     }
 
-    /// Changes what records consist of, from the next one on that leaves the table. A schema that follows another in the same
-    /// session is made by [`Schema::followed_by`].
+    /// Changes what records consist of, from the next one on that leaves the table.
     pub fn set_schema(&mut self, schema: Arc<Schema>) {
         self.hand_out_records();
         self.schema = schema;
@@ -144,14 +146,14 @@ impl Metering {
     /// Takes deltas into the table. Of a generation in which new flows may have found no room, only flows of more than one
     /// packet are known afterwards: there would be no end to the others.
     fn merge(&mut self, deltas: &[FlowDelta], crowded: bool, offset: WallOffset) {
-        for delta in deltas {
-            let established = self.table.merge(delta, offset, &mut self.records);
-            if let Some(known) = &self.known
+        let Self { table, known, records, .. } = self;
+        table.merge_all(deltas, offset, records, |delta, established| {
+            if let Some(known) = known
                 && (established || !crowded)
             {
                 known.mark(&delta.key);
             }
-        }
+        });
     }
 
     /// Flows that are open when another choice of packets begins end: a record has one way in which its packets were chosen. So
@@ -172,7 +174,10 @@ impl Metering {
     fn complete(&mut self, mut report: DrainReport) {
         self.ledger.update(&mut report);
         let DrainReport { now_ns, offset, took, overflow, .. } = report;
-        self.table.expire(now_ns, offset, &mut self.records);
+        // In portions, so that those who wait for them work meanwhile, and a burst does not have to fit into their queues.
+        while self.table.expire_some(now_ns, offset, PORTION, &mut self.records) {
+            self.hand_out_records();
+        }
         self.hand_out_records();
         let tick = self.tick(now_ns, offset, took, false);
         self.warn_of_overflow(&tick, &overflow);
@@ -197,7 +202,7 @@ impl Metering {
             ignored: self.ignored,
             open_flows: self.table.len(),
             drain,
-            lost: self.sinks.iter().map(Sink::lost).collect(),
+            sinks: self.sinks.iter().map(Sink::state).collect(),
             selection: Arc::clone(&self.selection),
             last,
         });
@@ -224,7 +229,7 @@ impl Metering {
         self.hand_out(&scraps, true);
         for buffer in [&mut records, &mut scraps] {
             buffer.clear();
-            buffer.shrink_to(RECORDS_PER_EVENT);
+            buffer.shrink_to(PORTION);
         }
         (self.records, self.scraps) = (records, scraps);
     }
@@ -261,7 +266,8 @@ impl Metering {
 
     /// Says what sinks have lost; again when that has doubled, since a collector may be away for long.
     fn tell_losses_of_sinks(&mut self) {
-        let losses: Vec<_> = self.sinks.iter().map(Sink::lost).filter(|(_, lost)| lost.records > 0).collect();
+        let losses = self.sinks.iter().map(|sink| (sink.name(), sink.lost()));
+        let losses: Vec<_> = losses.filter(|(_, lost)| lost.records > 0).collect();
         let total: u64 = losses.iter().map(|(_, lost)| lost.records).sum();
         if total == 0 || total < self.losses_told.saturating_mul(2) {
             return;

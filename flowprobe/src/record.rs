@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use flowprobe_ebpf::flow::{Extremes, FACT_TCP_FLAGS};
 pub use flowprobe_ebpf::protocol::{ICMP, ICMPV6, TCP, UDP, has_ports};
-use flowprobe_ebpf::{FlowKey, FlowValue, Route, Sampling, SamplingMode, Tunnel};
+use flowprobe_ebpf::{Direction, FlowKey, FlowValue, Route, Sampling, SamplingMode, Tunnel};
 
 /// The FIN bit of `tcpControlBits`.
 pub const TCP_FIN: u32 = 0x01;
@@ -147,6 +147,16 @@ impl FlowRecord {
     #[must_use]
     pub fn has_ports(&self) -> bool {
         has_ports(self.key.protocol)
+    }
+
+    /// The index of the interface in this direction: where the flow was metered, or the other one; 0 where it is not known.
+    #[must_use]
+    pub fn interface(&self, direction: Direction) -> u32 {
+        if self.key.direction == direction as u8 {
+            self.key.ifindex
+        } else {
+            self.route.map_or(0, |route| route.ifindex)
+        }
     }
 
     /// Whether the key's destination port is an ICMP or ICMPv6 type and code.

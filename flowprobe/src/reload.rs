@@ -1,6 +1,6 @@
 //! What a configuration that is read anew changes while the daemon runs.
 
-use crate::config::{Collector, Config};
+use crate::config::{Config, Target};
 
 /// How two configurations differ, by the keys of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,9 +17,10 @@ impl Difference {
     pub fn between(current: &Config, wanted: &Config) -> Self {
         let (a, b) = (current, wanted);
         let now = [
-            ("collectors", a.collectors != b.collectors),
+            ("collectors", a.export.targets != b.export.targets),
             ("filter", a.selection.filter != b.selection.filter),
             ("sample", a.selection.sampling != b.selection.sampling),
+            ("biflow", a.table.biflow != b.table.biflow),
             ("interval", a.interval != b.interval),
             ("idle-timeout", a.table.idle_timeout != b.table.idle_timeout),
             ("active-timeout", a.table.active_timeout != b.table.active_timeout),
@@ -32,7 +33,8 @@ impl Difference {
             ("next-hop", a.scope.routes != b.scope.routes),
             ("decapsulate", a.scope.tunnels != b.scope.tunnels),
             ("max-flows", a.table.max_flows != b.table.max_flows),
-            ("observation-domain", a.observation_domain != b.observation_domain),
+            ("observation-domain", a.export.domain != b.export.domain),
+            ("spool", a.export.spool != b.export.spool),
             ("output", a.output != b.output),
             ("status-socket", a.status_socket != b.status_socket),
         ];
@@ -48,20 +50,21 @@ fn changed(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
 #[must_use]
 pub fn merged(current: &Config, wanted: Config) -> Config {
     let mut merged = current.clone();
-    merged.collectors = wanted.collectors;
+    merged.export.targets = wanted.export.targets;
     merged.selection.filter = wanted.selection.filter;
     merged.selection.sampling = wanted.selection.sampling;
     merged.interval = wanted.interval;
     merged.table.idle_timeout = wanted.table.idle_timeout;
     merged.table.active_timeout = wanted.table.active_timeout;
     merged.table.sampling = wanted.table.sampling;
+    merged.table.biflow = wanted.table.biflow;
     merged
 }
 
 /// Those of `wanted` that are not among `current`.
 #[must_use]
-pub fn beyond(wanted: &[Collector], current: &[Collector]) -> Vec<Collector> {
-    wanted.iter().filter(|collector| !current.contains(collector)).cloned().collect()
+pub fn beyond(wanted: &[Target], current: &[Target]) -> Vec<Target> {
+    wanted.iter().filter(|target| !current.contains(target)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -102,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_collector_with_another_option_is_another_one() {
-        let current = config("collectors = [\"udp://192.0.2.1\", \"udp://192.0.2.2\"]").collectors;
-        let wanted = config("collectors = [\"udp://192.0.2.1\", \"udp://192.0.2.2?mtu=1280\"]").collectors;
+        let current = config("collectors = [\"udp://192.0.2.1\", \"udp://192.0.2.2\"]").export.targets;
+        let wanted = config("collectors = [\"udp://192.0.2.1\", \"udp://192.0.2.2?mtu=1280\"]").export.targets;
         assert_eq!(beyond(&wanted, &current), [wanted[1].clone()]);
         assert_eq!(beyond(&current, &wanted), [current[1].clone()]);
     }

@@ -11,8 +11,8 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, random_seed};
 use crate::drain::{self, Drain, KnownFlows};
-use crate::export::connect_all;
 use crate::export::elements::Schema;
+use crate::export::{connect_all, warn_of_leftovers};
 use crate::logging::Log;
 use crate::probe::{self, Features, Probe};
 use crate::stages::{Source, Stages};
@@ -28,7 +28,8 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let schema = Arc::new(Schema::new(config.extras()));
-    let exporters = connect_all(&config.collectors, &schema, config.observation_domain).await?;
+    let lanes = connect_all(&config.export, &config.export.targets, &schema, true, &[]).await?;
+    warn_of_leftovers(&config.export);
 
     let features = Features::of_this_kernel();
     let mut ebpf = probe::load_object(config.table.max_flows, config.scope, features, kernel_log_level())?;
@@ -50,7 +51,7 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     interfaces.send_replace(interface_status(&probe));
     let status_server = status_server.map(|server| tokio::spawn(server.run(watched)));
     let source = Source { drain, known, commands, told, seed };
-    let mut stages = Stages::start(config, schema, source, exporters, &probe, tick, log)?;
+    let mut stages = Stages::start(config, schema, source, lanes, &probe, tick, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
 use crate::export::elements::Schema;
+use crate::export::{Condition, Health, Share};
 use crate::losses::{Losses, Lost, Noted};
 use crate::record::{FlowDelta, FlowRecord};
 
@@ -52,8 +53,8 @@ pub struct Tick {
     pub open_flows: usize,
     /// How the drain went.
     pub drain: Duration,
-    /// What each sink has lost since the start, by the sink's name.
-    pub lost: Vec<(Arc<str>, Lost)>,
+    /// How each sink fares.
+    pub sinks: Vec<SinkState>,
     /// Remarks on which packets are metered, as a title shows them after what is: such as ` · filtered`.
     pub selection: Arc<str>,
     /// Whether this is the last one.
@@ -115,6 +116,21 @@ pub struct Sink {
     wants: Wants,
     queue: mpsc::Sender<Event>,
     losses: Losses,
+    /// The conversations that it gets, where those are not all.
+    share: Option<Share>,
+    /// How the collectors behind it fare.
+    health: Option<Health>,
+}
+
+/// What is known of a sink.
+#[derive(Clone, Debug)]
+pub struct SinkState {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it has lost so far.
+    pub lost: Lost,
+    /// How its collector fares, where it is one.
+    pub collector: Option<Condition>,
 }
 
 impl Sink {
@@ -129,7 +145,13 @@ impl Sink {
     pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
         let length = if wants == Wants::DeltasAndTicks { DELTAS_QUEUE } else { RECORDS_QUEUE };
         let (queue, receiver) = mpsc::channel(length);
-        (Self { name: name.into(), wants, queue, losses }, receiver)
+        (Self { name: name.into(), wants, queue, losses, share: None, health: None }, receiver)
+    }
+
+    /// The sink of a collector that gets this share, and tells `health` how it fares.
+    #[must_use]
+    pub fn of_lane(self, share: Option<Share>, health: Health) -> Self {
+        Self { share, health: Some(health), ..self }
     }
 
     /// The sink's name.
@@ -164,6 +186,10 @@ impl Sink {
     fn loss(&self, event: &Event) -> Lost {
         match event {
             Event::Tick(_) if self.wants == Wants::RecordsAndTotals => Lost::default(),
+            Event::Records(batch) => match &self.share {
+                None => Lost::of(&batch.records),
+                Some(share) => Lost::of_share(&batch.records, |record| share.has(record)),
+            },
             event => Lost::of_event(event),
         }
     }
@@ -185,10 +211,17 @@ impl Sink {
         }
     }
 
-    /// The sink's name and what it has lost so far.
+    /// What it has lost so far.
     #[must_use]
-    pub fn lost(&self) -> (Arc<str>, Lost) {
-        (Arc::clone(&self.name), self.losses.total())
+    pub fn lost(&self) -> Lost {
+        self.losses.total()
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn state(&self) -> SinkState {
+        let collector = self.health.as_ref().map(Health::condition);
+        SinkState { name: Arc::clone(&self.name), lost: self.lost(), collector }
     }
 }
 
@@ -221,13 +254,13 @@ mod tests {
         for _ in 0..RECORDS_QUEUE {
             sink.offer(&records(2), Patience::None);
         }
-        assert_eq!(sink.lost().1, Lost::default());
+        assert_eq!(sink.lost(), Lost::default());
         sink.offer(&records(3), Patience::None);
         losses.add(lost(4));
-        assert_eq!(sink.lost().1, lost(7));
+        assert_eq!(sink.lost(), lost(7));
         assert!(receiver.try_recv().is_ok());
         sink.offer(&records(5), Patience::None);
-        assert_eq!(sink.lost().1, lost(7));
+        assert_eq!(sink.lost(), lost(7));
     }
 
     #[test]
@@ -237,21 +270,21 @@ mod tests {
             sink.offer(&records(1), Patience::None);
         }
         sink.offer(&scraps(2), Patience::None);
-        assert_eq!(sink.lost().1, Lost::default());
+        assert_eq!(sink.lost(), Lost::default());
         sink.offer(&scraps(3), Patience::None);
-        assert_eq!(sink.lost().1, lost(3));
+        assert_eq!(sink.lost(), lost(3));
         // What is left is for the others, all of it.
         for _ in 1..SCRAPS_LEAVE {
             sink.offer(&records(1), Patience::None);
         }
-        assert_eq!(sink.lost().1, lost(3));
+        assert_eq!(sink.lost(), lost(3));
         sink.offer(&records(4), Patience::None);
-        assert_eq!(sink.lost().1, lost(7));
+        assert_eq!(sink.lost(), lost(7));
         for _ in 0..SCRAPS_LEAVE {
             assert!(receiver.try_recv().is_ok());
         }
         sink.offer(&scraps(5), Patience::None);
-        assert_eq!(sink.lost().1, lost(7));
+        assert_eq!(sink.lost(), lost(7));
     }
 
     #[test]
@@ -261,7 +294,7 @@ mod tests {
         for event in [records(1), scraps(1)] {
             sink.offer(&event, Patience::Until(Instant::now() + Duration::from_secs(3600)));
         }
-        assert_eq!(sink.lost().1, Lost::default());
+        assert_eq!(sink.lost(), Lost::default());
     }
 
     #[test]
@@ -275,7 +308,7 @@ mod tests {
             ignored: Noted::default(),
             open_flows: 0,
             drain: Duration::ZERO,
-            lost: Vec::new(),
+            sinks: Vec::new(),
             selection: "".into(),
             last: false,
         };
@@ -284,14 +317,14 @@ mod tests {
         for _ in 0..=RECORDS_QUEUE {
             sink.offer(&tick, Patience::None);
         }
-        assert_eq!(sink.lost().1, Lost::default());
+        assert_eq!(sink.lost(), Lost::default());
         let (sink, _receiver) = Sink::new("stuck", Wants::DeltasAndTicks);
         for _ in 0..=DELTAS_QUEUE {
             sink.offer(&tick, Patience::None);
         }
-        assert_eq!(sink.lost().1, Lost { records: 1, ..Lost::default() });
+        assert_eq!(sink.lost(), Lost { records: 1, ..Lost::default() });
         sink.offer(&Event::Deltas(vec![delta; 2].into()), Patience::None);
-        assert_eq!(sink.lost().1, Lost { records: 3, ..lost(2) });
+        assert_eq!(sink.lost(), Lost { records: 3, ..lost(2) });
     }
 
     #[test]
@@ -301,7 +334,7 @@ mod tests {
         for _ in 0..RECORDS_QUEUE + 1000 {
             sink.offer(&records(1), Patience::Until(end));
         }
-        assert_eq!(sink.lost().1, lost(1000));
+        assert_eq!(sink.lost(), lost(1000));
     }
 
     #[test]
@@ -317,7 +350,7 @@ mod tests {
         for _ in 0..RECORDS_QUEUE * 4 {
             sink.offer(&records(1), Patience::Forever);
         }
-        assert_eq!(sink.lost().1, Lost::default());
+        assert_eq!(sink.lost(), Lost::default());
         drop(sink);
         assert_eq!(reader.join().expect("a count"), RECORDS_QUEUE * 4);
     }

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::{Collector, Config, OutputMode};
+use crate::config::{Config, OutputMode};
 use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload};
 use crate::export::elements::Schema;
-use crate::export::{UdpExporter, connect_all};
+use crate::export::lane::Lane;
+use crate::export::{connect_all, names};
 use crate::logging::Log;
 use crate::losses::Losses;
 use crate::metering::{Change, Metering};
@@ -70,7 +71,7 @@ impl Stages {
         config: Config,
         schema: Arc<Schema>,
         source: Source,
-        exporters: Vec<(Collector, UdpExporter)>,
+        lanes: Vec<Lane>,
         probe: &Probe,
         latest: watch::Sender<Option<Arc<Tick>>>,
         log: &Log,
@@ -78,7 +79,7 @@ impl Stages {
         let Source { drain, known, commands, told, seed } = source;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        let mut sinks = sinks_of(exporters, &mut tasks);
+        let mut sinks = start_lanes(lanes, &mut tasks);
         let output = match config.output {
             OutputMode::Quiet => None,
             OutputMode::Json => {
@@ -130,22 +131,20 @@ impl Stages {
 
     async fn apply(&mut self, config: Config, what: String) -> Result<()> {
         let extras = config.extras();
-        let schema = if extras == self.config.extras() {
-            Arc::clone(&self.schema)
-        } else {
-            Arc::new(self.schema.followed_by(extras))
-        };
-        let added = beyond(&config.collectors, &self.config.collectors);
-        let removed = beyond(&self.config.collectors, &config.collectors);
-        let exporters = connect_all(&added, &schema, config.observation_domain).await?;
+        let schema =
+            if extras == self.config.extras() { Arc::clone(&self.schema) } else { Arc::new(Schema::new(extras)) };
+        let added = beyond(&config.export.targets, &self.config.export.targets);
+        let removed = beyond(&self.config.export.targets, &config.export.targets);
+        let ending: Vec<Arc<str>> = removed.iter().flat_map(names).collect();
+        let lanes = connect_all(&config.export, &added, &schema, true, &ending).await?;
         // Those that have ended meanwhile are of no interest any more.
         while self.exporters.try_join_next().is_some() {}
         let change = Change {
             table: config.table,
             schema: Arc::clone(&schema),
             selection: config.selection.remarks(),
-            removed: removed.iter().map(|collector| Arc::from(collector.to_string())).collect(),
-            added: sinks_of(exporters, &mut self.exporters),
+            removed: ending,
+            added: start_lanes(lanes, &mut self.exporters),
             what,
         };
         let reload = Reload {
@@ -191,14 +190,15 @@ impl Stages {
     }
 }
 
-/// Starts the exporters; the ends of their queues.
-fn sinks_of(exporters: Vec<(Collector, UdpExporter)>, tasks: &mut JoinSet<()>) -> Vec<Sink> {
-    let start = |(collector, exporter): (Collector, UdpExporter)| {
-        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::RecordsAndTotals, exporter.losses());
-        tasks.spawn(exporter.run(queue));
+/// Starts the lanes; the ends of their queues.
+pub fn start_lanes(lanes: Vec<Lane>, tasks: &mut JoinSet<()>) -> Vec<Sink> {
+    let start = |lane: Lane| {
+        let (sink, queue) = Sink::sharing(lane.name(), Wants::RecordsAndTotals, lane.losses());
+        let sink = sink.of_lane(lane.share(), lane.health());
+        tasks.spawn(lane.run(queue));
         sink
     };
-    exporters.into_iter().map(start).collect()
+    lanes.into_iter().map(start).collect()
 }
 
 fn metered(probe: &Probe) -> String {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::namespace::Namespace;
-use crate::process::{Finished, Process, patience, read};
+use crate::process::{Finished, Process, patience, read, wait_until};
 use crate::truth::{Object, Total, must_balance};
 
 /// A running `flowprobe run --json`.
@@ -153,6 +153,44 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What `flowprobe status` says of it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let socket = format!("/run/flowprobe/{}.sock", self.id());
+        let text = read(Command::new(binary()?).args(["status", "--json", "--socket", &socket]))?;
+        serde_json::from_str(&text).with_context(|| text.clone())
+    }
+
+    /// Waits until `flowprobe status` says something of the sink whose name contains `name`; returns what it says of it.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn wait_for_sink(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let waited = wait_until(what, || {
+            // It answers from its first drain on.
+            let status = self.status().unwrap_or_default();
+            let sinks = status["sinks"].as_array().cloned().unwrap_or_default();
+            let sink = sinks.into_iter().find(|sink| sink["name"].as_str().is_some_and(|found| found.contains(name)));
+            last = sink.unwrap_or_default();
+            Ok(wanted(&last))
+        });
+        waited.with_context(|| format!("{last}; {:?}", self.log()))?;
+        Ok(last)
+    }
+
+    /// The records that it has printed so far.
+    ///
+    /// # Errors
+    /// One is no record.
+    pub fn printed(&self) -> Result<Vec<Object>> {
+        let lines = self.process.output();
+        let records = lines.iter().filter(|line| !line.starts_with("{\"accounting\""));
+        records.map(|line| serde_json::from_str(line).with_context(|| line.clone())).collect()
     }
 
     /// Its process id.

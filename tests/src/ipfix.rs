@@ -1,5 +1,6 @@
 //! A collector of the test's own: a socket that feeds netflow_parser, which knows nothing of flowprobe.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use netflow_parser::variable_versions::ipfix::FlowSetBody;
-use netflow_parser::variable_versions::ipfix::lookup::{IANAIPFixField as Field, IPFixField, VMWareIPFixField};
+use netflow_parser::variable_versions::ipfix::lookup::{
+    IANAIPFixField as Field, IPFixField, ReverseInformationElement as Reverse, VMWareIPFixField,
+};
 use netflow_parser::{FieldValue, NetflowPacket, NetflowParser};
 use serde_json::Value;
 
@@ -37,6 +40,10 @@ pub struct Received {
     pub templates_used: Vec<u16>,
     /// Octets of the longest message.
     pub longest_message: usize,
+    /// The observation domain of each data record, in their order.
+    pub domains: Vec<u32>,
+    /// And of each options record.
+    pub options_domains: Vec<u32>,
 }
 
 impl Collector {
@@ -80,15 +87,14 @@ impl Drop for Collector {
 }
 
 fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Result<Received> {
-    let mut parser = NetflowParser::default();
+    let mut session = Session::default();
     let mut received = Received::default();
-    let mut sequence = None;
     let mut message = vec![0; 65_536];
     loop {
         // Asked before the read: after the last read nothing is left in the socket.
         let last = stop.load(Ordering::Relaxed);
         match socket.recv(&mut message) {
-            Ok(length) => take_in(&message[..length], &mut parser, &mut sequence, &mut received)?,
+            Ok(length) => session.take_in(&message[..length], &mut received)?,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 if last {
                     return Ok(received);
@@ -99,53 +105,66 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Result<Received> {
     }
 }
 
-fn take_in(
-    message: &[u8],
-    parser: &mut NetflowParser,
-    sequence: &mut Option<u32>,
-    received: &mut Received,
-) -> Result<()> {
-    received.longest_message = received.longest_message.max(message.len());
-    let result = parser.parse_bytes(message);
-    ensure!(result.error.is_none(), "netflow_parser refuses a message: {:?}", result.error);
-    for packet in result.packets {
-        let NetflowPacket::IPFix(packet) = packet else {
-            return Err(anyhow!("a message that is not IPFIX: {packet:?}"));
-        };
-        let number = packet.header.sequence_number;
-        ensure!(sequence.is_none_or(|expected| expected == number), "sequence number {number}, expected {sequence:?}");
-        let before = received.records.len() + received.options.len();
-        let mut has_templates = false;
-        for set in packet.flowsets {
-            match set.body {
-                FlowSetBody::Data(data) => {
-                    received.templates_used.push(set.header.header_id);
-                    for fields in data.fields {
-                        received.records.push(object(fields)?);
+/// What is known of one transport session: its templates, and the sequence number that comes next in each domain.
+#[derive(Default)]
+pub(crate) struct Session {
+    parser: NetflowParser,
+    sequence: BTreeMap<u32, u32>,
+}
+
+impl Session {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// It cannot be parsed, or its sequence number is not the one to expect.
+    pub(crate) fn take_in(&mut self, message: &[u8], received: &mut Received) -> Result<()> {
+        received.longest_message = received.longest_message.max(message.len());
+        let result = self.parser.parse_bytes(message);
+        ensure!(result.error.is_none(), "netflow_parser refuses a message: {:?}", result.error);
+        for packet in result.packets {
+            let NetflowPacket::IPFix(packet) = packet else {
+                return Err(anyhow!("a message that is not IPFIX: {packet:?}"));
+            };
+            let (domain, number) = (packet.header.observation_domain_id, packet.header.sequence_number);
+            let expected = self.sequence.get(&domain);
+            ensure!(
+                expected.is_none_or(|expected| *expected == number),
+                "sequence number {number} in domain {domain}, expected {expected:?}"
+            );
+            let before = received.records.len() + received.options.len();
+            let mut has_templates = false;
+            for set in packet.flowsets {
+                match set.body {
+                    FlowSetBody::Data(data) => {
+                        received.templates_used.push(set.header.header_id);
+                        for fields in data.fields {
+                            received.records.push(object(fields)?);
+                        }
                     }
-                }
-                FlowSetBody::OptionsData(data) => {
-                    for fields in data.fields {
-                        received.options.push(options_object(fields)?);
+                    FlowSetBody::OptionsData(data) => {
+                        for fields in data.fields {
+                            received.options.push(options_object(fields)?);
+                        }
                     }
+                    FlowSetBody::Template(_) | FlowSetBody::Templates(_) => has_templates = true,
+                    FlowSetBody::OptionsTemplate(_) | FlowSetBody::OptionsTemplates(_) => {}
+                    FlowSetBody::NoTemplate(_) => received.without_template += 1,
+                    other => return Err(anyhow!("an unexpected set: {other:?}")),
                 }
-                FlowSetBody::Template(_) | FlowSetBody::Templates(_) => has_templates = true,
-                FlowSetBody::OptionsTemplate(_) | FlowSetBody::OptionsTemplates(_) => {}
-                FlowSetBody::NoTemplate(_) => received.without_template += 1,
-                other => return Err(anyhow!("an unexpected set: {other:?}")),
+            }
+            received.template_messages += u64::from(has_templates);
+            received.domains.resize(received.records.len(), domain);
+            received.options_domains.resize(received.options.len(), domain);
+            // A receiver without the template cannot count the records.
+            if received.without_template == 0 {
+                let records = u32::try_from(received.records.len() + received.options.len() - before)?;
+                self.sequence.insert(domain, number.wrapping_add(records));
+            } else {
+                self.sequence.remove(&domain);
             }
         }
-        received.template_messages += u64::from(has_templates);
-        // A receiver without the template cannot count the records.
-        *sequence = (received.without_template == 0)
-            .then(|| {
-                Ok::<_, anyhow::Error>(
-                    number.wrapping_add(u32::try_from(received.records.len() + received.options.len() - before)?),
-                )
-            })
-            .transpose()?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// The daemon's records as an IPFIX reader gets them: elements that say nothing are 0, and the destination port of ICMP is
@@ -228,7 +247,7 @@ const EXTRA_NAMES: [(Field, &str); 11] = [
 ];
 
 /// Elements of options records.
-const OPTIONS_NAMES: [(Field, &str); 19] = [
+const OPTIONS_NAMES: [(Field, &str); 32] = [
     (Field::ObservationDomainId, "observationDomainId"),
     (Field::MeteringProcessId, "meteringProcessId"),
     (Field::ExportingProcessId, "exportingProcessId"),
@@ -245,6 +264,19 @@ const OPTIONS_NAMES: [(Field, &str); 19] = [
     (Field::EgressInterface, "egressInterface"),
     (Field::InterfaceName, "interfaceName"),
     (Field::SelectorName, "selectorName"),
+    (Field::InterfaceDescription, "interfaceDescription"),
+    (Field::SelectorId, "selectorId"),
+    (Field::SelectorAlgorithm, "selectorAlgorithm"),
+    (Field::SamplingPacketInterval, "samplingPacketInterval"),
+    (Field::SamplingPacketSpace, "samplingPacketSpace"),
+    (Field::SamplingProbability, "samplingProbability"),
+    (Field::PrivateEnterpriseNumber, "privateEnterpriseNumber"),
+    (Field::InformationElementId, "informationElementId"),
+    (Field::InformationElementDataType, "informationElementDataType"),
+    (Field::InformationElementSemantics, "informationElementSemantics"),
+    (Field::InformationElementUnits, "informationElementUnits"),
+    (Field::InformationElementName, "informationElementName"),
+    (Field::InformationElementDescription, "informationElementDescription"),
     (Field::FlowDirection, "flowDirection"),
     (Field::PacketTotalCount, "packetTotalCount"),
     (Field::Layer2octetTotalCount, "layer2OctetTotalCount"),
@@ -261,6 +293,43 @@ fn options_object(fields: Vec<(IPFixField, FieldValue)>) -> Result<Object> {
     }
     Ok(record)
 }
+
+/// Elements that it exports when they are asked for by name, or with a preset.
+const ASKED_NAMES: [(Field, &str); 10] = [
+    (Field::BiflowDirection, "biflowDirection"),
+    (Field::FlowStartMicroseconds, "flowStartMicroseconds"),
+    (Field::FlowEndMicroseconds, "flowEndMicroseconds"),
+    (Field::FlowDurationMilliseconds, "flowDurationMilliseconds"),
+    (Field::IpDiffServCodePoint, "ipDiffServCodePoint"),
+    (Field::IpPrecedence, "ipPrecedence"),
+    (Field::IcmpTypeIpv4, "icmpTypeIPv4"),
+    (Field::IcmpCodeIpv4, "icmpCodeIPv4"),
+    (Field::IcmpTypeIpv6, "icmpTypeIPv6"),
+    (Field::IcmpCodeIpv6, "icmpCodeIPv6"),
+];
+
+/// Those of the answers in a biflow, by the numbers of what they are the reverse of (RFC 5103).
+const REVERSE_NAMES: [(u16, &str); 19] = [
+    (152, "reverseFlowStartMilliseconds"),
+    (153, "reverseFlowEndMilliseconds"),
+    (2, "reversePacketDeltaCount"),
+    (1, "reverseOctetDeltaCount"),
+    (352, "reverseLayer2OctetDeltaCount"),
+    (5, "reverseIpClassOfService"),
+    (6, "reverseTcpControlBits"),
+    (52, "reverseMinimumTTL"),
+    (53, "reverseMaximumTTL"),
+    (25, "reverseMinimumIpTotalLength"),
+    (26, "reverseMaximumIpTotalLength"),
+    (58, "reverseVlanId"),
+    (245, "reverseDot1qCustomerVlanId"),
+    (70, "reverseMplsTopLabelStackSection"),
+    (197, "reverseFragmentFlags"),
+    (56, "reverseSourceMacAddress"),
+    (80, "reverseDestinationMacAddress"),
+    (32, "reverseIcmpTypeCodeIPv4"),
+    (139, "reverseIcmpTypeCodeIPv6"),
+];
 
 /// VMware's, by their numbers.
 const VMWARE_NAMES: [(u16, &str); 2] = [(891, "tunnelType"), (892, "tunnelKey")];
@@ -289,9 +358,12 @@ fn object(fields: Vec<(IPFixField, FieldValue)>) -> Result<Object> {
 }
 
 fn name(field: IPFixField) -> Result<&'static str> {
-    let iana = NAMES.iter().chain(&EXTRA_NAMES).map(|(known, name)| (IPFixField::IANA(*known), *name));
+    let iana = NAMES.iter().chain(&EXTRA_NAMES).chain(&ASKED_NAMES);
+    let iana = iana.map(|(known, name)| (IPFixField::IANA(*known), *name));
     let vmware = VMWARE_NAMES.map(|(number, name)| (IPFixField::VMWare(VMWareIPFixField::from(number)), name));
-    let row = iana.chain(vmware).find(|(known, _)| *known == field);
+    let reverse = |number| IPFixField::ReverseInformationElement(Reverse::from(number));
+    let reverse = REVERSE_NAMES.map(|(number, name)| (reverse(number), name));
+    let row = iana.chain(vmware).chain(reverse).find(|(known, _)| *known == field);
     row.map(|(_, name)| name).with_context(|| format!("an element that the daemon is not known to export: {field:?}"))
 }
 

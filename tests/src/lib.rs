@@ -1,5 +1,6 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
-//! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]), and the
+//! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]) and the
+//! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed), and the
 //! comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
 //! [`accuracy`] puts these together for traffic of millions of packets a second, whose truth is counted where it arrives, and
 //! for faults that are injected meanwhile.
@@ -9,6 +10,7 @@
 
 pub mod accuracy;
 pub mod captures;
+pub mod certificates;
 pub mod counterpart;
 pub mod daemon;
 pub mod disk;
@@ -24,4 +26,5 @@ pub mod process;
 pub mod resources;
 pub mod second_reading;
 pub mod skip;
+pub mod stream;
 pub mod truth;

@@ -184,6 +184,42 @@ pub fn must_balance(accounting: &Object) -> Result<()> {
     Ok(())
 }
 
+/// Both directions of each biflow as records of their own, with what makes a flow, counts and times; records of one direction as
+/// they are.
+#[must_use]
+pub fn directions(records: &[Object]) -> Vec<Object> {
+    let mut all = Vec::new();
+    for record in records {
+        all.push(record.clone());
+        if record.contains_key("reversePacketDeltaCount") {
+            all.push(opposite(record));
+        }
+    }
+    // One that went on in one direction only.
+    all.retain(|record| record.get("packetDeltaCount") != Some(&0.into()));
+    all
+}
+
+/// What a biflow says of the answers.
+fn opposite(record: &Object) -> Object {
+    let mut answer = Object::new();
+    for (name, value) in record {
+        let turned = match name.strip_prefix("source") {
+            Some(rest) => format!("destination{rest}"),
+            None => name.strip_prefix("destination").map_or_else(|| name.clone(), |rest| format!("source{rest}")),
+        };
+        answer.insert(turned, value.clone());
+    }
+    for (name, value) in record {
+        if let Some(rest) = name.strip_prefix("reverse") {
+            let mut letters = rest.chars();
+            let first = letters.next().into_iter().flat_map(char::to_lowercase);
+            answer.insert(first.chain(letters).collect(), value.clone());
+        }
+    }
+    answer
+}
+
 /// An element of a record as a number.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use flowprobe_tests::truth::Object;
 use tempfile::TempDir;
 
 /// Those that the daemon speaks.
-const FORMATS: [Format; 1] = [Format::Ipfix];
+const FORMATS: [Format; 3] = [Format::Ipfix, Format::NetFlow9, Format::NetFlow5];
 
 const NFCAPD_PORT: u16 = 4739;
 const NFACCTD_PORT: u16 = 2100;

@@ -137,7 +137,7 @@ fn what_is_wrong_changes_nothing() -> Result<()> {
     for (settings, said) in [
         ("filter = \"tcp\"\n", "INFO reloaded: nothing has changed"),
         ("filter = \"host\"\n", "ERROR not reloaded, everything goes on as it was: "),
-        ("filter = \"udp\"\ncollectors = [\"udp://name.invalid\"]\n", "cannot find the collector"),
+        ("filter = \"udp\"\ncollectors = [\"udp://name.invalid\"]\n", "cannot find `name.invalid`"),
         ("filter = \"udp\"\ninterfaces = [\"nope\"]\nmax-flow = 3\n", "unknown key `max-flow`"),
     ] {
         lab.reload(settings, said)?;

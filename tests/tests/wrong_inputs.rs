@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::certificates::Certificates;
 use flowprobe_tests::daemon::{binary, flowprobe};
 use flowprobe_tests::frames::{Flow, packets_of};
 use flowprobe_tests::inject;
@@ -116,9 +117,181 @@ fn files_that_are_wrong() -> Result<()> {
     Ok(())
 }
 
+/// A collector for records that may say anything; nothing listens there.
+const COLLECTOR: [&str; 4] = ["-i", "vb", "--collector", "udp://127.0.0.1:4739"];
+
+#[test]
+fn fields_that_cannot_be_had() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let cases: [(&[&str], &[&str]); 14] = [
+        (&["--fields", "octetdeltacount"], &["--fields", "`octetdeltacount`", "but `octetDeltaCount` is"]),
+        (&["--fields", "packets"], &["`packets` is no element", "docs/elements.md"]),
+        (&["--fields", ""], &["--fields"]),
+        (&["--fields", "octetDeltaCount,octetDeltaCount"], &["`octetDeltaCount` is there twice"]),
+        (&["--fields", "sourceIPv4Address"], &["no field is left for IPv6 flows"]),
+        (&["--fields", "octetDeltaCount,tunnelKey"], &["`tunnelKey` says nothing without --decapsulate"]),
+        (&["--fields", "octetDeltaCount,ipNextHopIPv4Address"], &["says nothing without --next-hop"]),
+        (&["--fields", "octetDeltaCount,samplingInterval"], &["`samplingInterval` says nothing without --sample"]),
+        (&["--fields", "octetDeltaCount,samplingFlowInterval", "--sample", "9"], &["without --sample-by flows"]),
+        (&["--fields", "octetDeltaCount,reversePacketDeltaCount"], &["says nothing without --biflow"]),
+        (&["--fields", "octetDeltaCount,flowStartSysUpTime"], &["IPFIX cannot say `flowStartSysUpTime`"]),
+        (
+            &[
+                "--decapsulate",
+                "all",
+                "--fields",
+                "octetDeltaCount,sourceIPv4Address,sourceIPv6Address,tunnelSourceIPv4Address",
+            ],
+            &["`tunnelSourceIPv4Address` has to come before `sourceIPv4Address`"],
+        ),
+        (
+            &[
+                "--fields",
+                "octetDeltaCount,tunnelKey",
+                "--decapsulate",
+                "all",
+                "--collector",
+                "udp://127.0.0.1:9?format=netflow9",
+            ],
+            &["udp://127.0.0.1:9", "NetFlow v9 cannot say `tunnelKey`"],
+        ),
+        (&["--collector", "udp://127.0.0.1:9?fields=octetDeltaCount"], &["option `fields`", "minimal", "in the file"]),
+    ];
+    for (arguments, parts) in cases {
+        let finished = run(&room, &[&["run"], &COLLECTOR[..], arguments].concat())?;
+        must_be_refused(&finished, parts).with_context(|| format!("{arguments:?}"))?;
+    }
+    ensure!(room.programs("vb")?.is_empty(), "a program is attached");
+    Ok(())
+}
+
+#[test]
+fn collectors_that_cannot_be_had() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let folder = TempDir::new()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("file"), "no certificate")?;
+    let (file, folder_url) = (path("file"), format!("file://{}", folder.path().display()));
+    let absent_ca = format!("tls://127.0.0.1:4740?ca={}", path("absent"));
+    let no_ca = format!("tls://127.0.0.1:4740?ca={file}");
+    let in_no_folder = format!("file://{}", path("absent/flows.ipfix"));
+    let stream = ["--collector", "tcp://127.0.0.1:4739"];
+    let with_spool = |spool: &'static str| [&stream[..], &["--spool", spool]].concat();
+    let spool_in_file = [&stream[..], &["--spool", &file]].concat();
+    let (unwritable, size, rate) = (with_spool("/proc/flowprobe"), ["--spool-size", "12"], ["--catch-up", "0"]);
+    let url = |url: &'static str| ["--collector", url];
+    let cases: [(&[&str], &[&str]); 22] = [
+        (&url("udp://127.0.0.1?format=netflow5&fields=minimal"), &["option `fields`", "NetFlow v5"]),
+        (&url("tcp://127.0.0.1?format=netflow9"), &["NetFlow v9 goes over udp only"]),
+        (&url("udp://127.0.0.1?format=sflow"), &["option `format`", "netflow5", "`sflow`"]),
+        (&[&url("udp://127.0.0.1?format=netflow5")[..], &["--sample", "20000"]].concat(), &["one of 20000", "16383"]),
+        (&[url("udp://127.0.0.1:9"), url("udp://127.0.0.1:9?mtu=600")].concat(), &["udp://127.0.0.1:9 is named twice"]),
+        (&url("failover:udp://127.0.0.1:9"), &["two collectors or more"]),
+        (&url("balance:"), &["bad collector URL"]),
+        (&url("balance:udp://127.0.0.1:9,udp://127.0.0.1:9"), &["a collector is there twice"]),
+        (&url("balance:udp://127.0.0.1:9,udp://127.0.0.1:8?format=netflow9"), &["the same format and fields"]),
+        (&url("failover:udp://127.0.0.1:9,file:///tmp/flows"), &["a file cannot be among several"]),
+        (&url("sctp://127.0.0.1"), &["`sctp` is not offered", "tls"]),
+        (&url("udp://127.0.0.1?dscp=64"), &["option `dscp`", "0 to 63", "`64`"]),
+        (&url("udp://127.0.0.1?source=::1"), &["option `source`", "IPv4", "IPv6"]),
+        (&url("tcp://127.0.0.1?mtu=1400"), &["option `mtu`", "unknown to tcp"]),
+        (&url("file://flows.ipfix"), &["its whole path"]),
+        (&["--collector", &folder_url], &[&folder_url, "no file"]),
+        (&["--collector", &in_no_folder], &[&in_no_folder, "No such file"]),
+        (&["--collector", &absent_ca], &[&path("absent"), "No such file"]),
+        (&["--collector", &no_ca], &[&file, "certificate"]),
+        (&spool_in_file, &[&file]),
+        (&unwritable, &["/proc/flowprobe"]),
+        (&[size, rate].concat(), &["--spool-size", "1 MiB", "`12`"]),
+    ];
+    for (arguments, parts) in cases {
+        let finished = run(&room, &[&["run", "-i", "vb"], arguments].concat())?;
+        must_be_refused(&finished, parts).with_context(|| format!("{arguments:?}"))?;
+        ensure!(room.programs("vb")?.is_empty(), "{arguments:?}: a program is attached");
+    }
+    // An address or an interface may be there when it is started the next time.
+    for (option, part) in [("source=192.0.2.77", "cannot send from 192.0.2.77"), ("interface=nope0", "nope0")] {
+        let finished = run(&room, &["run", "-i", "vb", "--collector", &format!("udp://127.0.0.1?{option}")])?;
+        let said = finished.stderr.join("\n");
+        ensure!(finished.status.code() == Some(1) && said.contains(part), "{option}: {}: {said}", finished.status);
+        ensure!(room.programs("vb")?.is_empty(), "{option}: a program is attached");
+    }
+    let slow = run(&room, &[&["run"], &COLLECTOR[..], &rate].concat())?;
+    must_be_refused(&slow, &["--catch-up", "1 to 4294967295", "`0`"])
+}
+
+#[test]
+fn files_whose_export_is_wrong() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    let folder = TempDir::new()?;
+    let path = folder.path().join("wrong.toml").display().to_string();
+    let cases = [
+        ("fields = [\"octetdeltacount\"]", ":3:10: fields: `octetdeltacount` is no element that can be filled, but"),
+        ("fields = [\"octetDeltaCount\", \"octetDeltaCount\"]", ":3:10: fields: `octetDeltaCount` is there twice"),
+        ("fields = [\"sourceIPv4Address\"]", ":3:10: fields: no field is left for IPv6 flows"),
+        ("fields = { ipv4 = [\"octetDeltaCount\"] }", ":3:10: fields: ipv6 is missing"),
+        ("fields = { ipv4 = [\"octetDeltaCount\"], ipv6 = [] }", ":3:10: fields: no field is left for IPv6 flows"),
+        (
+            "fields = { ipv4 = [\"sourceIPv6Address\"], ipv6 = [\"octetDeltaCount\"] }",
+            ":3:10: fields: `sourceIPv6Address` is not in records of IPv4 flows",
+        ),
+        ("fields = \"most\"", ":3:10: fields: expected minimal, standard, full, security, or a list of elements"),
+        ("fields = 7", ":3:10: fields: expected a preset"),
+        ("spool = 7", ":3:9: spool: expected a path or \"none\", found integer"),
+        ("spool-size = \"much\"", ":3:14: spool-size: expected a size of 1 MiB or more"),
+        ("catch-up = 0", ":3:12: catch-up: expected a number of records a second"),
+        (
+            "observation-domain = \"vb\"",
+            ":3:22: observation-domain: expected a number from 0 to 4294967295, or interface",
+        ),
+        ("biflow = 1", ":3:10: biflow: expected true or false"),
+        ("collectors = [\"failover:udp://127.0.0.1\"]", ":3:14: collectors: bad collector URL `failover:"),
+        ("collectors = [\"http://127.0.0.1\"]", ":3:14: collectors: bad collector URL `http:"),
+        ("collectors = [\"tcp://127.0.0.1?format=netflow9\"]", ":3:14: collectors: bad collector URL `tcp:"),
+    ];
+    for (text, part) in cases {
+        fs::write(&path, format!("interfaces = [\"vb\"]\n\n{text}\n"))?;
+        for arguments in [["check-config", &path].as_slice(), &["run", "-c", &path]] {
+            let finished = run(&room, arguments)?;
+            must_be_refused(&finished, &[&path, part]).with_context(|| text.to_owned())?;
+            ensure!(finished.stderr.len() == 1, "{text}: more than a line: {:?}", finished.stderr);
+        }
+    }
+    ensure!(room.programs("vb")?.is_empty(), "a program is attached");
+    Ok(())
+}
+
+/// Every key, at something other than its default.
+const WHOLE: &str = r#"interfaces = ["vb", "va"]
+collectors = ["udp://192.0.2.10:4739?fields=standard&mtu=1280&template-refresh=1.5s&source=192.0.2.1&dscp=10", "file:///tmp/a%20b?rotate=1h&keep=24", "balance:udp://192.0.2.1,udp://192.0.2.2", "failover:tcp://192.0.2.3?fields=security,tcp://192.0.2.4?fields=security", "tls://192.0.2.5?ca=FOLDER/a%2c1.pem&certificate=FOLDER/c&key=FOLDER/k&name=x.example", "udp://192.0.2.9?format=netflow5&interface=eth%261"]
+fields = { ipv4 = ["flowStartMicroseconds", "sourceIPv4Address", "reversePacketDeltaCount"], ipv6 = ["sourceIPv6Address", "reversePacketDeltaCount"] }
+observation-domain = "interface"
+spool = "/tmp/sp\\ool\"x"
+spool-size = "2G"
+catch-up = 7
+biflow = true
+mode = "tc"
+promisc = true
+egress = true
+next-hop = true
+decapsulate = ["vxlan", "ipip"]
+filter = "tcp port 80"
+sample = 100
+sample-by = "flows"
+interval = 0.25
+idle-timeout = "1.5s"
+active-timeout = "1m"
+max-flows = 1000
+status-socket = "none"
+output = "quiet"
+"#;
+
 #[test]
 fn files_that_are_right() -> Result<()> {
-    require!();
+    require!("openssl");
     let room = Namespace::with_pair()?;
     let folder = TempDir::new()?;
     let path = folder.path().join("right.toml");
@@ -134,6 +307,28 @@ fn files_that_are_right() -> Result<()> {
     // What it shows is a file that means the same.
     fs::write(&path, shown.stdout.join("\n"))?;
     ensure!(run(&room, &["check-config", path_text])?.stdout == shown.stdout, "not the same the second time");
+
+    // So it is with every key, and with fields of one collector that are the default and not the file's.
+    let certificates = Certificates::new()?;
+    for (name, kind, copy) in [("ca", "pem", "a,1.pem"), ("client", "pem", "c"), ("client", "key", "k")] {
+        fs::copy(certificates.path(name, kind), folder.path().join(copy))?;
+    }
+    let whole = WHOLE.replace("FOLDER", folder.path().to_str().context("a path in UTF-8")?);
+    fs::write(&path, whole)?;
+    let whole = run(&room, &["check-config", path_text])?;
+    ensure!(whole.status.success() && whole.stderr.is_empty(), "{whole:?}");
+    let keys = |text: &str| -> Vec<String> {
+        let names = text.lines().filter_map(|line| line.split_once(" = ").map(|(key, _)| key.to_owned()));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    ensure!(keys(&whole.stdout.join("\n")) == keys(WHOLE), "not the keys that it was given: {:?}", whole.stdout);
+    for part in ["4739?fields=standard&mtu=1280&template-refresh=1.5s", "rotate=3600s&keep=24", "balance:udp://"] {
+        ensure!(whole.stdout[1].contains(part), "`{part}` is not in {}", whole.stdout[1]);
+    }
+    fs::write(&path, whole.stdout.join("\n"))?;
+    ensure!(run(&room, &["check-config", path_text])?.stdout == whole.stdout, "not the same the second time");
 
     // An empty file says nothing, and leaves all to the flags; a flag wins over the file.
     fs::write(&path, "")?;

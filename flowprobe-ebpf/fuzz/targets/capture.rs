@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
-use flowprobe::config::SelectionSettings;
-use flowprobe::export::elements::Schema;
+use flowprobe::config::{DomainBy, SelectionSettings};
+use flowprobe::export::elements::{Extras, Fields, Schema};
 use flowprobe::losses::Losses;
 use flowprobe::metering::Metering;
 use flowprobe::output::{CsvLines, IpfixFile, JsonLines, Writer};
@@ -40,7 +40,10 @@ fuzz_target!(|octets: &[u8]| {
         replay.finish().expect("the metering has not ended");
     };
     let (sink, events) = Sink::new("all", Wants::RecordsAndTicks);
-    let metering = Metering::new(TableConfig::default(), Arc::new(Schema::default()), vec![sink], Patience::Forever);
+    // Every other length with both directions joined.
+    let biflow = octets.len() % 2 == 1;
+    let (table, extras) = (TableConfig { biflow, ..TableConfig::default() }, Extras { biflow, ..Extras::default() });
+    let metering = Metering::new(table, Arc::new(Schema::new(extras)), vec![sink], Patience::Forever);
     OUTPUTS.queues.send(events).expect("the outputs live");
     if is_gzip {
         thread::scope(|threads| {
@@ -77,7 +80,7 @@ fn write(mut events: mpsc::Receiver<Event>) {
     let mut writers: [Box<dyn Writer>; 3] = [
         Box::new(JsonLines::default()),
         Box::new(CsvLines::new(Arc::clone(&schema))),
-        Box::new(IpfixFile::new(schema, 1, Losses::default())),
+        Box::new(IpfixFile::new(schema, Fields::default(), DomainBy::default(), Losses::default())),
     ];
     while let Some(event) = events.blocking_recv() {
         if let Event::Tick(tick) = &event {

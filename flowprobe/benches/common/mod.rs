@@ -1,4 +1,4 @@
-//! What both benchmarks stand on: flowprobe's programs loaded as the daemon loads them, and frames run through them with
+//! What the benchmarks stand on: flowprobe's programs loaded as the daemon loads them, and frames run through them with
 //! `BPF_PROG_TEST_RUN`. Nothing is attached and nothing is sent: a test run hands the program a buffer, and the interface
 //! that it names is the loopback of this network namespace.
 
@@ -7,6 +7,7 @@ mod frame;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +15,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, include_bytes_aligned};
 use flowprobe::accounting::add_stats;
-use flowprobe::drain::{Drain, DrainReport, Drained, KnownFlows, take};
+use flowprobe::drain::{Drain, DrainError, DrainReport, Drained, KnownFlows, take};
 use flowprobe::kernel::MapValue;
 use flowprobe::probe::{Features, Scope, Slots, check_privilege, load_object};
 use flowprobe::record::FlowDelta;
@@ -46,8 +47,8 @@ pub(crate) struct Lab {
     traffic: Ebpf,
     under_test: ProgramArray<MapData>,
     drain: Drain,
-    /// Held because the programs need its map.
-    _known: KnownFlows,
+    /// Until it is taken; the programs need its map when they are loaded.
+    known: Option<KnownFlows>,
     stats: PerCpuArray<MapData, MapValue<InterfaceStats>>,
     counted: InterfaceStats,
     flow_maps: [MapData; GENERATIONS as usize],
@@ -57,12 +58,9 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Loads both objects; flowprobe's opens these tunnels and meters what is selected. Keeps this thread on the CPU on which
-    /// it is.
+    /// Loads both objects; flowprobe's opens these tunnels and meters what is selected.
     pub(crate) fn new(frame: Frame, tunnels: Tunnels, selection: Selection) -> Result<Self> {
         check_privilege(false).context("this benchmark runs programs in the kernel, which takes root")?;
-        stay_on_this_cpu().context("cannot stay on one CPU")?;
-
         let scope = Scope { tunnels, ..Scope::default() };
         // New flows find room in three quarters of a map.
         let capacity = (MAX_FLOWS * 4).div_ceil(3);
@@ -92,7 +90,7 @@ impl Lab {
             traffic,
             under_test,
             drain,
-            _known: known,
+            known: Some(known),
             stats,
             counted: InterfaceStats::default(),
             flow_maps,
@@ -139,12 +137,27 @@ impl Lab {
     }
 
     /// The flow map that programs write now, as a second handle.
-    #[allow(dead_code, reason = "used by one of the two benchmarks")]
+    #[allow(dead_code, reason = "used by one of the benchmarks")]
     pub(crate) fn flow_map(&self) -> &MapData {
         &self.flow_maps[self.generation]
     }
 
+    /// Where the daemon's table tells the programs which flows are known. To be taken once.
+    #[allow(dead_code, reason = "used by one of the benchmarks")]
+    pub(crate) fn take_known(&mut self) -> Option<KnownFlows> {
+        self.known.take()
+    }
+
+    /// Hands what has been counted to `out`, as the daemon's drain does.
+    #[allow(dead_code, reason = "used by one of the benchmarks")]
+    pub(crate) fn drain_to(&mut self, out: &SyncSender<Drained>) -> Result<()> {
+        let report = self.drain.retire(|drained| out.send(drained).map_err(|_| DrainError::NoReceiver))?;
+        self.generation ^= 1;
+        out.send(Drained::End(report)).context("nobody takes what is drained")
+    }
+
     /// Moves all flows to the end of `flows` with the daemon's own drain.
+    #[allow(dead_code, reason = "used by two of the benchmarks")]
     pub(crate) fn retire(&mut self, flows: &mut Vec<FlowDelta>) -> Result<DrainReport> {
         let report = self.drain.retire(|drained| {
             if let Drained::Flows { deltas, .. } = drained {
@@ -158,6 +171,7 @@ impl Lab {
 
     /// Makes sure that `flows` are those of the plan, each with `packets_each` packets, and that the interface's counters
     /// say the same.
+    #[allow(dead_code, reason = "used by two of the benchmarks")]
     pub(crate) fn verify(&mut self, flows: &[FlowDelta], packets_each: u32) -> Result<()> {
         let mut missing = vec![true; self.flows as usize];
         for FlowDelta { key, value, .. } in flows {
@@ -188,7 +202,7 @@ impl Lab {
 
 /// What can be put behind the traffic.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "one of the two benchmarks runs the whole program only")]
+#[allow(dead_code, reason = "most benchmarks run the whole program only")]
 pub(crate) enum Program {
     /// Does nothing.
     Empty,
@@ -216,10 +230,11 @@ fn slot() -> u32 {
     LOOPBACK % INTERFACE_SLOTS
 }
 
-fn stay_on_this_cpu() -> Result<()> {
+/// Keeps this thread on the CPU on which it is, and those that it starts later.
+pub(crate) fn stay_on_this_cpu() -> Result<()> {
     let mut only = CpuSet::new();
     only.set(sched_getcpu());
-    Ok(sched_setaffinity(None, &only)?)
+    sched_setaffinity(None, &only).context("cannot stay on one CPU")
 }
 
 /// CPU time of this thread: what other processes took of the CPU is not in it.

@@ -15,7 +15,7 @@ use clap::Parser;
 use flowprobe_ebpf::{Selection, Tunnels};
 use serde::Serialize;
 
-use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median, thread_time};
+use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median, stay_on_this_cpu, thread_time};
 
 /// Measure what reading and deleting the flows of a retired map costs
 #[derive(Parser)]
@@ -62,6 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    stay_on_this_cpu()?;
     let flows = args.flows;
     ensure!(flows.is_power_of_two() && flows <= MAX_FLOWS, "--flows: {flows} is no power of two up to {MAX_FLOWS}");
     let mut lab = Lab::new(Frame::new(Family::Ipv4)?, Tunnels::NONE, Selection::default())?;

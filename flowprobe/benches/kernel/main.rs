@@ -14,7 +14,7 @@ use flowprobe::filter;
 use flowprobe_ebpf::{Selection, Tunnels};
 use serde::Serialize;
 
-use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median};
+use common::{Family, Frame, Lab, MAX_FLOWS, Program, kernel_release, median, stay_on_this_cpu};
 
 /// Measure what a packet costs in the XDP program
 #[derive(Parser)]
@@ -80,6 +80,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    stay_on_this_cpu()?;
     for flows in &args.flows {
         ensure!(
             flows.is_power_of_two() && *flows <= MAX_FLOWS,

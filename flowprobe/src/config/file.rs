@@ -12,7 +12,8 @@ use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 use toml::{Spanned, Value};
 
-use super::{AttachMode, Collector, OutputMode, PacketFilter, SampleBy, Settings, ValueError, values};
+use super::{AttachMode, OutputMode, PacketFilter, SampleBy, Settings, Target, ValueError, values};
+use crate::export::elements::{Fields, Preset};
 use crate::filter::FilterError;
 
 /// A file that is not a configuration.
@@ -56,12 +57,24 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 17] = [
+const KEYS: [(&str, Setter); 22] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("collectors", |settings, value| {
         let urls = strings(value, "a list of collector URLs");
-        assign(&mut settings.collectors, urls.and_then(|urls| urls.iter().map(|url| collector(url)).collect()))
+        assign(&mut settings.export.targets, urls.and_then(|urls| urls.iter().map(|url| target(url)).collect()))
     }),
+    ("fields", |settings, value| assign(&mut settings.export.fields, fields(value))),
+    ("spool", |settings, value| {
+        let folder = value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
+        assign(&mut settings.export.spool, folder.ok_or_else(|| mismatch("a path or \"none\"", value)))
+    }),
+    ("spool-size", |settings, value| {
+        assign(&mut settings.export.spool_size, number_or_text(value, values::SIZE, values::size))
+    }),
+    ("catch-up", |settings, value| {
+        assign(&mut settings.export.catch_up, number_or_text(value, values::CATCH_UP, values::catch_up))
+    }),
+    ("biflow", |settings, value| assign(&mut settings.biflow, switch(value))),
     ("mode", |settings, value| assign(&mut settings.mode, mode(value))),
     ("promisc", |settings, value| assign(&mut settings.promisc, switch(value))),
     ("egress", |settings, value| assign(&mut settings.egress, switch(value))),
@@ -75,8 +88,7 @@ const KEYS: [(&str, Setter); 17] = [
     ("active-timeout", |settings, value| assign(&mut settings.active_timeout, duration(value))),
     ("max-flows", |settings, value| assign(&mut settings.max_flows, max_flows(value))),
     ("observation-domain", |settings, value| {
-        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
-        assign(&mut settings.observation_domain, number.ok_or_else(|| mismatch("a number from 0 to 4294967295", value)))
+        assign(&mut settings.export.domain, number_or_text(value, values::DOMAIN, str::parse))
     }),
     ("status-socket", |settings, value| {
         let socket = value.as_str().and_then(|text| text.parse().ok());
@@ -108,12 +120,7 @@ fn tunnels(value: &Value) -> Result<Tunnels, String> {
 
 /// A number, or text such as 1:100.
 fn sample(value: &Value) -> Result<NonZeroU32, String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        _ => return Err(mismatch(values::SAMPLE, value)),
-    };
-    values::sample(&text).map_err(|error| error.to_string())
+    number_or_text(value, values::SAMPLE, values::sample)
 }
 
 fn sample_by(value: &Value) -> Result<SampleBy, String> {
@@ -128,7 +135,39 @@ fn filter(value: &Value) -> Result<PacketFilter, String> {
     text.parse().map_err(|error: FilterError| error.to_string())
 }
 
-fn collector(url: &str) -> Result<Collector, String> {
+/// A preset, a list of elements, or a list for each IP version.
+fn fields(value: &Value) -> Result<Fields, String> {
+    let expected = "a preset, a list of elements, or { ipv4 = […], ipv6 = […] }";
+    let fields = match value {
+        Value::String(name) => {
+            let names = Preset::NAMES.map(|(name, _)| name).join(", ");
+            let preset = Preset::named(name).map(Fields::Preset);
+            return preset.ok_or_else(|| format!("expected {names}, or a list of elements, found \"{name}\""));
+        }
+        Value::Array(_) => Fields::named(&strings(value, expected)?),
+        Value::Table(table) if table.keys().all(|key| key == "ipv4" || key == "ipv6") => {
+            let of = |key: &str| {
+                let list = table.get(key).ok_or_else(|| format!("{key} is missing"))?;
+                strings(list, "a list of elements")
+            };
+            Fields::by_family(&of("ipv4")?, &of("ipv6")?)
+        }
+        _ => return Err(mismatch(expected, value)),
+    };
+    fields.map_err(|error| error.to_string())
+}
+
+/// A value that may be written as a number or as text.
+fn number_or_text<T>(value: &Value, expected: &str, read: fn(&str) -> Result<T, ValueError>) -> Result<T, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        _ => return Err(mismatch(expected, value)),
+    };
+    read(&text).map_err(|error| error.to_string())
+}
+
+fn target(url: &str) -> Result<Target, String> {
     url.parse().map_err(|error: super::CollectorError| error.to_string())
 }
 

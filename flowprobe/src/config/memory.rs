@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use flowprobe_ebpf::room::{MARKS_PER_BLOCK, mark_blocks};
 use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
 
-use super::{Config, OutputMode};
+use super::{Config, OutputMode, Target};
+use crate::export::lane::MOST_IN_MEMORY;
+use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
 use crate::sink::{DELTAS_QUEUE, RECORDS_PER_EVENT, RECORDS_QUEUE};
 use crate::stages::DRAINED_QUEUE;
@@ -23,6 +25,9 @@ pub struct MemoryBound {
 
 /// What the daemon is without flows: its code, threads, buffers, and the window of the summary.
 const DAEMON: u64 = 96 << 20;
+
+/// Messages of a collector that are kept in memory, or may have to go out again, and those on their way.
+const OF_COLLECTOR: u64 = (MOST_IN_MEMORY as u64) + outlet::WINDOW + (outlet::QUEUE as u64) * 16_384;
 
 /// The kernel's smaller maps, and the counters of the interfaces on two CPUs.
 const SMALLER_MAPS: u64 = 8 << 20;
@@ -45,7 +50,9 @@ impl MemoryBound {
             OutputMode::Json => records,
             OutputMode::Summary => deltas,
         };
-        let queues = DRAINED_QUEUE as u64 * batch + config.collectors.len() as u64 * records + output;
+        let queues = DRAINED_QUEUE as u64 * batch
+            + config.export.targets.iter().flat_map(Target::collectors).map(|_| records + OF_COLLECTOR).sum::<u64>()
+            + output;
         let daemon = DAEMON + flows * table::OCTETS_PER_FLOW + marks + queues;
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };

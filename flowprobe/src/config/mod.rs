@@ -1,6 +1,7 @@
 //! What the daemon is told: a file ([`file`]) and flags become one checked [`Config`]. Later code never checks again.
 
 mod collector;
+mod export;
 mod file;
 mod memory;
 mod selection;
@@ -15,16 +16,18 @@ use clap::ValueEnum as _;
 use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 
-use crate::export::elements::Extras;
+use crate::export::elements::{Extras, FieldsError};
+use crate::export::transport::TlsError;
 use crate::kernel;
 use crate::probe::Scope;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
-pub use collector::{Collector, CollectorError};
+pub use collector::{Collector, CollectorError, Target, Transport};
+pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
 pub use file::FileError;
 pub use memory::MemoryBound;
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
-pub use values::{ValueError, duration, max_flows, sample, tunnels};
+pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, tunnels};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +46,8 @@ pub struct Config {
     pub interval: Duration,
     /// When records leave the table. Its `max_flows` is the size of each kernel flow map too.
     pub table: TableConfig,
-    /// Where records are sent.
-    pub collectors: Vec<Collector>,
-    /// IPFIX Observation Domain ID.
-    pub observation_domain: u32,
+    /// Where records are sent, and as what.
+    pub export: ExportConfig,
     /// Where `flowprobe status` is answered.
     pub status_socket: StatusSocket,
     /// What standard output gets.
@@ -61,6 +62,7 @@ impl Config {
             tunnels: self.scope.tunnels != Tunnels::NONE,
             next_hops: self.scope.routes,
             sampling: self.selection.sampling,
+            biflow: self.table.biflow,
         }
     }
 }
@@ -124,10 +126,10 @@ pub struct Settings {
     pub active_timeout: Option<Duration>,
     /// See [`TableConfig::max_flows`].
     pub max_flows: Option<NonZeroU32>,
-    /// See [`Config::collectors`].
-    pub collectors: Option<Vec<Collector>>,
-    /// See [`Config::observation_domain`].
-    pub observation_domain: Option<u32>,
+    /// See [`TableConfig::biflow`].
+    pub biflow: Option<bool>,
+    /// Where records are sent.
+    pub export: ExportSettings,
     /// See [`Config::status_socket`].
     pub status_socket: Option<StatusSocket>,
     /// See [`Config::output`].
@@ -159,8 +161,8 @@ impl Settings {
             idle_timeout: self.idle_timeout.or(base.idle_timeout),
             active_timeout: self.active_timeout.or(base.active_timeout),
             max_flows: self.max_flows.or(base.max_flows),
-            collectors: self.collectors.or(base.collectors),
-            observation_domain: self.observation_domain.or(base.observation_domain),
+            biflow: self.biflow.or(base.biflow),
+            export: self.export.or(base.export),
             status_socket: self.status_socket.or(base.status_socket),
             output: self.output.or(base.output),
         }
@@ -195,14 +197,17 @@ impl Settings {
             }
         }
         let selection = self.selection.check()?;
-        let sampling = selection.sampling;
+        let (sampling, biflow) = (selection.sampling, self.biflow.unwrap_or(false));
+        let scope = Scope {
+            tunnels: selection.tunnels,
+            egress: self.egress.unwrap_or(false),
+            routes: self.next_hop.unwrap_or(false),
+        };
+        let tunnels = scope.tunnels != Tunnels::NONE;
+        let export = self.export.check(Extras { tunnels, next_hops: scope.routes, sampling, biflow })?;
         Ok(Config {
             interfaces,
-            scope: Scope {
-                tunnels: selection.tunnels,
-                egress: self.egress.unwrap_or(false),
-                routes: self.next_hop.unwrap_or(false),
-            },
+            scope,
             selection,
             mode: self.mode.unwrap_or_default(),
             promisc: self.promisc.unwrap_or(false),
@@ -212,10 +217,9 @@ impl Settings {
                 active_timeout: self.active_timeout.unwrap_or(table.active_timeout),
                 max_flows: self.max_flows.unwrap_or(table.max_flows),
                 sampling,
-                ..table
+                biflow,
             },
-            collectors: self.collectors.unwrap_or_default(),
-            observation_domain: self.observation_domain.unwrap_or(DEFAULT_OBSERVATION_DOMAIN),
+            export,
             status_socket: self.status_socket.unwrap_or_default(),
             output: self.output.unwrap_or_default(),
         })
@@ -225,10 +229,9 @@ impl Settings {
 /// The configuration as `check-config` shows it: in the form of the file.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let collectors: Vec<String> = self.collectors.iter().map(Collector::url).collect();
         let mode = self.mode.to_possible_value();
         writeln!(f, "interfaces = {:?}", self.interfaces)?;
-        writeln!(f, "collectors = {collectors:?}")?;
+        writeln!(f, "{}", self.export)?;
         writeln!(f, "mode = {:?}", mode.as_ref().map_or("", |mode| mode.get_name()))?;
         writeln!(f, "promisc = {}", self.promisc)?;
         writeln!(f, "egress = {}", self.scope.egress)?;
@@ -238,7 +241,7 @@ impl fmt::Display for Config {
         writeln!(f, "idle-timeout = \"{:?}\"", self.table.idle_timeout)?;
         writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;
         writeln!(f, "max-flows = {}", self.table.max_flows)?;
-        writeln!(f, "observation-domain = {}", self.observation_domain)?;
+        writeln!(f, "biflow = {}", self.table.biflow)?;
         writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))
@@ -246,8 +249,6 @@ impl fmt::Display for Config {
 }
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// See [`Config::observation_domain`].
-pub const DEFAULT_OBSERVATION_DOMAIN: u32 = 1;
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
@@ -276,6 +277,36 @@ pub enum ConfigError {
     RepeatedInterface {
         /// Its name.
         name: String,
+    },
+    /// A collector named twice would get everything twice.
+    #[error("the collector {name} is named twice")]
+    RepeatedCollector {
+        /// Its URL.
+        name: String,
+    },
+    /// A collector cannot get what it is to get.
+    #[error("the collector {name}: fields: {error}")]
+    Fields {
+        /// Its URL.
+        name: String,
+        /// What it cannot get.
+        error: FieldsError,
+    },
+    /// A collector's certificates or key cannot be used.
+    #[error("cannot use the collector {name}: {error}")]
+    Tls {
+        /// Its URL.
+        name: String,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+    /// The field for it has 14 bits.
+    #[error("the collector {name}: NetFlow v5 cannot say that one of {interval} was sampled; one of 16383 is the most")]
+    TooRareForNetFlow5 {
+        /// Its URL.
+        name: String,
+        /// Of how many.
+        interval: u32,
     },
     /// Sampling of one of how many?
     #[error("what is sampled is given, but not one of how many: add --sample, or `sample` in the file, such as 1:100")]

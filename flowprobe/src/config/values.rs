@@ -6,6 +6,8 @@ use std::time::Duration;
 use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 
+use crate::export::elements::{Fields, FieldsError, Preset};
+
 /// A value that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected {expected}, found `{found}`")]
@@ -91,6 +93,59 @@ pub fn tunnels(text: &str) -> Result<Tunnels, ValueError> {
     known.map(|(_, tunnels)| *tunnels).ok_or_else(|| ValueError { expected: TUNNELS, found: text.to_owned() })
 }
 
+/// What an observation domain may be.
+pub(super) const DOMAIN: &str = "a number from 0 to 4294967295, or interface";
+
+/// What [`size`] allows.
+pub(super) const SIZE: &str = "a size of 1 MiB or more, such as 500M, 2G or 1T (a bare number is octets)";
+
+const SMALLEST: u64 = 1 << 20;
+
+/// A size on disk: a number with a unit of 1024, its square and so on, or a number of octets.
+///
+/// # Errors
+/// The text is no such size, or one below 1 MiB.
+pub fn size(text: &str) -> Result<u64, ValueError> {
+    let parsed = || {
+        let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let factor: u64 = match unit {
+            "" => 1,
+            "K" | "k" | "KiB" => 1 << 10,
+            "M" | "m" | "MiB" => 1 << 20,
+            "G" | "g" | "GiB" => 1 << 30,
+            "T" | "t" | "TiB" => 1 << 40,
+            _ => return None,
+        };
+        let number: u64 = number.trim().replace('_', "").parse().ok()?;
+        number.checked_mul(factor).filter(|size| *size >= SMALLEST)
+    };
+    parsed().ok_or_else(|| ValueError { expected: SIZE, found: text.to_owned() })
+}
+
+/// What [`catch_up`] allows.
+pub(super) const CATCH_UP: &str = "a number of records a second from 1 to 4294967295";
+
+/// Records a second.
+///
+/// # Errors
+/// The text is no number, or 0.
+pub fn catch_up(text: &str) -> Result<u32, ValueError> {
+    let number: Option<u32> = text.replace('_', "").parse().ok();
+    number.filter(|number| *number > 0).ok_or_else(|| ValueError { expected: CATCH_UP, found: text.to_owned() })
+}
+
+/// Fields as a flag has them: a preset, or names with commas between them.
+///
+/// # Errors
+/// A name that is not known, one that is there twice, or none for one of the IP versions.
+pub fn fields(text: &str) -> Result<Fields, FieldsError> {
+    match Preset::named(text) {
+        Some(preset) => Ok(Fields::Preset(preset)),
+        None => Fields::named(&text.split(',').map(str::trim).collect::<Vec<_>>()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +184,17 @@ mod tests {
         for (name, meant) in Tunnels::NAMES {
             assert!(error.contains(name), "{error}");
             assert_eq!(tunnels(name), Ok(meant));
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(
+            ["1M", "2G", "1_048_576", "1T"].map(|text| size(text).ok()),
+            [1 << 20, 2 << 30, 1 << 20, 1 << 40].map(Some)
+        );
+        for text in ["", "1K", "-1G", "1.5G", "99999999T", "large"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

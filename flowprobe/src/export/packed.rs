@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::losses::Lost;
+use crate::record::FlowRecord;
 
 /// The templates that messages with data need: whole messages, headers included. None for NetFlow v5.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateSet {
-    /// The messages, in the order in which they are sent.
+    /// In the order in which they are sent.
     pub messages: Vec<Vec<u8>>,
 }
 
@@ -22,4 +23,6 @@ pub struct Packed {
     pub weight: Lost,
     /// What a collector needs to have had before.
     pub templates: Arc<TemplateSet>,
+    /// The flow records once more, where the path may turn out to be too narrow for the message.
+    pub source: Vec<FlowRecord>,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::export::elements::{ELEMENTS, Element, Field, Schema};
-use crate::record::FlowRecord;
+use crate::record::{FlowRecord, conversations};
 use crate::sink::Event;
 
 /// Writes records.
@@ -27,7 +27,7 @@ impl CsvLines {
     #[must_use]
     pub fn new(schema: Arc<Schema>) -> Self {
         let in_use = |element: &&Element| {
-            schema.layouts().iter().any(|layout| layout.elements.iter().any(|other| other.name == element.name))
+            schema.layouts().iter().any(|layout| layout.elements().any(|other| other.name == element.name))
         };
         let columns: Vec<_> = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
         Self { rows: rows(&schema, &columns), schema, columns, begun: false }
@@ -36,7 +36,7 @@ impl CsvLines {
 
 fn rows(schema: &Schema, columns: &[&'static str]) -> Vec<Vec<Option<&'static Element>>> {
     let rows = schema.layouts().iter().map(|layout| {
-        let cell = |name: &&'static str| layout.elements.iter().find(|element| element.name == *name).copied();
+        let cell = |name: &&'static str| layout.elements().find(|element| element.name == *name);
         columns.iter().map(cell).collect()
     });
     rows.collect()
@@ -53,8 +53,8 @@ impl Writer for CsvLines {
                 self.schema = Arc::clone(&batch.schema);
                 self.rows = rows(&self.schema, &self.columns);
             }
-            for record in &*batch.records {
-                self.put(record, out)?;
+            for (record, reverse) in conversations(&batch.records) {
+                self.put(record, reverse, out)?;
             }
         }
         Ok(())
@@ -62,12 +62,16 @@ impl Writer for CsvLines {
 }
 
 impl CsvLines {
-    fn put(&self, record: &FlowRecord, out: &mut dyn Write) -> io::Result<()> {
+    fn put(&self, record: &FlowRecord, reverse: Option<&FlowRecord>, out: &mut dyn Write) -> io::Result<()> {
         for (position, element) in self.rows[self.schema.position(record)].iter().enumerate() {
             if position > 0 {
                 out.write_all(b",")?;
             }
-            match element.filter(|element| (element.applies)(record)).map(|element| (element.value)(record)) {
+            let said = element.and_then(|element| {
+                let record = element.subject(record, reverse)?;
+                (element.applies)(record).then(|| (element.value)(record))
+            });
+            match said {
                 None => {}
                 Some(Field::Unsigned(number)) => write!(out, "{number}")?,
                 Some(Field::Float(number)) => write!(out, "{number}")?,
@@ -94,7 +98,7 @@ mod tests {
         let sampled = Extras { sampling: SamplingRate::Packets(2.try_into().expect("not 0")), ..Extras::default() };
         for (before, after) in [(sampled, Extras::default()), (Extras::default(), sampled)] {
             let first = Arc::new(Schema::new(before));
-            let second = Arc::new(first.followed_by(after));
+            let second = Arc::new(Schema::new(after));
             let mut lines = CsvLines::new(Arc::clone(&first));
             let mut out = Vec::new();
             for (schema, extras) in [(first, before), (second, after)] {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::Writer;
 use crate::export::elements::{Field, Layout};
-use crate::record::FlowRecord;
+use crate::record::{FlowRecord, conversations};
 use crate::sink::Event;
 
 /// Writes records, and the accounting of the last tick.
@@ -27,9 +27,9 @@ impl Writer for JsonLines {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
             Event::Records(batch) => {
-                for record in &*batch.records {
+                for (record, reverse) in conversations(&batch.records) {
                     self.line.clear();
-                    put_record(batch.schema.layout(record), record, &mut self.line);
+                    put_record(batch.schema.layout(record), record, reverse, &mut self.line);
                     out.write_all(self.line.as_bytes())?;
                 }
                 Ok(())
@@ -43,12 +43,12 @@ impl Writer for JsonLines {
 }
 
 /// Appends `record` as one line. Elements that say nothing about it are left out; names and values need no escapes.
-fn put_record(layout: &Layout, record: &FlowRecord, line: &mut String) {
+fn put_record(layout: &Layout, record: &FlowRecord, reverse: Option<&FlowRecord>, line: &mut String) {
     let mut separator = '{';
-    for element in &layout.elements {
-        if !(element.applies)(record) {
+    for element in layout.elements() {
+        let Some(record) = element.subject(record, reverse).filter(|record| (element.applies)(record)) else {
             continue;
-        }
+        };
         let name = element.name;
         // Writing to a string does not fail.
         let _ = match (element.value)(record) {
@@ -78,7 +78,7 @@ mod tests {
         let key = FlowKey { source_port: 0, destination_port: port, protocol, ..example.key };
         let record = FlowRecord { key, tcp_flags: 0, source_mac: [2, 0, 0, 0, 0, 10], ..example };
         let mut line = String::new();
-        put_record(Schema::default().layout(&record), &record, &mut line);
+        put_record(Schema::default().layout(&record), &record, None, &mut line);
         serde_json::from_str(&line).expect("one JSON object")
     }
 

@@ -27,7 +27,7 @@ use crate::record::FlowDelta;
 use capture::CapturedFrame;
 pub use capture::{CaptureError, Input};
 use fragments::RecentFragments;
-pub use run::{open_all, run};
+pub use run::{extras, open_all, run};
 
 /// Deltas in one message to the metering thread: 160 kB, which stay in a CPU's cache from one thread to the other.
 const BATCH: usize = 1024;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
+use crate::config::ExportConfig;
 use crate::config::SelectionConfig;
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
@@ -21,6 +22,7 @@ use crate::losses::Losses;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines, WhenFull};
 use crate::sink::{Patience, Sink, Wants};
+use crate::stages::start_lanes;
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
 
@@ -29,6 +31,17 @@ const QUEUE: usize = 16;
 
 /// Files that are read in no time get no progress bar.
 const LONG: u64 = 64 << 20;
+
+/// What records of a replay say beyond what every record says.
+#[must_use]
+pub fn extras(args: &ReplayArgs, selection: &SelectionConfig) -> Extras {
+    Extras {
+        tunnels: selection.tunnels != Tunnels::NONE,
+        next_hops: false,
+        sampling: selection.sampling,
+        biflow: args.table.biflow.unwrap_or(false),
+    }
+}
 
 /// Opens every capture.
 ///
@@ -43,22 +56,18 @@ pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
 ///
 /// # Errors
 /// A capture was damaged, an output cannot be written, or a collector not be reached.
-pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input>) -> Result<()> {
+pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportConfig, inputs: Vec<Input>) -> Result<()> {
     let (end, closed) = mpsc::channel(2);
-    let mut sinks = Vec::new();
+    let mut sinks: Vec<Sink> = Vec::new();
     let mut exporters = JoinSet::new();
-    let extras = Extras { tunnels: selection.tunnels != Tunnels::NONE, next_hops: false, sampling: selection.sampling };
-    let schema = Arc::new(Schema::new(extras));
-    let collectors = connect_all(&args.export.collectors, &schema, args.export.observation_domain());
-    for (collector, exporter) in collectors.await? {
-        let (sink, queue) = Sink::sharing(collector.to_string(), Wants::RecordsAndTotals, exporter.losses());
-        exporters.spawn(exporter.run(queue));
-        sinks.push(sink);
-    }
-    let outputs = outputs(&args, &schema, &mut sinks, &end)?;
+    let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
+    let schema = Arc::new(Schema::new(extras(&args, &selection)));
+    let lanes = connect_all(&export, &export.targets, &schema, false, &[]).await?;
+    let losses: Vec<(Arc<str>, Losses)> = lanes.iter().map(|lane| (lane.name(), lane.losses())).collect();
+    sinks.extend(start_lanes(lanes, &mut exporters));
+    let outputs = outputs(&args, &export, &schema, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
-    let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
     let metering = Metering::new(table, schema, sinks, Patience::Forever).selecting(selection.remarks());
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
     let replay = Replay::new(out, closed, readers, &selection);
@@ -69,12 +78,17 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, inputs: Vec<Input
     });
     ended.await??;
     while exporters.join_next().await.is_some() {}
-    outcome
+    outcome?;
+    match losses.iter().find(|(_, losses)| losses.total().records > 0) {
+        Some((name, losses)) => Err(anyhow!("{} records did not reach {name}", losses.total().records)),
+        None => Ok(()),
+    }
 }
 
 /// Starts what was asked for on standard output, and the IPFIX file.
 fn outputs(
     args: &ReplayArgs,
+    export: &ExportConfig,
     schema: &Arc<Schema>,
     sinks: &mut Vec<Sink>,
     end: &mpsc::Sender<()>,
@@ -85,7 +99,7 @@ fn outputs(
         let losses = Losses::default();
         let (sink, queue) = Sink::sharing(path.display().to_string(), Wants::RecordsAndTotals, losses.clone());
         sinks.push(sink);
-        let writer = IpfixFile::new(Arc::clone(schema), args.export.observation_domain(), losses);
+        let writer = IpfixFile::new(Arc::clone(schema), export.fields.clone(), export.domain, losses);
         threads.push(output::start(writer, file, WhenFull::Fail, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };

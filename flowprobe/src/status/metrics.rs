@@ -96,6 +96,20 @@ metrics! {
     sink_lost_packets: Family<Sink, Counter>,
     /// Octets in those records, from the IP header on.
     sink_lost_octets: Family<Sink, Counter>,
+    /// Whether a collector cannot be reached: 1, else 0.
+    collector_away: Family<Sink, Gauge>,
+    /// Messages that went to a collector, those of templates included.
+    collector_sent_messages: Family<Sink, Counter>,
+    /// Flow records in those messages.
+    collector_sent_records: Family<Sink, Counter>,
+    /// Octets of those messages.
+    collector_sent_octets: Family<Sink, Counter>,
+    /// Flow records that wait for a collector, on disk or in memory.
+    collector_waiting_records: Family<Sink, Gauge<u64, AtomicU64>>,
+    /// Octets of their messages.
+    collector_waiting_octets: Family<Sink, Gauge<u64, AtomicU64>>,
+    /// Flow records that a collector's format has no words for.
+    collector_skipped_records: Family<Sink, Counter>,
 }
 
 /// The metrics of a snapshot, in the OpenMetrics text format. All begin with `flowprobe_`. A counter may not go down: hence
@@ -145,6 +159,14 @@ impl Metrics {
             self.sink_lost_records.get_or_create(&labels).inc_by(sink.lost.records);
             self.sink_lost_packets.get_or_create(&labels).inc_by(sink.lost.packets);
             self.sink_lost_octets.get_or_create(&labels).inc_by(sink.lost.octets);
+            let Some(collector) = sink.collector else { continue };
+            self.collector_away.get_or_create(&labels).set(i64::from(collector.is_away));
+            self.collector_sent_messages.get_or_create(&labels).inc_by(collector.sent_messages);
+            self.collector_sent_records.get_or_create(&labels).inc_by(collector.sent_records);
+            self.collector_sent_octets.get_or_create(&labels).inc_by(collector.sent_octets);
+            self.collector_waiting_records.get_or_create(&labels).set(collector.waiting_records);
+            self.collector_waiting_octets.get_or_create(&labels).set(collector.waiting_octets);
+            self.collector_skipped_records.get_or_create(&labels).inc_by(collector.skipped.records);
         }
     }
 }
@@ -168,6 +190,10 @@ mod tests {
             "flowprobe_overflow_packets_total{interface=\"eth0\",direction=\"ingress\",protocol=\"tcp\"} 15",
             "flowprobe_unparsed_octets_total{interface=\"eth0\",direction=\"ingress\",reason=\"notIp\"} 100",
             "flowprobe_sink_lost_packets_total{sink=\"udp://192.0.2.1:4739\"} 5",
+            "flowprobe_collector_away{sink=\"udp://192.0.2.1:4739\"} 1",
+            "flowprobe_collector_sent_records_total{sink=\"udp://192.0.2.1:4739\"} 900",
+            "flowprobe_collector_waiting_octets{sink=\"udp://192.0.2.1:4739\"} 6000",
+            "flowprobe_collector_skipped_records_total{sink=\"udp://192.0.2.1:4739\"} 7",
             "# HELP flowprobe_sink_lost_records Records that a sink was to take and that went nowhere.",
             "# TYPE flowprobe_packets counter",
         ] {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Amount, Snapshot, Sum};
+use super::{Amount, SinkStatus, Snapshot, Sum};
+use crate::export::Condition;
 use crate::summary::protocol_name;
 
 /// Columns of what stands before the numbers.
@@ -40,7 +41,26 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
             line(format!("  {name:width$}{numbers}", width = LABEL - 2));
         }
     }
+    collectors(&snapshot.sinks, &mut line);
     text
+}
+
+/// What has become of the records that are not lost.
+fn collectors(sinks: &[SinkStatus], line: &mut impl FnMut(String)) {
+    let all: Vec<_> = sinks.iter().filter_map(|sink| Some((&sink.name, sink.collector?))).collect();
+    if all.is_empty() {
+        return;
+    }
+    let number = 13;
+    line(String::new());
+    line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Records of collectors", "sent", "waiting", "skipped"));
+    for (name, collector) in all {
+        let state = if collector.is_away { " (away)" } else { "" };
+        let name = format!("{}{state}", fitting(name, LABEL - 3 - state.len()));
+        let Condition { sent_records, waiting_records, skipped, .. } = collector;
+        let numbers = format!("{sent_records:>number$}{waiting_records:>number$}{:>number$}", skipped.records);
+        line(format!("  {name:width$}{numbers}", width = LABEL - 2));
+    }
 }
 
 fn accounting(sum: &Sum, line: &mut impl FnMut(String)) {
@@ -126,6 +146,9 @@ eth0 ingress                                       packets              octets
 
 Lost on the way out                         records      packets       octets
   …01:db8::2001:db8::2001:db8::]:4739             4            5          600
+
+Records of collectors                          sent      waiting      skipped
+  …:2001:db8::2001:db8::]:4739 (away)           900           50            7
 ";
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= 80));

@@ -161,7 +161,7 @@ mod tests {
             ignored: Noted::default(),
             open_flows: 3,
             drain: Duration::ZERO,
-            lost: lost.collect(),
+            sinks: lost.map(|(name, lost)| crate::sink::SinkState { name, lost, collector: None }).collect(),
             selection: "".into(),
             last: false,
         })

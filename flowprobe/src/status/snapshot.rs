@@ -8,8 +8,9 @@ use flowprobe_ebpf::{Counter, OverflowClass};
 use serde::{Deserialize, Serialize};
 
 use crate::accounting::{Accounting, NamedDestination, direction_name};
+use crate::export::Condition;
 use crate::losses::Lost;
-use crate::sink::Tick;
+use crate::sink::{SinkState, Tick};
 
 /// The state of a daemon. Names in JSON are those of the accounting objects that `--json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,15 @@ pub struct SinkStatus {
     pub name: String,
     /// What went nowhere since the start.
     pub lost: Lost,
+    /// How its collector fares, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub collector: Option<Condition>,
+}
+
+impl SinkStatus {
+    fn of(sink: &SinkState) -> Self {
+        Self { name: sink.name.to_string(), lost: sink.lost, collector: sink.collector }
+    }
 }
 
 impl Snapshot {
@@ -97,7 +107,7 @@ impl Snapshot {
             open_flows: tick.open_flows as u64,
             interfaces,
             accounting: tick.accounting.iter().map(Sum::of).collect(),
-            sinks: tick.lost.iter().map(|(name, lost)| SinkStatus { name: name.to_string(), lost: *lost }).collect(),
+            sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
         }
     }
 }
@@ -193,6 +203,15 @@ pub(super) fn example() -> Snapshot {
         sinks: vec![SinkStatus {
             name: "udp://192.0.2.1:4739".to_owned(),
             lost: Lost { records: 4, packets: 5, octets: 600 },
+            collector: Some(Condition {
+                is_away: true,
+                sent_messages: 90,
+                sent_records: 900,
+                sent_octets: 120_000,
+                waiting_records: 50,
+                waiting_octets: 6000,
+                skipped: Lost { records: 7, packets: 8, octets: 900 },
+            }),
         }],
     }
 }

@@ -58,8 +58,8 @@ impl Summary {
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(accounting::lines(&tick.accounting, rows / 3));
-        for (name, lost) in tick.lost.iter().filter(|(_, lost)| lost.records > 0) {
-            lines.push(format!("{name}: {} records lost", count(lost.records)));
+        for sink in tick.sinks.iter().filter(|sink| sink.lost.records > 0) {
+            lines.push(format!("{}: {} records lost", sink.name, count(sink.lost.records)));
         }
         let rows_per_table = (rows.saturating_sub(lines.len() + 7) / 3).clamp(3, 10);
         lines.push(String::new());

@@ -43,7 +43,11 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         ignored: Noted::default(),
         open_flows: 3,
         drain: Duration::from_millis(1),
-        lost: vec![("udp://192.0.2.1:4739".into(), Lost { records: 12, ..Lost::default() })],
+        sinks: vec![crate::sink::SinkState {
+            name: "udp://192.0.2.1:4739".into(),
+            lost: Lost { records: 12, ..Lost::default() },
+            collector: None,
+        }],
         selection: "".into(),
         last: false,
     }

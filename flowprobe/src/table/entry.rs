@@ -1,5 +1,7 @@
 //! An open flow: what the table keeps of it, and how what is counted later joins what was counted before.
 
+use std::hash::{Hash, Hasher};
+
 use flowprobe_ebpf::flow::{
     Extremes, FACT_ESTABLISHED, FACT_FRAGMENT, FACT_INITIATOR, FACT_TCP_FLAGS, route_of, with_route,
 };
@@ -27,10 +29,18 @@ const _: () = {
 const APART: u32 = NONE - 1;
 
 /// What makes a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) flow: FlowKey,
     pub(super) tunnel: TunnelNumber,
+}
+
+/// As octets in a row, which is less work than field by field; equal keys have equal octets, since their padding is zero.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(bytemuck::bytes_of(&self.flow));
+        self.tunnel.hash(state);
+    }
 }
 
 /// An open flow.

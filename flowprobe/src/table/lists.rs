@@ -14,6 +14,11 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) const NONE: Self = Self { previous: NONE, next: NONE };
+
+    /// The neighbours.
+    pub(super) const fn both(self) -> [u32; 2] {
+        [self.previous, self.next]
+    }
 }
 
 /// A list of slots, oldest first.
@@ -34,6 +39,12 @@ impl List {
 
     pub(super) fn len(&self) -> u32 {
         self.length
+    }
+
+    /// The slots, oldest first.
+    pub(super) fn iter(&self, slab: &[Entry]) -> impl Iterator<Item = u32> {
+        let there = |slot: u32| (slot != NONE).then_some(slot);
+        std::iter::successors(there(self.head), move |&slot| there(slab[slot as usize].links.next))
     }
 
     pub(super) fn push_back(&mut self, slab: &mut [Entry], slot: u32) {

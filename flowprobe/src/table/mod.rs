@@ -16,6 +16,7 @@ mod departure;
 mod entry;
 mod hashes;
 mod lists;
+mod look_ahead;
 mod pairs;
 mod tunnels;
 
@@ -32,6 +33,7 @@ use crate::record::{EndReason, FlowDelta, FlowRecord, SamplingRate, TCP_SYN};
 use entry::{Entry, Key};
 use hashes::Hashes;
 use lists::{List, NONE};
+use look_ahead::AHEAD;
 use tunnels::TunnelNumbers;
 
 /// When records leave.
@@ -219,24 +221,58 @@ impl Table {
         true
     }
 
+    /// Adds what a source counted of many flows, as [`Table::merge`] does of one. `each` is told of each flow whether it has had
+    /// more than one packet by now.
+    pub fn merge_all(
+        &mut self,
+        deltas: &[FlowDelta],
+        offset: WallOffset,
+        out: &mut Vec<FlowRecord>,
+        mut each: impl FnMut(&FlowDelta, bool),
+    ) {
+        for some in deltas.chunks(AHEAD) {
+            self.look_ahead(some);
+            for delta in some {
+                let established = self.merge(delta, offset, out);
+                each(delta, established);
+            }
+        }
+    }
+
     /// Lets everything leave whose time has come at `now`; of a conversation, when that of both directions has.
     pub fn expire(&mut self, now: u64, offset: WallOffset, out: &mut Vec<FlowRecord>) {
-        self.expire_list(|table| &table.fresh, self.idle_ns, now, offset, out);
-        self.expire_list(|table| &table.open, self.idle_ns, now, offset, out);
-        self.expire_list(|table| &table.closing, self.linger_ns, now, offset, out);
+        while self.expire_some(now, offset, usize::MAX, out) {}
+    }
+
+    /// The same until `out` holds `most` records, or one more. Returns whether there may be others.
+    pub fn expire_some(&mut self, now: u64, offset: WallOffset, most: usize, out: &mut Vec<FlowRecord>) -> bool {
+        let (idle, linger) = (self.idle_ns, self.linger_ns);
+        let lists: [(Which, u64); 3] =
+            [(|table| &table.fresh, idle), (|table| &table.open, idle), (|table| &table.closing, linger)];
+        for (list, age) in lists {
+            self.expire_list(list, age, now, offset, most, out);
+        }
+        out.len() >= most
     }
 
     fn expire_list(
         &mut self,
-        list: fn(&Self) -> &List,
+        list: Which,
         age: u64,
         now: u64,
         offset: WallOffset,
+        most: usize,
         out: &mut Vec<FlowRecord>,
     ) {
         // Each flow once: those that wait for their partners are at the end of the list then.
-        for _ in 0..list(self).len() {
+        for number in 0..list(self).len() {
+            if out.len() >= most {
+                break;
+            }
             let Some(slot) = list(self).head().filter(|&slot| self.is_silent(slot, now, age)) else { break };
+            if (number as usize).is_multiple_of(AHEAD) {
+                self.look_ahead_in(list(self));
+            }
             if self.entry(slot).partner().is_none_or(|partner| self.is_silent(partner, now, age)) {
                 self.end(slot, EndReason::IdleTimeout, offset, out);
             } else {
@@ -354,6 +390,9 @@ impl Table {
         change(list, &mut self.slab);
     }
 }
+
+/// One of the lists.
+type Which = fn(&Table) -> &List;
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

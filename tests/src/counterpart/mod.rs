@@ -9,7 +9,7 @@ mod nfcapd;
 mod reading;
 mod tshark;
 
-pub use ipfixdump::ipfixdump;
+pub use ipfixdump::{ipfixdump, ipfixdump_with_a_gap};
 pub use nfacctd::Nfacctd;
 pub use nfcapd::Nfcapd;
 pub use reading::{Format, Reader, Reading, View};

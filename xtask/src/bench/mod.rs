@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{process, workspace};
 
-/// Measure the kernel programs, the drain or the replay
+/// Measure the kernel programs, the drain, the export or the replay
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,6 +23,8 @@ enum What {
     Kernel(OfDaemon),
     /// What reading and deleting the flows of a retired map costs
     Drain(OfDaemon),
+    /// What encoding and sending records costs, and how fast flows get from the kernel's maps to a socket
+    Export(OfDaemon),
     Replay(replay::Args),
 }
 
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Kernel(args) => of_daemon("kernel", args)?,
         What::Drain(args) => of_daemon("drain", args)?,
+        What::Export(args) => of_daemon("export", args)?,
         What::Replay(args) => replay::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

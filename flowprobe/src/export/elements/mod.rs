@@ -1,11 +1,17 @@
 //! Which elements a record consists of. Templates, data records, JSON objects, CSV columns and `docs/elements.md` are made
-//! from one table ([`table::ELEMENTS`]), and so agree.
+//! from one table ([`ELEMENTS`]), and so agree.
 
+mod fields;
+mod image;
+mod schema;
 mod table;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::record::{FlowRecord, SamplingRate};
+use crate::record::FlowRecord;
+pub use fields::{Fields, FieldsError, Preset};
+pub use image::Image;
+pub use schema::{Extras, Family, FieldSpecifier, Layout, Schema, Shape};
 pub use table::ELEMENTS;
 
 /// A field's value.
@@ -32,16 +38,74 @@ pub struct Element {
     pub enterprise: u32,
     /// ElementID in the registry.
     pub id: u16,
+    /// Its type in the registry.
+    pub data_type: DataType,
     /// Octets on the wire; fewer than the registry's type has is RFC 7011's reduced-size encoding (section 6.2).
     pub length: u16,
+    /// What it counts in.
+    pub unit: Unit,
     /// In which records the element is.
     pub group: Group,
+    /// In which of them without being asked for.
+    pub place: Place,
     /// What it says, for the documentation.
     pub about: &'static str,
-    /// The value.
+    /// The value; of an element of the other direction of a biflow, that in the record of the other direction.
     pub value: fn(&FlowRecord) -> Field,
     /// Whether the element says something about the record. In an IPFIX record it is then 0, in a JSON object left out.
     pub applies: fn(&FlowRecord) -> bool,
+}
+
+impl Element {
+    /// Which of the records of a conversation it is about: of the other direction's elements there may be none.
+    #[must_use]
+    pub fn subject<'a>(&self, record: &'a FlowRecord, reverse: Option<&'a FlowRecord>) -> Option<&'a FlowRecord> {
+        if self.group.is_reverse() { reverse } else { Some(record) }
+    }
+
+    /// Whether it counts milliseconds from the boot of the exporter, in the low 32 bits of its value those from 1970.
+    pub(super) fn is_uptime(&self) -> bool {
+        matches!((self.enterprise, self.id), (0, 21 | 22))
+    }
+
+    /// Whether it is neither IANA's nor the reverse of such.
+    pub(super) fn is_of_enterprise(&self) -> bool {
+        !matches!(self.enterprise, 0 | table::REVERSE)
+    }
+}
+
+/// A type as the IANA registry "IPFIX Information Element Data Types" numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registry says what they are")]
+#[repr(u8)]
+pub enum DataType {
+    OctetArray = 0,
+    Unsigned8 = 1,
+    Unsigned16 = 2,
+    Unsigned32 = 3,
+    Unsigned64 = 4,
+    Float64 = 10,
+    MacAddress = 12,
+    DateTimeSeconds = 14,
+    DateTimeMilliseconds = 15,
+    DateTimeMicroseconds = 16,
+    Ipv4Address = 18,
+    Ipv6Address = 19,
+}
+
+/// A unit as the IANA registry "IPFIX Information Element Units" numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registry says what they are")]
+#[repr(u16)]
+pub enum Unit {
+    None = 0,
+    Octets = 2,
+    Packets = 3,
+    Flows = 4,
+    Seconds = 5,
+    Milliseconds = 6,
+    Microseconds = 7,
+    Hops = 11,
 }
 
 /// In which records an element is.
@@ -67,174 +131,65 @@ pub enum Group {
     SampledPackets,
     /// In all where flows are sampled.
     SampledFlows,
+    /// In those of biflows.
+    Biflow,
+    /// In those of biflows, about the other direction.
+    Reverse,
+    /// The same of IPv4.
+    ReverseV4,
+    /// The same of IPv6.
+    ReverseV6,
 }
 
-/// IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    const fn of(ip_version: u8) -> Self {
-        if ip_version == 6 { Self::V6 } else { Self::V4 }
-    }
-}
-
-/// What determines the elements of a record, and with them its template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// IP version of the flow.
-    pub family: Family,
-    /// IP version of the tunnel around it.
-    pub outer: Option<Family>,
-}
-
-impl Shape {
-    /// The shape of a record.
+impl Group {
+    /// Whether the value comes from the record of the other direction.
     #[must_use]
-    pub const fn of(record: &FlowRecord) -> Self {
-        let outer = if record.tunnel.is_some() { Some(Family::of(record.tunnel.ip_version)) } else { None };
-        Self { family: Family::of(record.key.ip_version), outer }
-    }
-
-    /// Every shape that there is, in the order of their Template IDs.
-    const ALL: [Self; 6] = [
-        Self { family: Family::V4, outer: None },
-        Self { family: Family::V6, outer: None },
-        Self { family: Family::V4, outer: Some(Family::V4) },
-        Self { family: Family::V4, outer: Some(Family::V6) },
-        Self { family: Family::V6, outer: Some(Family::V4) },
-        Self { family: Family::V6, outer: Some(Family::V6) },
-    ];
-
-    /// Position in [`Shape::ALL`].
-    const fn position(self) -> usize {
-        match (self.outer, self.family) {
-            (None, Family::V4) => 0,
-            (None, Family::V6) => 1,
-            (Some(Family::V4), Family::V4) => 2,
-            (Some(Family::V6), Family::V4) => 3,
-            (Some(Family::V4), Family::V6) => 4,
-            (Some(Family::V6), Family::V6) => 5,
-        }
+    pub const fn is_reverse(self) -> bool {
+        matches!(self, Self::Reverse | Self::ReverseV4 | Self::ReverseV6)
     }
 }
 
-/// Template IDs of a schema's layouts begin here …
-const FIRST_TEMPLATE: u16 = 256;
-/// … and those of a schema that follows such a one, in the same session, here.
-const SECOND_TEMPLATE: u16 = 512;
+/// In which records of its group an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In all, unless other fields are asked for.
+    Standard,
+    /// In those of the preset `full`.
+    Full,
+    /// In those for which it is asked by name.
+    Asked,
+}
 
-/// What records say beyond what every record says.
+/// Groups of which a layout has elements: the others need not be written into its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extras {
-    /// Tunnels are opened.
-    pub tunnels: bool,
-    /// Next hops are looked up.
-    pub next_hops: bool,
-    /// How packets are chosen.
-    pub sampling: SamplingRate,
-}
+pub struct Groups(u32);
 
-/// The elements of all records of one run of the daemon, or of the time between two changes of its configuration.
-#[derive(Debug)]
-pub struct Schema {
-    /// Template ID of the first layout.
-    first_template: u16,
-    /// By [`Shape::position`]; without tunnels the first two only.
-    layouts: Vec<Layout>,
-}
+impl Groups {
+    /// Stands for all elements that are not standard.
+    const BEYOND_STANDARD: u32 = 1 << 31;
 
-/// Of records that say nothing more.
-impl Default for Schema {
-    fn default() -> Self {
-        Self::new(Extras::default())
-    }
-}
-
-/// The elements of the records of one shape.
-pub struct Layout {
-    /// The shape.
-    pub shape: Shape,
-    /// Template ID of its records.
-    pub template_id: u16,
-    /// In the order of the template.
-    pub elements: Vec<&'static Element>,
-    /// Octets of a Data Record.
-    pub record_length: usize,
-}
-
-impl std::fmt::Debug for Layout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.elements.iter().map(|element| element.name).collect();
-        f.debug_struct("Layout").field("shape", &self.shape).field("elements", &names).finish_non_exhaustive()
-    }
-}
-
-impl Schema {
-    /// The schema of records that say this much.
-    #[must_use]
-    pub fn new(extras: Extras) -> Self {
-        Self::numbered(extras, FIRST_TEMPLATE)
+    /// Those of these elements.
+    fn of<'a>(elements: impl Iterator<Item = &'a Element>) -> Self {
+        let bit = |element: &Element| {
+            if element.place == Place::Standard { 1 << element.group as u32 } else { Self::BEYOND_STANDARD }
+        };
+        Self(elements.map(bit).fold(0, |all, bit| all | bit))
     }
 
-    /// The schema that takes the place of this one in a session. Its Template IDs are others, so that no collector reads a
-    /// record by the template of another schema. Two ranges take turns: over UDP a template is not withdrawn, and when its ID
-    /// comes again, with the schema after next, the new template replaces the old one (RFC 7011 sections 8.1 and 8.4).
-    #[must_use]
-    pub fn followed_by(&self, extras: Extras) -> Self {
-        let first = if self.first_template == FIRST_TEMPLATE { SECOND_TEMPLATE } else { FIRST_TEMPLATE };
-        Self::numbered(extras, first)
+    /// Whether elements about the other direction are among them.
+    const fn are_of_biflows(self) -> bool {
+        self.0 & (1 << Group::Reverse as u32 | 1 << Group::ReverseV4 as u32 | 1 << Group::ReverseV6 as u32) != 0
     }
 
-    fn numbered(extras: Extras, first_template: u16) -> Self {
-        let shapes = Shape::ALL.into_iter().filter(|shape| extras.tunnels || shape.outer.is_none());
-        let layouts = shapes.zip(first_template..).map(|(shape, template_id)| {
-            let elements = ELEMENTS.iter().filter(|element| belongs(element.group, shape, extras));
-            let elements: Vec<&'static Element> = elements.collect();
-            let record_length = elements.iter().map(|element| usize::from(element.length)).sum();
-            Layout { shape, template_id, elements, record_length }
-        });
-        Self { first_template, layouts: layouts.collect() }
-    }
-
-    /// What a record consists of. One out of a tunnel has the layout of one that is not, where no tunnel was to be opened.
-    #[must_use]
-    pub fn layout(&self, record: &FlowRecord) -> &Layout {
-        &self.layouts[self.position(record)]
-    }
-
-    /// Which of [`Schema::layouts`] that is.
-    #[must_use]
-    pub fn position(&self, record: &FlowRecord) -> usize {
-        let shape = Shape::of(record);
-        let position = shape.position();
-        if position < self.layouts.len() { position } else { Shape { outer: None, ..shape }.position() }
-    }
-
-    /// All layouts, in the order of their Template IDs.
-    #[must_use]
-    pub fn layouts(&self) -> &[Layout] {
-        &self.layouts
-    }
-}
-
-fn belongs(group: Group, shape: Shape, extras: Extras) -> bool {
-    match group {
-        Group::Always => true,
-        Group::V4 => shape.family == Family::V4,
-        Group::V6 => shape.family == Family::V6,
-        Group::Tunnel => shape.outer.is_some(),
-        Group::OuterV4 => shape.outer == Some(Family::V4),
-        Group::OuterV6 => shape.outer == Some(Family::V6),
-        Group::NextHop => extras.next_hops,
-        Group::Sampled => extras.sampling != SamplingRate::All,
-        Group::SampledPackets => matches!(extras.sampling, SamplingRate::Packets(_)),
-        Group::SampledFlows => matches!(extras.sampling, SamplingRate::Flows(_)),
+    /// Whether elements of this group and place are to be written. Those that nearly every record has always are.
+    #[inline(always)]
+    const fn need(self, group: Group, place: Place) -> bool {
+        match place {
+            Place::Standard => {
+                matches!(group, Group::Always | Group::V4 | Group::V6) || self.0 & 1 << group as u32 != 0
+            }
+            Place::Full | Place::Asked => self.0 & Self::BEYOND_STANDARD != 0,
+        }
     }
 }
 

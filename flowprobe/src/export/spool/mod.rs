@@ -7,6 +7,7 @@
 //! A segment is never appended to after a restart: whatever a power failure has done to it, the place that was kept cannot
 //! be mistaken for one among newer messages.
 
+mod back;
 mod entry;
 mod lock;
 mod place;
@@ -42,6 +43,9 @@ const LARGEST_SEGMENT: u64 = 8 << 20;
 
 /// Messages that may have arrived and come again after a `kill -9` are fewer than this.
 pub const UNSAVED_BELOW: u64 = 256;
+
+/// The numbers of segments are so far apart, for those that may have to go between them ([`Spool::put_back`]).
+const GAP: u64 = 1 << 32;
 
 /// A place between messages; the default is before all of them. Valid until the spool is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +107,7 @@ impl Spool {
             losses,
             segments: VecDeque::new(),
             octets: 0,
-            next_id: place.position.segment.saturating_add(1),
+            next_id: place.position.segment.saturating_add(GAP),
             tail: Tail::default(),
             reader: Reader::default(),
             cursor: place.position,
@@ -123,8 +127,16 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Octets of the messages in `folder`, if it is a spool's, as far as their files tell: of one that was stopped in good order
+    /// exactly what waits.
+    #[must_use]
+    pub fn octets_in(folder: &Path) -> u64 {
+        let size = |id: &u64| fs::metadata(Segment::path(folder, *id)).map_or(0, |file| file.len());
+        segment::list(folder).map_or(0, |ids| ids.iter().map(size).sum())
+    }
+
     fn recover(&mut self, id: u64, last: bool) -> io::Result<()> {
-        self.next_id = self.next_id.max(id.saturating_add(1));
+        self.next_id = self.next_id.max(id.saturating_add(GAP));
         if id < self.place.position.segment {
             self.folder_is_dirty = true;
             return fs::remove_file(Segment::path(&self.folder, id));
@@ -169,7 +181,7 @@ impl Spool {
     /// Makes a segment of what is formatted. Its number is never used again, also where it cannot be made.
     fn begin_segment(&mut self) -> io::Result<u32> {
         let id = self.next_id;
-        self.next_id = id.saturating_add(1);
+        self.next_id = id.saturating_add(GAP);
         let end = self.tail.create(id, &Segment::path(&self.folder, id)).map_err(|error| self.at(id, &error))?;
         self.segments.push_back(Segment { id, size: 0, end, unread: Waiting::default(), is_dirty: true });
         self.folder_is_dirty = true;

@@ -1,6 +1,7 @@
 //! Order, bound, restarts, templates, going back, and the folder itself; damage, full disks, `kill -9` and chance have files of
 //! their own.
 
+mod back;
 mod damage;
 mod kill;
 mod model;
@@ -35,7 +36,7 @@ fn sized(number: u64, length: usize, templates: &Arc<TemplateSet>) -> Packed {
     octets.resize(length, u8::try_from(number % 251).expect("it is small"));
     let weight = Lost { records: number + 1, packets: 3 * number + 1, octets: 100 * number };
     let records = u32::try_from(number).expect("it is small") + 2;
-    Packed { octets, records, weight, templates: Arc::clone(templates) }
+    Packed { octets, records, weight, templates: Arc::clone(templates), source: Vec::new() }
 }
 
 fn message(number: u64) -> Packed {

@@ -152,3 +152,44 @@ fn whether_joined_or_not_every_packet_is_in_the_records_of_its_flow() {
         assert!(pairs > 100, "{pairs} pairs of {max_flows} flows from seed {base} on");
     }
 }
+
+/// Many flows at once and expiry in portions: the same records in the same order as one flow after the other and all at once.
+#[test]
+fn many_at_once_are_as_one_after_the_other() {
+    let base = fastrand::u64(..u64::MAX / 2);
+    let mut most_in_a_portion = 0;
+    for seed in base..base + SEEDS {
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let max_flows = NonZeroU32::new(40).expect("not zero");
+        let config = TableConfig { max_flows, ..if seed.is_multiple_of(2) { config() } else { joining() } };
+        let [mut one, mut many] = [config, config].map(Table::new);
+        let (mut expected, mut now) = (Vec::new(), 100 * SECOND);
+        let (mut out, mut found) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            now += 5 * SECOND;
+            let deltas: Vec<FlowDelta> = (0..random.usize(..100)).map(|_| any_delta(&mut random, now)).collect();
+            let told: Vec<bool> = deltas.iter().map(|delta| one.merge(delta, offset(), &mut expected)).collect();
+            one.expire(now, offset(), &mut expected);
+
+            let mut told_of = Vec::new();
+            many.merge_all(&deltas, offset(), &mut out, |delta, established| told_of.push((*delta, established)));
+            assert_eq!(told_of, deltas.into_iter().zip(told).collect::<Vec<_>>());
+            found.append(&mut out);
+            while many.expire_some(now, offset(), 3, &mut out) {
+                assert!(out.len() <= 4);
+                most_in_a_portion = most_in_a_portion.max(out.len());
+                found.append(&mut out);
+            }
+            found.append(&mut out);
+        }
+        if !config.biflow {
+            assert_eq!(expected, found);
+        }
+        // Which of several flows is the partner of another is up to chance.
+        one.flush(EndReason::ForcedEnd, offset(), &mut expected);
+        many.flush(EndReason::ForcedEnd, offset(), &mut found);
+        assert_eq!(told(&expected), told(&found));
+    }
+    assert!(most_in_a_portion >= 3, "nothing was left for a second portion");
+}

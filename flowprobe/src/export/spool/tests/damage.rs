@@ -173,7 +173,7 @@ fn fill(folder: &Path) {
         appended += 1;
     }
     assert_eq!(appended, 100 * 512 / 1450, "as many as have room");
-    let octets = |spool: &Spool| fs::metadata(Segment::path(folder, 1)).expect("it is there").len() == spool.octets;
+    let octets = |spool: &Spool| fs::metadata(Segment::path(folder, GAP)).expect("it is there").len() == spool.octets;
     assert!(octets(&spool), "the last is cut back");
     // Smaller ones find room; the templates of one that found none are not taken for written.
     let other = templates(7);
