@@ -108,7 +108,7 @@ belong there.
 Each collector has `fields`: the name of a preset, or a list of the names below, whose order is that of the template.
 
 - `minimal`: who, with whom, when and how much.
-- `standard`, unless another is asked for: everything, each in one form. Files, JSON and CSV have it too.
+- `standard`, unless another is asked for: everything, each in one form. JSON and CSV always have it.
 - `full`: the standard, and what can be derived from it.
 - `security`: what those who look for attacks want to know, and no more.
 
