@@ -29,7 +29,9 @@ impl CsvLines {
         let in_use = |element: &&Element| {
             schema.layouts().iter().any(|layout| layout.elements().any(|other| other.name == element.name))
         };
-        let columns: Vec<_> = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
+        let mut columns: Vec<_> = ELEMENTS.iter().filter(in_use).map(|element| element.name).collect();
+        // Whoever looks at a table looks for the time first; the rest stays in its order.
+        columns.sort_by_key(|name| !matches!(*name, "flowStartMilliseconds" | "flowEndMilliseconds"));
         Self { rows: rows(&schema, &columns), schema, columns, begun: false }
     }
 }

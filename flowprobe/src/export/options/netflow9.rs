@@ -14,10 +14,11 @@ pub(super) static INTERFACES: OptionsTemplate = OptionsTemplate {
     scope: 1,
     elements: &[
         row(INTERFACE, 4, "Interface", "Index of the interface.", |facts| number(facts.interface.index)),
-        row(82, 32, "interfaceName", "Its name.", |facts| Value::Text(facts.interface.name)),
         row(83, 64, "interfaceDescription", "Its alias, else its name.", |facts| {
             Value::Text(facts.interface.description)
         }),
+        // The last one: nfcapd 1.7.1 takes what follows it for the next record.
+        row(82, 32, "interfaceName", "Its name.", |facts| Value::Text(facts.interface.name)),
     ],
 };
 
