@@ -25,8 +25,8 @@ use crate::export::packed::Packed;
 use crate::export::session::{Session, Templates};
 use crate::export::transport::{Closed, Stream};
 
-/// Octets that a receiver's buffer holds: what Linux lets it grow to (`net.ipv4.tcp_rmem`).
-pub const WINDOW: u64 = 6 << 20;
+/// Octets that a receiver's buffer holds: what Linux lets it grow to (`net.ipv4.tcp_rmem`; older kernels have 6 MiB).
+pub const WINDOW: u64 = 32 << 20;
 
 /// What was acknowledged so long ago was read: in good order or not, it does not go out again.
 const SETTLED: Duration = Duration::from_secs(60);
