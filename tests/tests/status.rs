@@ -11,6 +11,7 @@ use flowprobe_tests::inject;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Finished, Process, read};
 use flowprobe_tests::require;
+use flowprobe_tests::truth::number;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -54,9 +55,9 @@ fn the_status_is_an_accounting_that_the_daemon_printed() -> Result<()> {
     ensure!(snapshot["sinks"][0]["name"] == "standard output", "{snapshot}");
     let sum = snapshot["accounting"][0].as_object().context("a sum")?.clone();
     ensure!(sum["seen"]["packets"] == packets && sum["overflowByProtocol"]["udp"]["packets"].is_u64(), "{sum:?}");
-    // The table has room for eight; how many of them the kernel's map lets in depends on when it is drained.
-    let open = snapshot["openFlows"].as_u64();
-    ensure!(open.is_some_and(|open| (1..=8).contains(&open)), "{snapshot}");
+    // The table has room for eight; how many the kernel's map lets in depends on when it is drained.
+    let open = usize::try_from(snapshot["openFlows"].as_u64().context("no number of open flows")?)?;
+    ensure!((1..=8).contains(&open), "{snapshot}");
 
     let metrics = status(folder.path(), &["--metrics"])?.stdout;
     let line = format!("flowprobe_packets_total{{interface=\"vb\",direction=\"ingress\",term=\"seen\"}} {packets}");
@@ -75,6 +76,10 @@ fn the_status_is_an_accounting_that_the_daemon_printed() -> Result<()> {
     ensure!(socket.exists(), "the socket is elsewhere");
     let report = daemon.stop()?;
     ensure!(report.accounting.contains(&sum), "never printed: {sum:?}");
+    // Nothing has come since: the last records are those of the flows that were open, and have what was held.
+    let last = report.records.len().checked_sub(open).context("fewer records than open flows")?;
+    let held = report.records[last..].iter().map(|record| number(record, "packetDeltaCount")).sum::<Result<u64>>()?;
+    ensure!(sum["held"]["packets"] == held, "{held} packets in {open} flows: {sum:?}");
     ensure!(!socket.exists(), "the socket is left");
     must_fail(&status(folder.path(), &[])?, "no flowprobe daemon answers in")
 }
