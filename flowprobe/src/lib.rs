@@ -14,6 +14,7 @@ pub mod accounting;
 pub mod busier;
 pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod drain;
 pub mod export;
