@@ -2,7 +2,7 @@
 //! into a file.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -292,24 +292,25 @@ impl Recorder {
         read_file(&file).map(|(received, _)| received)
     }
 
-    /// Kills it, or waits until its connection has ended; the keys of all that it had written, in order.
+    /// Waits until its connection has ended, or it is dead; the keys of all that it had written, in order, without a message that
+    /// was cut off.
     ///
     /// # Errors
-    /// As [`Recorder::kill`] and [`Recorder::stop`].
-    pub fn keys(self, kill: bool) -> Result<Vec<Key>> {
+    /// The connection does not end, or a message is wrong.
+    pub fn keys(self) -> Result<Vec<Key>> {
         let Self { process, file, _folder } = self;
-        if kill {
-            process.stop(Signal::KILL)?
-        } else {
-            process.wait()?
-        };
+        process.wait()?;
         let (mut messages, mut keys) = (Messages::default(), Vec::new());
-        for octets in fs::read(file)?.chunks(1 << 20) {
+        let (mut file, mut octets) = (File::open(file)?, vec![0; 1 << 20]);
+        loop {
+            let length = file.read(&mut octets)?;
+            if length == 0 {
+                return Ok(keys);
+            }
             let mut received = Received::default();
-            messages.feed(octets, &mut received)?;
+            messages.feed(&octets[..length], &mut received)?;
             keys.extend(received.records.iter().map(key).collect::<Result<Vec<Key>>>()?);
         }
-        Ok(keys)
     }
 
     /// Waits until its connection has ended; all that it had written.
