@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::ipfix::{Received, Session, as_on_the_wire};
 use crate::namespace::Namespace;
-use crate::process::{Process, patience, wait_until};
+use crate::process::{Process, patience, read, wait_until};
 use crate::truth::{Object, number};
 
 /// Between two looks at sockets that have nothing.
@@ -230,8 +231,8 @@ impl Messages {
     }
 }
 
-/// A process that accepts one connection and writes what comes into a file, message by message or not: it can be stopped and
-/// killed.
+/// A process, socat or openssl, that accepts one connection and writes what comes into a file, message by message or not: it can
+/// be stopped and killed.
 pub struct Recorder {
     process: Process,
     file: PathBuf,
@@ -251,6 +252,29 @@ impl Recorder {
         command.arg(format!("OPEN:{},creat,append", file.display()));
         let mut process = Process::start(&mut command)?;
         process.wait_for_error_lines("listening on", 1)?;
+        Ok(Self { process, file, _folder: folder })
+    }
+
+    /// The same with openssl's server, which decrypts to its standard output what comes over TLS. `more` are arguments such as
+    /// `-cert`.
+    ///
+    /// # Errors
+    /// openssl does not start.
+    pub fn start_tls(namespace: &Namespace, port: u16, more: &[&str]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let [file, input] = ["stream", "input"].map(|name| folder.path().join(name));
+        // Standard input that has nothing and does not end: at its end openssl would look for more without a pause.
+        read(Command::new("mkfifo").arg(&input))?;
+        let mut command = namespace.command("sh");
+        command.args(["-c", "exec \"$@\" <>\"$0\""]).arg(&input);
+        command.args(["openssl", "s_server", "-quiet", "-accept", &port.to_string()]).args(more);
+        let process = Process::start_into(&mut command, File::create(&file)?)?;
+        let listener = format!("sport = :{port}");
+        wait_until(
+            "that openssl listens",
+            || Ok(!read(namespace.command("ss").args(["-Htln", &listener]))?.is_empty()),
+        )
+        .with_context(|| format!("{:?}", process.errors()))?;
         Ok(Self { process, file, _folder: folder })
     }
 

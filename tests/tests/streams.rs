@@ -69,23 +69,63 @@ fn tls_reaches_the_right_collector() -> Result<()> {
     for (verify, more) in [("0", ""), ("0", &*name), ("1", &*own)] {
         let (room, _folder, spool) = room()?;
         let recorder = Recorder::start(&room, &tls_listener(&files, verify))?;
-        let url = format!("tls://127.0.0.1:{TLS_PORT}?ca={ca}{more}");
-        let mut daemon = Daemon::quick(&room, &["-i", "vb", "--spool", &spool, "--collector", &url])?;
-        let sent = inject::send_flows(&room, "va", "vb", 1)?;
-        daemon.wait_until_seen("vb", sent.sum().packets)?;
-        daemon.wait_for_records(sent.0.len())?;
-        inject::send_flows(&room, "va", "vb", 101)?;
-        daemon.wait_until_seen("vb", 2 * sent.sum().packets)?;
-        let report = daemon.stop()?;
-        ensure!(must_arrive(&report.records, [&recorder.stop()?])? == 0, "{more}: some records came twice");
-        ensure!(report.logged("WARN").is_empty(), "{more}: {:?}", report.finished.stderr);
+        must_be_reached(&room, &spool, recorder, &format!("ca={ca}{more}"))?;
     }
     Ok(())
 }
 
+/// In both versions of TLS, with and without a certificate of the exporter's own.
+#[test]
+fn openssl_decrypts_every_record() -> Result<()> {
+    require!("openssl");
+    let files = Certificates::new()?;
+    let (ca, certificate, key) = (files.text("ca", "pem"), files.text("client", "pem"), files.text("client", "key"));
+    let own = format!("ca={ca}&certificate={certificate}&key={key}");
+    for version in TLS_VERSIONS {
+        for (verify, options) in [(false, format!("ca={ca}")), (true, own.clone())] {
+            let (room, _folder, spool) = room()?;
+            let recorder = openssl(&room, &files, version, verify, &["-naccept", "1"])?;
+            must_be_reached(&room, &spool, recorder, &options).with_context(|| format!("{version} {verify}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a collector over TLS gets every record once, without a warning.
+fn must_be_reached(room: &Namespace, spool: &str, recorder: Recorder, options: &str) -> Result<()> {
+    let url = format!("tls://127.0.0.1:{TLS_PORT}?{options}");
+    let mut daemon = Daemon::quick(room, &["-i", "vb", "--spool", spool, "--collector", &url])?;
+    let sent = inject::send_flows(room, "va", "vb", 1)?;
+    daemon.wait_until_seen("vb", sent.sum().packets)?;
+    daemon.wait_for_records(sent.0.len())?;
+    inject::send_flows(room, "va", "vb", 101)?;
+    daemon.wait_until_seen("vb", 2 * sent.sum().packets)?;
+    let report = daemon.stop()?;
+    ensure!(must_arrive(&report.records, [&recorder.stop()?])? == 0, "{options}: some records came twice");
+    ensure!(report.records.len() >= 40, "{options}: {} records", report.records.len());
+    ensure!(report.logged("WARN").is_empty(), "{options}: {:?}", report.finished.stderr);
+    Ok(())
+}
+
+/// The server's certificate, its key, and the authority of the certificates that it accepts.
+fn server_files(files: &Certificates) -> [String; 3] {
+    [("server", "pem"), ("server", "key"), ("ca", "pem")].map(|(name, kind)| files.text(name, kind))
+}
+
 fn tls_listener(files: &Certificates, verify: &str) -> String {
-    let [certificate, key, ca] = [("server", "pem"), ("server", "key"), ("ca", "pem")].map(|(n, k)| files.text(n, k));
+    let [certificate, key, ca] = server_files(files);
     format!("OPENSSL-LISTEN:{TLS_PORT},cert={certificate},key={key},cafile={ca},verify={verify}")
+}
+
+/// How openssl's server is made to speak one version only.
+const TLS_VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
+
+/// openssl's server; where it is to `verify`, it refuses a client without a certificate of the authority that it knows.
+fn openssl(room: &Namespace, files: &Certificates, version: &str, verify: bool, more: &[&str]) -> Result<Recorder> {
+    let [certificate, key, ca] = server_files(files);
+    let own = ["-cert", &certificate, "-key", &key, version];
+    let mutual = ["-Verify", "1", "-verify_return_error", "-CAfile", &ca];
+    Recorder::start_tls(room, TLS_PORT, &[&own[..], if verify { &mutual } else { &[] }, more].concat())
 }
 
 #[test]
@@ -108,22 +148,57 @@ fn tls_sends_nothing_to_a_wrong_collector_nor_to_one_that_refuses() -> Result<()
     for (verify, options, words) in cases {
         let (room, _folder, spool) = room()?;
         let recorder = Recorder::start(&room, &(tls_listener(&files, verify) + ",fork"))?;
-        let url = format!("tls://127.0.0.1:{TLS_PORT}?{options}");
-        let mut daemon = Daemon::quick(&room, &["-i", "vb", "--spool", &spool, "--collector", &url])?;
-        daemon.wait_for_log(&format!("WARN tls://127.0.0.1:{TLS_PORT}: cannot be reached: "), 1)?;
-        let sent = inject::send_flows(&room, "va", "vb", 1)?;
-        daemon.wait_until_seen("vb", sent.sum().packets)?;
-        daemon.wait_for_records(sent.0.len())?;
-        // Several attempts.
-        sleep(Duration::from_secs(1));
-        let report = daemon.stop()?;
-        let said = report.logged("tls://");
-        let warned = report.logged("WARN");
-        ensure!(warned.len() == 1 && warned[0].contains(words), "{options}: `{words}` is not what it says: {said:?}");
-        let waits = format!("{} wait on disk for the next start", report.records.len());
-        ensure!(said.iter().any(|line| line.contains(&waits)), "{options}: {said:?}");
-        ensure!(recorder.octets() == 0, "{options}: {} octets were sent", recorder.octets());
+        must_get_nothing(&room, &spool, &recorder, &options, words)?;
     }
+    Ok(())
+}
+
+#[test]
+fn openssl_gets_nothing_where_either_refuses() -> Result<()> {
+    require!("openssl");
+    let files = Certificates::new()?;
+    let [ca, other, stranger, key] =
+        [("ca", "pem"), ("other-ca", "pem"), ("other-client", "pem"), ("other-client", "key")]
+            .map(|(name, kind)| files.text(name, kind));
+    for version in TLS_VERSIONS {
+        // TLS 1.2 has no words for a certificate that is missing.
+        let missing =
+            if version == "-tls1_2" { "it may want a client certificate" } else { "wants a client certificate" };
+        let cases = [
+            (false, format!("ca={other}"), "its issuer is none of those that are trusted"),
+            (true, format!("ca={ca}"), missing),
+            (
+                true,
+                format!("ca={ca}&certificate={stranger}&key={key}"),
+                "the collector does not accept the client certificate",
+            ),
+        ];
+        for (verify, options, words) in cases {
+            let (room, _folder, spool) = room()?;
+            let recorder = openssl(&room, &files, version, verify, &[])?;
+            must_get_nothing(&room, &spool, &recorder, &options, words).with_context(|| version.to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is sent to a collector over TLS, the log says once why in these words, and the records wait.
+fn must_get_nothing(room: &Namespace, spool: &str, recorder: &Recorder, options: &str, words: &str) -> Result<()> {
+    let url = format!("tls://127.0.0.1:{TLS_PORT}?{options}");
+    let mut daemon = Daemon::quick(room, &["-i", "vb", "--spool", spool, "--collector", &url])?;
+    daemon.wait_for_log(&format!("WARN tls://127.0.0.1:{TLS_PORT}: cannot be reached: "), 1)?;
+    let sent = inject::send_flows(room, "va", "vb", 1)?;
+    daemon.wait_until_seen("vb", sent.sum().packets)?;
+    daemon.wait_for_records(sent.0.len())?;
+    // Several attempts.
+    sleep(Duration::from_secs(1));
+    let report = daemon.stop()?;
+    let said = report.logged("tls://");
+    let warned = report.logged("WARN");
+    ensure!(warned.len() == 1 && warned[0].contains(words), "{options}: `{words}` is not what it says: {said:?}");
+    let waits = format!("{} wait on disk for the next start", report.records.len());
+    ensure!(said.iter().any(|line| line.contains(&waits)), "{options}: {said:?}");
+    ensure!(recorder.octets() == 0, "{options}: {} octets were sent", recorder.octets());
     Ok(())
 }
 
