@@ -17,7 +17,7 @@ use flowprobe_tests::lab;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::read;
 use flowprobe_tests::require;
-use flowprobe_tests::truth::Object;
+use flowprobe_tests::truth::{Object, number};
 use tempfile::TempDir;
 
 /// Those that the daemon speaks.
@@ -58,6 +58,65 @@ fn collectors_agree(format: Format) -> Result<()> {
     ];
     for (reader, readings) in all {
         agrees(View { reader, format }, &readings, &printed, &sent)?;
+    }
+    Ok(())
+}
+
+/// Every kind of element, among them times in all units and one that NetFlow v9 has by name only. Times are in the order that the
+/// reader of tshark's output knows them by.
+const CHOSEN: [&str; 22] = [
+    "flowEndReason",
+    "sourceIPv4Address",
+    "destinationIPv4Address",
+    "sourceIPv6Address",
+    "destinationIPv6Address",
+    "destinationTransportPort",
+    "sourceTransportPort",
+    "protocolIdentifier",
+    "octetDeltaCount",
+    "packetDeltaCount",
+    "flowStartMilliseconds",
+    "flowEndMilliseconds",
+    "flowStartMicroseconds",
+    "flowEndMicroseconds",
+    "flowStartSeconds",
+    "flowEndSeconds",
+    "sourceMacAddress",
+    "destinationMacAddress",
+    "vlanId",
+    "ingressInterface",
+    "egressInterface",
+    "tcpControlBits",
+];
+
+#[test]
+fn collectors_show_chosen_fields_as_they_were_sent() -> Result<()> {
+    require!("nfcapd", "nfdump", "tcpdump", "tshark");
+    [Format::Ipfix, Format::NetFlow9].into_iter().try_for_each(collectors_agree_on_chosen_fields)
+}
+
+fn collectors_agree_on_chosen_fields(format: Format) -> Result<()> {
+    let room = Namespace::with_pair()?;
+    let nfcapd = Nfcapd::start(&room, NFCAPD_PORT)?;
+    let capture = Capture::start(&room, "lo", NFCAPD_PORT)?;
+    let (url, fields) = (format!("udp://127.0.0.1:{NFCAPD_PORT}{}", format.option()), CHOSEN.join(","));
+    let mut daemon = Daemon::quick(&room, &["-i", "vb", "--fields", &fields, "--collector", &url])?;
+    let traffic = lab::traffic()?;
+    inject::send(&room, "va", "vb", &traffic.frames)?;
+    daemon.wait_until_seen("vb", lab::PACKETS)?;
+    // Two reasons to end.
+    daemon.wait_for_record("a flow that has ended by itself", |_| true)?;
+    let printed = daemon.stop()?.records;
+
+    let mut sent = traffic.records(room.index("vb")?)?;
+    sent.iter_mut().for_each(|record| record.retain(|element, _| CHOSEN.contains(&element.as_str())));
+    let shown = capture.stop()?.readings(NFCAPD_PORT)?;
+    let is_finer = |record: &Reading| Ok(number(record, "flowStartMicroseconds")? % 1000 != 0);
+    ensure!(shown.iter().map(is_finer).collect::<Result<Vec<bool>>>()?.contains(&true), "milliseconds as microseconds");
+    for (reader, readings) in [(Reader::Tshark, shown), (Reader::Nfdump, nfcapd.readings()?)] {
+        let view = View { reader, format };
+        view.must_show_chosen(&readings, &printed, &CHOSEN)?;
+        view.must_be_as_sent(&readings, &sent)?;
     }
     Ok(())
 }

@@ -127,14 +127,15 @@ const LIMITS: &[Limit] = &[
         elements: &["icmpTypeCodeIPv4", "icmpTypeCodeIPv6"],
         reason: "nfdump has the ports in their place" },
 
+    Limit { readers: &[Nfdump], formats: ALL, of: any, effect: Effect::NotShown,
+        elements: &["flowStartMicroseconds", "flowEndMicroseconds", "flowStartSeconds", "flowEndSeconds"],
+        reason: "nfcapd 1.7.1 reads times in milliseconds and uptimes only" },
+
     Limit { readers: &[Nfacctd], formats: ALL, of: any, effect: Effect::NotShown,
         elements: &["ipVersion", "icmpTypeCodeIPv4", "icmpTypeCodeIPv6", "minimumTTL", "maximumTTL", "minimumIpTotalLength",
             "maximumIpTotalLength", "layer2OctetDeltaCount", "dot1qVlanId", "dot1qCustomerVlanId", "mplsTopLabelStackSection",
             "fragmentFlags", "flowEndReason"],
         reason: "nfacctd aggregates by what it has primitives for; of ICMP that is the destination port" },
-    Limit { readers: &[Nfacctd], formats: &[Ipfix], of: any, effect: Effect::NotShown,
-        elements: &["tcpControlBits"],
-        reason: "nfacctd 1.7.7 reads flags of one octet only, and shows 0 for two" },
     Limit { readers: &[Nfacctd], formats: &[NetFlow9, NetFlow5], of: any, effect: Effect::NotShown,
         elements: &["flowStartMilliseconds", "flowEndMilliseconds"],
         reason: "nfacctd takes the difference to the header in whole seconds" },
@@ -166,21 +167,25 @@ impl View {
     #[must_use]
     pub fn of(self, record: &Object) -> Reading {
         let mut seen = record.clone();
-        for limit in self.limits(record) {
-            for element in limit.elements {
-                let Some(value) = seen.get_mut(*element) else { continue };
-                let mask = match limit.effect {
-                    Effect::NotShown => {
-                        seen.remove(*element);
-                        continue;
-                    }
-                    Effect::Octet => 0xff,
-                    Effect::TwoOctets => 0xffff,
-                };
-                *value = value.as_u64().map_or(Value::Null, |number| (number & mask).into());
-            }
-        }
+        self.limit(&mut seen, |_| true);
         seen
+    }
+
+    /// Makes of a record what is seen of it this way, by those limits that `hold`.
+    fn limit(self, record: &mut Object, hold: impl Fn(&Limit) -> bool) {
+        let limits: Vec<&Limit> = self.limits(record).filter(|limit| hold(limit)).collect();
+        for (limit, element) in limits.into_iter().flat_map(|limit| limit.elements.iter().map(move |it| (limit, *it))) {
+            let Some(value) = record.get_mut(element) else { continue };
+            let mask = match limit.effect {
+                Effect::NotShown => {
+                    record.remove(element);
+                    continue;
+                }
+                Effect::Octet => 0xff,
+                Effect::TwoOctets => 0xffff,
+            };
+            *value = value.as_u64().map_or(Value::Null, |number| (number & mask).into());
+        }
     }
 
     /// A reading without what this way is known not to show, whatever stands there.
@@ -212,14 +217,53 @@ impl View {
     /// Says which records are missing, too many or different and in what, up to a screenful.
     pub fn must_show(self, readings: &[Reading], printed: &[Object]) -> Result<()> {
         let printed = printed.iter().map(as_on_the_wire).filter(|record| self.format.carries(record));
-        let mut expected: Vec<Reading> = printed.map(|record| self.of(&record)).collect();
+        let expected = printed.map(|record| self.of(&record)).collect();
+        self.must_be(expected, readings.iter().map(|reading| self.strip(reading)))
+    }
+
+    /// The same of records whose elements were chosen, by `names`: times in each unit, and elements that the format has by name
+    /// only. What nobody asked for is not shown, but by nfdump.
+    ///
+    /// # Errors
+    /// As [`View::must_show`].
+    pub fn must_show_chosen(self, readings: &[Reading], printed: &[Object], names: &[&str]) -> Result<()> {
+        let expected = printed.iter().map(|record| {
+            let mut record = as_on_the_wire(record);
+            for end in ["Start", "End"] {
+                let time = number(&record, &format!("flow{end}Milliseconds"))?;
+                record.insert(format!("flow{end}Microseconds"), (time * 1000).into());
+                record.insert(format!("flow{end}Seconds"), (time / 1000).into());
+            }
+            record.retain(|element, _| names.contains(&element.as_str()));
+            self.limit(&mut record, |limit| limit.effect != Effect::NotShown || !limit.readers.is_empty());
+            Ok(record)
+        });
+        let shown = readings.iter().map(|reading| {
+            let mut shown = reading.clone();
+            if self.reader == Nfdump {
+                shown = self.strip(&shown);
+                shown.retain(|element, _| names.contains(&element.as_str()));
+            }
+            // The daemon prints milliseconds.
+            for element in ["flowStartMicroseconds", "flowEndMicroseconds"] {
+                if let Some(value) = shown.get_mut(element) {
+                    *value = value.as_u64().map_or(Value::Null, |time| (time - time % 1000).into());
+                }
+            }
+            shown
+        });
+        self.must_be(expected.collect::<Result<_>>()?, shown)
+    }
+
+    /// Whether the readings are those that are expected, in any order.
+    fn must_be(self, mut expected: Vec<Reading>, readings: impl Iterator<Item = Reading>) -> Result<()> {
         let count = expected.len();
         let mut missing = BTreeMap::new();
         for record in expected.drain(..) {
             missing.entry(serde_json::to_string(&record)?).or_insert_with(Vec::new).push(record);
         }
         let mut unknown = Vec::new();
-        for reading in readings.iter().map(|reading| self.strip(reading)) {
+        for reading in readings {
             let same = missing.get_mut(&serde_json::to_string(&reading)?).and_then(Vec::pop);
             if same.is_none() {
                 unknown.push(reading);
@@ -301,9 +345,14 @@ fn source(record: &Object) -> Result<String> {
 
 /// Milliseconds since 1970 of a time that a program prints in UTC, in `layout`, a description as the `time` crate has it.
 pub(super) fn milliseconds(text: &str, layout: &str) -> Result<Value> {
+    Ok((nanoseconds(text, layout)? / 1_000_000).into())
+}
+
+/// The same in nanoseconds.
+pub(super) fn nanoseconds(text: &str, layout: &str) -> Result<u64> {
     let layout = parse_borrowed::<2>(layout)?;
     let time = PrimitiveDateTime::parse(text, &layout).with_context(|| format!("no time: {text}"))?.assume_utc();
-    Ok(u64::try_from(time.unix_timestamp_nanos() / 1_000_000)?.into())
+    Ok(u64::try_from(time.unix_timestamp_nanos())?)
 }
 
 /// A number that a program prints in decimal, or in hexadecimal after `0x`.

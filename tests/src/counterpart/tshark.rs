@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::reading::{Reading, integer, milliseconds, of_version};
+use super::reading::{Reading, integer, nanoseconds, of_version};
 use crate::namespace::Namespace;
 use crate::process::{Process, read};
 use crate::truth::Object;
@@ -206,17 +206,7 @@ fn reading(flow: &Object, system_start: Option<u64>) -> Result<Reading> {
         let text = value.as_str().with_context(|| format!("{field} is no text: {flow:?}"))?;
         reading.insert(name.to_owned(), value_of(name, text)?);
     }
-    let times = flow.get("cflow.timedelta_tree").with_context(|| format!("no times: {flow:?}"))?;
-    let layout = "[month repr:short] [day padding:space], [year] [hour]:[minute]:[second].[subsecond digits:9] UTC";
-    for (end, name) in [("start", "flowStartMilliseconds"), ("end", "flowEndMilliseconds")] {
-        let shown = |kind: &str| times[format!("cflow.{kind}{end}")].as_str();
-        let value = match (shown("abstime"), shown("time"), system_start) {
-            (Some(text), ..) => milliseconds(text, layout)?,
-            (None, Some(text), Some(start)) => (start + span(text)?).into(),
-            _ => bail!("no {name}: {flow:?}"),
-        };
-        reading.insert(name.to_owned(), value);
-    }
+    read_times(flow, system_start, &mut reading)?;
     let number = |value: &Value| value.as_str().with_context(|| format!("no text: {flow:?}")).and_then(integer);
     // As NetFlow had it for both versions, and as IPFIX has it for version 6.
     if let Some(both) = flow.get("cflow.icmp_type_code_ipv4") {
@@ -231,6 +221,28 @@ fn reading(flow: &Object, system_start: Option<u64>) -> Result<Reading> {
         reading.insert("mplsTopLabelStackSection".to_owned(), entry.into());
     }
     Ok(reading)
+}
+
+/// The units of times in the order in which a record has them, where it has several, and how many nanoseconds each is: tshark does
+/// not tell them apart.
+const UNITS: [(&str, u64); 3] = [("Milliseconds", 1_000_000), ("Microseconds", 1000), ("Seconds", 1_000_000_000)];
+
+fn read_times(flow: &Object, system_start: Option<u64>, reading: &mut Reading) -> Result<()> {
+    let layout = "[month repr:short] [day padding:space], [year] [hour]:[minute]:[second].[subsecond digits:9] UTC";
+    let times = flow.get("cflow.timedelta_tree").with_context(|| format!("no times: {flow:?}"))?;
+    let times = times.as_array().map_or(std::slice::from_ref(times), Vec::as_slice);
+    for ((unit, length), times) in UNITS.iter().zip(times) {
+        for (end, name) in [("start", format!("flowStart{unit}")), ("end", format!("flowEnd{unit}"))] {
+            let shown = |kind: &str| times[format!("cflow.{kind}{end}")].as_str();
+            let value = match (shown("abstime"), shown("time"), system_start) {
+                (Some(text), ..) => nanoseconds(text, layout)? / length,
+                (None, Some(text), Some(start)) => start + span(text)?,
+                _ => bail!("no {name}: {flow:?}"),
+            };
+            reading.insert(name, value.into());
+        }
+    }
+    Ok(())
 }
 
 fn value_of(name: &str, text: &str) -> Result<Value> {
