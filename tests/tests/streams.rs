@@ -2,6 +2,7 @@
 //! right one, and that one which is not there yet gets everything when it is.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -294,6 +295,30 @@ fn over_udp_a_late_collector_gets_the_templates_when_they_are_due() -> Result<()
     let received = collector.stop()?;
     ensure!(received.without_template == 0, "{} sets without template", received.without_template);
     must_arrive(&report.records[before.0.len()..], [&received]).map(drop)
+}
+
+#[test]
+fn over_udp_it_is_said_that_nobody_listens_and_that_somebody_does() -> Result<()> {
+    require!();
+    let room = Namespace::with_pair()?;
+    // A port on which nobody listens any more.
+    let port = room.inside(|| Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port()))?;
+    let name = format!("udp://127.0.0.1:{port}");
+    let url = format!("{name}?template-refresh=500ms");
+    let mut daemon = Daemon::quick(&room, &["-i", "vb", "--collector", &url])?;
+    daemon.wait_for_log(&format!("WARN {name}: nobody listens there, says its host: "), 1)?;
+    daemon.wait_for_sink(&name, "that it is away", |sink| sink["collector"]["isAway"] == true)?;
+    let before = inject::send_flows(&room, "va", "vb", 1)?;
+    daemon.wait_for_records(before.0.len())?;
+    daemon.wait_for_sink(&name, "that they have left", |sink| sink["collector"]["sentRecords"] == before.0.len())?;
+    let collector = Collector::listen(&room, "127.0.0.1", port)?;
+    daemon.wait_for_log(&format!("INFO {name}: its host refuses nothing any more"), 1)?;
+    daemon.wait_for_sink(&name, "that it is there", |sink| sink["collector"]["isAway"] == false)?;
+    inject::send_flows(&room, "va", "vb", 101)?;
+    daemon.wait_until_seen("vb", 2 * before.sum().packets)?;
+    let report = daemon.stop()?;
+    ensure!(report.logged("WARN").len() == 1, "not warned once: {:?}", report.finished.stderr);
+    must_arrive(&report.records[before.0.len()..], [&collector.stop()?]).map(drop)
 }
 
 /// A capture of so many flows of one packet, a second apart, and the records in it.

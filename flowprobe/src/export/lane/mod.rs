@@ -104,6 +104,8 @@ pub struct Lane {
     options_sent: Option<Instant>,
     synced: Instant,
     looked_up: Instant,
+    /// When the host of the one collector over UDP last answered that nobody listens there.
+    refused: Option<Instant>,
     store_failed: bool,
     /// So many datagrams wait that it is time to send them.
     batch_is_full: bool,
@@ -141,6 +143,7 @@ impl Lane {
             options_sent: None,
             synced: now,
             looked_up: now,
+            refused: None,
             store_failed: false,
             batch_is_full: false,
             away_told: false,

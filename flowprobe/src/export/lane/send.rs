@@ -25,7 +25,8 @@ const RECENT: Duration = Duration::from_secs(1);
 /// Octets of it at most.
 const MOST_RECENT: usize = 4 << 20;
 
-/// How often the name of a collector that refuses datagrams is looked up again.
+/// How often the name of a collector that refuses datagrams is looked up again; and how long one that refuses none any more has
+/// done so when that is said.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// Octets that a message may have wherever it goes.
@@ -251,6 +252,9 @@ impl Lane {
     /// Counts what has become of a batch. Returns what has to be packed anew.
     fn follow_datagrams(&mut self, outcome: Outcome) -> Vec<Packed> {
         let Outcome { sent, templates, lost, error, refused, too_long, recovered } = outcome;
+        if self.plan.is_blind() {
+            self.follow_refusals(refused.as_ref(), templates.0 > 0 || !sent.is_empty());
+        }
         // Where there are others, one that refuses is left at once.
         let error = error.or(refused.filter(|_| self.plan.members.len() > 1));
         self.health.add_sent(templates.0, 0, templates.1);
@@ -287,6 +291,26 @@ impl Lane {
             None => {}
         }
         too_long
+    }
+
+    /// Says that nobody listens, where the collector's host answers so, and when it does not any more. What was sent counts as
+    /// sent all the same: hosts answer once a second or so, and nobody knows how much of it was refused.
+    fn follow_refusals(&mut self, refused: Option<&io::Error>, has_sent: bool) {
+        match (refused, self.refused) {
+            (Some(error), before) => {
+                self.refused = Some(Instant::now());
+                if before.is_none() {
+                    self.health.set_away(true);
+                    warn!("{}: nobody listens there, says its host: {error}; what is sent may be lost", self.plan.name);
+                }
+            }
+            (None, Some(at)) if has_sent && at.elapsed() >= LOOK_UP => {
+                self.refused = None;
+                self.health.set_away(false);
+                info!("{}: its host refuses nothing any more", self.plan.name);
+            }
+            _ => {}
+        }
     }
 
     fn forget_recent(&mut self) {
@@ -356,7 +380,7 @@ impl Lane {
             return;
         }
         let Some((_, Outlet::Udp(udp))) = &self.link.active else { return };
-        if udp.failures() == 0 {
+        if udp.failures() == 0 && self.refused.is_none() {
             return;
         }
         self.looked_up = Instant::now();
@@ -369,6 +393,8 @@ impl Lane {
             info!("{}: {found} is its address now", self.plan.name);
             self.flush_datagrams().await;
             self.link.set_active(0, Outlet::Udp(Box::new(udp)));
+            self.refused = None;
+            self.health.set_away(false);
             self.options_due = true;
         }
     }
