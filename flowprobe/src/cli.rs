@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use flowprobe_ebpf::Tunnels;
 
 use crate::config::{
-    self, AttachMode, ConfigError, DomainBy, ExportSettings, OutputMode, PacketFilter, SampleBy, SelectionSettings,
-    Settings, Target,
+    self, AttachMode, ConfigError, DomainBy, ExportSettings, Listen, OutputMode, PacketFilter, Relay, SampleBy,
+    SelectionSettings, Settings, Target,
 };
 use crate::export::elements::Fields;
 use crate::status::StatusSocket;
@@ -43,9 +43,18 @@ pub enum Command {
 /// Flags of `flowprobe run`. Each has a key of the same name in the configuration file, which it overrides.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Interface to meter; may be given several times [default: the one with the default route]
+    /// Interface to meter; may be given several times [default: the one with the default route, or none with --listen]
     #[arg(short, long = "interface", value_name = "IFACE", action = ArgAction::Append)]
     pub interfaces: Vec<String>,
+
+    /// Where to receive NetFlow and IPFIX of routers and others: udp://0.0.0.0:2055, tcp://…, tls://… (IPFIX only), with options
+    /// such as ?allow=10.0.0.0/8; may be given several times
+    #[arg(long, value_name = "URL", action = ArgAction::Append)]
+    pub listen: Vec<Listen>,
+
+    /// What collectors get of what is received: the records, the datagrams as they came, or nothing [default: records]
+    #[arg(long, value_enum)]
+    pub relay: Option<Relay>,
 
     /// How to attach [default: auto]
     #[arg(long, value_enum)]
@@ -113,6 +122,8 @@ impl RunArgs {
         };
         let flags = Settings {
             interfaces: Some(self.interfaces).filter(|names| !names.is_empty()),
+            listen: Some(self.listen).filter(|all| !all.is_empty()),
+            relay: self.relay,
             mode: self.mode,
             promisc: self.promisc,
             egress: self.egress,

@@ -27,6 +27,8 @@ impl Difference {
         ];
         let at_restart = [
             ("interfaces", a.interfaces != b.interfaces),
+            ("listen", a.listen != b.listen),
+            ("relay", a.relay != b.relay),
             ("mode", a.mode != b.mode),
             ("promisc", a.promisc != b.promisc),
             ("egress", a.scope.egress != b.scope.egress),
@@ -101,6 +103,13 @@ mod tests {
         );
         assert_eq!(merged.table.idle_timeout, Duration::from_secs(1));
         assert_eq!(Difference::between(&merged, &wanted).now, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_listened_on_takes_a_restart() {
+        let [current, wanted] = [2055, 9995].map(|port| config(&format!("listen = [\"udp://127.0.0.1:{port}\"]")));
+        assert_eq!(Difference::between(&current, &wanted).at_restart, ["listen"]);
+        assert_eq!(merged(&current, wanted).listen, current.listen);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! sockets   sets    templates  FlowRecord and tail
 //! ```
 
+pub mod listen;
 pub mod received;
 pub mod template;
 

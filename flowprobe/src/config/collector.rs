@@ -14,9 +14,9 @@ use crate::export::transport::{SocketOptions, TlsFiles};
 use crate::export::{FileOptions, Format};
 
 /// IPFIX's registered port, over TLS the one after it; NetFlow has none that is registered, but this one by custom.
-const IPFIX_PORT: u16 = 4739;
-const IPFIX_TLS_PORT: u16 = 4740;
-const NETFLOW_PORT: u16 = 2055;
+pub(super) const IPFIX_PORT: u16 = 4739;
+pub(super) const IPFIX_TLS_PORT: u16 = 4740;
+pub(super) const NETFLOW_PORT: u16 = 2055;
 
 /// What an IP datagram may hold unless `mtu` says otherwise: Ethernet's MTU. Collectors are known to cut longer ones.
 const DEFAULT_MTU: u16 = 1500;
@@ -348,13 +348,13 @@ fn duration(value: &str) -> Result<Duration, String> {
 }
 
 /// `text` without percent-encoding (RFC 3986 section 2.1).
-fn decoded(text: &str) -> Result<String, String> {
+pub(super) fn decoded(text: &str) -> Result<String, String> {
     let octets = percent_encoding::percent_decode_str(text).decode_utf8();
     octets.map(String::from).map_err(|_| format!("`{text}` is not UTF-8"))
 }
 
 /// `text` so that it can stand in a URL.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     const OTHERS: percent_encoding::AsciiSet =
         percent_encoding::CONTROLS.add(b' ').add(b'%').add(b'&').add(b'?').add(b'#').add(b',').add(b'"');
     percent_encoding::utf8_percent_encode(text, &OTHERS).to_string()

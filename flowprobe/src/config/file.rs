@@ -12,7 +12,7 @@ use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 use toml::{Spanned, Value};
 
-use super::{AttachMode, OutputMode, PacketFilter, SampleBy, Settings, Target, ValueError, values};
+use super::{AttachMode, Listen, OutputMode, PacketFilter, Relay, SampleBy, Settings, Target, ValueError, values};
 use crate::export::elements::{Fields, Preset};
 use crate::filter::FilterError;
 
@@ -57,8 +57,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 22] = [
+const KEYS: [(&str, Setter); 24] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
+    ("listen", |settings, value| {
+        let urls = strings(value, "a list of URLs to listen on");
+        assign(&mut settings.listen, urls.and_then(|urls| urls.iter().map(|url| listen(url)).collect()))
+    }),
+    ("relay", |settings, value| assign(&mut settings.relay, relay(value))),
     ("collectors", |settings, value| {
         let urls = strings(value, "a list of collector URLs");
         assign(&mut settings.export.targets, urls.and_then(|urls| urls.iter().map(|url| target(url)).collect()))
@@ -171,6 +176,17 @@ fn target(url: &str) -> Result<Target, String> {
     url.parse().map_err(|error: super::CollectorError| error.to_string())
 }
 
+fn listen(url: &str) -> Result<Listen, String> {
+    url.parse().map_err(|error: super::ListenUrlError| error.to_string())
+}
+
+fn relay(value: &Value) -> Result<Relay, String> {
+    value
+        .as_str()
+        .and_then(|text| Relay::from_str(text, false).ok())
+        .ok_or_else(|| mismatch("\"records\", \"datagrams\" or \"none\"", value))
+}
+
 fn mode(value: &Value) -> Result<AttachMode, String> {
     value
         .as_str()
@@ -232,6 +248,8 @@ mod tests {
         let settings = parse_text(
             r#"
             interfaces = ["eth0", "eth1"]
+            listen = ["udp://0.0.0.0:2055?allow=192.0.2.0/24", "tcp://[::]"]
+            relay = "none"
             collectors = ["udp://192.0.2.1"]
             mode = "tc"
             promisc = true
@@ -252,6 +270,8 @@ mod tests {
         )
         .expect("a configuration");
         assert_eq!(settings.interfaces.as_deref().map(<[String]>::len), Some(2));
+        assert_eq!(settings.listen.as_deref().map(<[Listen]>::len), Some(2));
+        assert_eq!(settings.relay, Some(Relay::None));
         assert_eq!(settings.mode, Some(AttachMode::Tc));
         assert_eq!((settings.egress, settings.next_hop), (Some(true), Some(true)));
         assert_eq!(settings.selection.tunnels, Some(Tunnels::VXLAN.and(Tunnels::IP_IN_IP)));
@@ -288,6 +308,11 @@ mod tests {
                 "interfaces = [1]",
                 "flowprobe.toml:1:14: interfaces: expected a list of interface names, found integer `1`",
             ),
+            (
+                "listen = [\"udp://host\"]",
+                "flowprobe.toml:1:10: listen: bad URL to listen on `udp://host`: expected an address of this machine",
+            ),
+            ("relay = \"all\"", "flowprobe.toml:1:9: relay: expected \"records\", \"datagrams\" or \"none\", found"),
             ("decapsulate = [\"l2tp\"]", "flowprobe.toml:1:15: decapsulate: expected a tunnel: vxlan, "),
             ("filter = \"host foo\"", "flowprobe.toml:1:10: filter: column 6: expected"),
             ("sample = 0", "flowprobe.toml:1:10: sample: expected one of how many"),

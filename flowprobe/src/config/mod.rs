@@ -3,6 +3,7 @@
 mod collector;
 mod export;
 mod file;
+mod listen;
 mod memory;
 mod selection;
 mod values;
@@ -25,6 +26,7 @@ use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError, Target, Transport};
 pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
 pub use file::FileError;
+pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
 pub use memory::MemoryBound;
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
 pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, tunnels};
@@ -32,8 +34,12 @@ pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Interfaces to meter, by name.
+    /// Interfaces to meter, by name. Empty where only [`Config::listen`] was given.
     pub interfaces: Vec<String>,
+    /// Where NetFlow and IPFIX of others are received.
+    pub listen: Vec<Listen>,
+    /// What collectors get of it.
+    pub relay: Relay,
     /// How the programs are attached.
     pub mode: AttachMode,
     /// Put the interfaces into promiscuous mode.
@@ -108,6 +114,10 @@ impl fmt::Display for OutputMode {
 pub struct Settings {
     /// See [`Config::interfaces`].
     pub interfaces: Option<Vec<String>>,
+    /// See [`Config::listen`].
+    pub listen: Option<Vec<Listen>>,
+    /// See [`Config::relay`].
+    pub relay: Option<Relay>,
     /// See [`Config::mode`].
     pub mode: Option<AttachMode>,
     /// See [`Config::promisc`].
@@ -152,6 +162,8 @@ impl Settings {
     pub fn or(self, base: Self) -> Self {
         Self {
             interfaces: self.interfaces.or(base.interfaces),
+            listen: self.listen.or(base.listen),
+            relay: self.relay.or(base.relay),
             mode: self.mode.or(base.mode),
             promisc: self.promisc.or(base.promisc),
             egress: self.egress.or(base.egress),
@@ -168,11 +180,11 @@ impl Settings {
         }
     }
 
-    /// The configuration that these settings mean on this machine: interfaces must exist, and without any the one with the
-    /// default route is taken.
+    /// The configuration that these settings mean on this machine: interfaces must exist. Without any, the one with the default
+    /// route is taken, unless there is something to listen to instead.
     ///
     /// # Errors
-    /// An interface that does not exist or is named twice; no interface named and no default route.
+    /// An interface that does not exist or is named twice; no interface named, nothing to listen to and no default route.
     pub fn check(self) -> Result<Config, ConfigError> {
         self.check_beside(&[])
     }
@@ -183,8 +195,10 @@ impl Settings {
     /// As [`Settings::check`].
     pub fn check_beside(self, metered: &[String]) -> Result<Config, ConfigError> {
         let table = TableConfig::default();
+        let listen = self.listen.unwrap_or_default();
         let interfaces = match self.interfaces {
             Some(names) if !names.is_empty() => names,
+            _ if !listen.is_empty() => Vec::new(),
             _ if default_route_interface().is_none() && !metered.is_empty() => metered.to_vec(),
             _ => vec![default_route_interface().ok_or_else(|| ConfigError::NoInterface { existing: existing() })?],
         };
@@ -205,8 +219,12 @@ impl Settings {
         };
         let tunnels = scope.tunnels != Tunnels::NONE;
         let export = self.export.check(Extras { tunnels, next_hops: scope.routes, sampling, biflow })?;
+        let relay = self.relay.unwrap_or_default();
+        listen::check(&listen, relay, &export.targets)?;
         Ok(Config {
             interfaces,
+            listen,
+            relay,
             scope,
             selection,
             mode: self.mode.unwrap_or_default(),
@@ -231,6 +249,10 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = self.mode.to_possible_value();
         writeln!(f, "interfaces = {:?}", self.interfaces)?;
+        if !self.listen.is_empty() {
+            writeln!(f, "listen = {:?}", self.listen.iter().map(Listen::url).collect::<Vec<_>>())?;
+            writeln!(f, "relay = \"{}\"", self.relay.name())?;
+        }
         writeln!(f, "{}", self.export)?;
         writeln!(f, "mode = {:?}", mode.as_ref().map_or("", |mode| mode.get_name()))?;
         writeln!(f, "promisc = {}", self.promisc)?;
@@ -284,6 +306,31 @@ pub enum ConfigError {
         /// Its URL.
         name: String,
     },
+    /// Two sockets cannot have one address.
+    #[error("what is to be listened on, {name}, is that of {other} already{}", if name == other { "" } else { ", which is every address" })]
+    RepeatedListener {
+        /// Its URL.
+        name: String,
+        /// That of the one before it.
+        other: String,
+    },
+    /// Certificates or key for exporters cannot be used.
+    #[error("cannot listen on {name}: {error}")]
+    ListenerTls {
+        /// Its URL.
+        name: String,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+    /// A datagram in a datagram.
+    #[error(
+        "the collector {name}: with `relay = \"datagrams\"` it has to be one of tcp, tls or file: what came as a whole datagram \
+         and is put into another is too long for the path"
+    )]
+    RelayedDatagrams {
+        /// Its URL.
+        name: String,
+    },
     /// A collector cannot get what it is to get.
     #[error("the collector {name}: fields: {error}")]
     Fields {
@@ -312,7 +359,9 @@ pub enum ConfigError {
     #[error("what is sampled is given, but not one of how many: add --sample, or `sample` in the file, such as 1:100")]
     SampleOfHowMany,
     /// None given, none to be guessed.
-    #[error("no interface has the default route: name one with -i; those that exist are: {existing}")]
+    #[error(
+        "no interface has the default route: name one with -i, or exporters' messages with --listen; those that exist are: {existing}"
+    )]
     NoInterface {
         /// The names that exist.
         existing: String,

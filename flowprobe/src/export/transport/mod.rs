@@ -16,3 +16,4 @@ pub use fault::TlsFault;
 pub use socket::{OptionError, SocketOptions};
 pub use stream::{Closed, ConnectError, Stream};
 pub use tls::{TlsClient, TlsError, TlsFiles};
+pub(crate) use tls::{own_certificate, roots_of};

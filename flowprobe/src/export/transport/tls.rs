@@ -163,7 +163,7 @@ impl TlsClient {
     }
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| TlsError::Certificate { path: path.to_owned(), error })?;
@@ -179,7 +179,11 @@ fn roots_of_the_system() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoRoots(found.errors)) } else { Ok(roots) }
 }
 
-fn own_certificate(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+pub(crate) fn own_certificate(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(certificate)?;
     let octets = read(key)?;
     let der = PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
