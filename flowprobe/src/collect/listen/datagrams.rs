@@ -1,0 +1,192 @@
+//! Datagrams: many with one system call, and what the kernel dropped told by the kernel itself.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, setsockopt, sockopt,
+};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use socket2::{Protocol, Socket, Type};
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::health::ListenerCounters;
+use super::seldom::Seldom;
+use super::{FLUSH_INTERVAL, Handler, LAST_READS, Peer, bound, unmapped};
+use crate::config::Listen;
+
+/// Datagrams of one system call.
+pub(super) const BATCH: usize = 64;
+
+/// Octets of the longest datagram: what the length of an IP packet has room for.
+const LONGEST: usize = 65_535;
+
+/// How long a socket is left alone that cannot be read.
+const RESPITE: Duration = Duration::from_millis(100);
+
+/// A socket at `address`, and the receive buffer that the kernel grants it where `wanted` octets are asked for.
+pub(super) fn open(address: SocketAddr, wanted: u32) -> io::Result<(UdpSocket, u64)> {
+    let socket = bound(address, Type::DGRAM, Protocol::UDP, |socket| prepare(socket, wanted))?;
+    // The kernel doubles what it is asked for, to have room for its own overhead.
+    let granted = socket.recv_buffer_size()? as u64 / 2;
+    Ok((socket.into(), granted))
+}
+
+fn prepare(socket: &Socket, receive_buffer: u32) -> io::Result<()> {
+    let size = receive_buffer as usize;
+    // Beyond net.core.rmem_max with CAP_NET_ADMIN only; without, the kernel gives what it may.
+    if set_socket_recv_buffer_size_force(socket, size).is_err() {
+        socket.set_recv_buffer_size(size)?;
+    }
+    setsockopt(socket, sockopt::RxqOvfl, &1)?;
+    socket.set_read_timeout(Some(FLUSH_INTERVAL))
+}
+
+/// Reads a socket until it is told to stop.
+pub(super) struct Receiver<H> {
+    socket: UdpSocket,
+    listen: Listen,
+    counters: ListenerCounters,
+    handler: H,
+    /// [`BATCH`] times as many octets as the longest has. Pages that no datagram reaches are never there.
+    buffer: Vec<u8>,
+    longest: usize,
+    drops: Drops,
+    refusals: Seldom,
+    losses: Seldom,
+    errors: Seldom,
+}
+
+impl<H: Handler> Receiver<H> {
+    pub(super) fn new(socket: UdpSocket, listen: Listen, counters: ListenerCounters, handler: H) -> Self {
+        Self::with_longest(LONGEST, socket, listen, counters, handler)
+    }
+
+    /// The same where datagrams with more octets are cut short.
+    pub(super) fn with_longest(
+        longest: usize,
+        socket: UdpSocket,
+        listen: Listen,
+        counters: ListenerCounters,
+        handler: H,
+    ) -> Self {
+        Self {
+            socket,
+            listen,
+            counters,
+            handler,
+            buffer: vec![0; longest * BATCH],
+            longest,
+            drops: Drops::default(),
+            refusals: Seldom::default(),
+            losses: Seldom::default(),
+            errors: Seldom::default(),
+        }
+    }
+
+    /// Receives until `stop` is closed, then what the kernel has by then.
+    pub(super) fn run(mut self, stop: &watch::Receiver<()>) {
+        let mut until = None;
+        loop {
+            if until.is_none() && stop.has_changed().is_err() {
+                until = Some(Instant::now() + LAST_READS);
+            }
+            let flags = if until.is_some() { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
+            let outcome = self.receive(flags);
+            self.handler.flush();
+            match (outcome, until) {
+                (Ok(()) | Err(Errno::EINTR), Some(until)) if Instant::now() < until => {}
+                (_, Some(_)) => return,
+                (Ok(()) | Err(Errno::EAGAIN | Errno::EINTR), None) => {}
+                (Err(error), None) => {
+                    self.counters.counts().receive_errors.add(1);
+                    if let Some(unsaid) = self.errors.due(Instant::now()) {
+                        warn!("cannot receive on {}: {}{unsaid}", self.listen, io::Error::from(error));
+                    }
+                    std::thread::sleep(RESPITE);
+                }
+            }
+        }
+    }
+
+    /// Receives a batch, one datagram at least, and hands it on.
+    fn receive(&mut self, flags: MsgFlags) -> nix::Result<()> {
+        let Self { socket, listen, counters, handler, buffer, longest, drops, refusals, losses, .. } = self;
+        let counts = counters.counts();
+        // Anew each time: the kernel has written into the last ones how much of their room it used.
+        let mut headers = MultiHeaders::preallocate(BATCH, Some(cmsg_space!(u32)));
+        let mut slices: Vec<_> = buffer.chunks_exact_mut(*longest).map(|octets| [IoSliceMut::new(octets)]).collect();
+        for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
+            let dropped = drops.in_total(&message).map_or(0, |total| drops.since_last(total));
+            if dropped > 0 {
+                counts.kernel_drops.add(dropped);
+                if let Some(unsaid) = losses.due(Instant::now()) {
+                    error!(
+                        "the kernel has dropped {dropped} datagrams to {listen}: its receive buffer was full{unsaid}"
+                    );
+                }
+            }
+            let Some(address) = message.address.as_ref().and_then(sender) else { continue };
+            let octets = message.iovs().next().unwrap_or_default();
+            if !listen.allows(address.ip()) {
+                counts.refused.add(1);
+                counts.refused_octets.add(octets.len() as u64);
+                if let Some(unsaid) = refusals.due(Instant::now()) {
+                    warn!("a datagram from {} to {listen} is refused: not in `allow`{unsaid}", address.ip());
+                }
+            } else if message.flags.contains(MsgFlags::MSG_TRUNC) {
+                counts.truncated.add(1);
+            } else {
+                counts.messages.add(1);
+                counts.octets.add(octets.len() as u64);
+                handler.message(Peer { address, connection: None }, octets);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many datagrams a socket has dropped, in 32 bits that begin anew: the kernel's number (`SO_RXQ_OVFL`).
+#[derive(Debug, Default)]
+struct Drops {
+    last: u32,
+}
+
+impl Drops {
+    /// The number that came with a datagram. The kernel says nothing before the first.
+    fn in_total(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<u32> {
+        message.cmsgs().ok()?.find_map(|control| match control {
+            ControlMessageOwned::RxqOvfl(total) => Some(total),
+            _ => None,
+        })
+    }
+
+    /// How many there are more than last time.
+    fn since_last(&mut self, total: u32) -> u64 {
+        let more = total.wrapping_sub(self.last);
+        self.last = total;
+        u64::from(more)
+    }
+}
+
+fn sender(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| unmapped((*address).into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_beyond_thirty_two_bits() {
+        let mut drops = Drops::default();
+        let more: Vec<u64> = [7, 7, u32::MAX - 1, 3].into_iter().map(|total| drops.since_last(total)).collect();
+        assert_eq!(more, [7, 0, u64::from(u32::MAX) - 8, 5]);
+    }
+}

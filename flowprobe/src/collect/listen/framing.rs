@@ -1,0 +1,123 @@
+//! Where one IPFIX message of a connection ends and the next begins (RFC 7011 section 3.1): nothing but its length says so, and
+//! what was once misread cannot be found again.
+
+use thiserror::Error;
+
+/// Version of IPFIX, the first field of a message.
+const VERSION: u16 = 10;
+
+/// Octets of a message's header.
+const HEADER: u16 = 16;
+
+/// Room for one read.
+const READ: usize = 32 * 1024;
+
+/// Why what comes is no IPFIX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum NotIpfix {
+    #[error("a message has version {0} where IPFIX has 10; NetFlow comes over udp")]
+    Version(u16),
+    #[error("a message says that it has {0} octets, fewer than its header")]
+    Length(u16),
+}
+
+/// What has been read of a connection and is not handed on yet.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    octets: Vec<u8>,
+    /// Before it, all has been handed on.
+    start: usize,
+}
+
+impl Frames {
+    /// Where to read to, with room behind what is there.
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        self.octets.drain(..self.start);
+        self.start = 0;
+        self.octets.reserve(READ);
+        &mut self.octets
+    }
+
+    /// The next message that is there as a whole.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, NotIpfix> {
+        let rest = &self.octets[self.start..];
+        if let Some(version) = field(rest, 0)
+            && version != VERSION
+        {
+            return Err(NotIpfix::Version(version));
+        }
+        let Some(length) = field(rest, 2) else { return Ok(None) };
+        if length < HEADER {
+            return Err(NotIpfix::Length(length));
+        }
+        let message = rest.get(..usize::from(length));
+        self.start += message.map_or(0, <[u8]>::len);
+        Ok(message)
+    }
+
+    /// Whether a message is there in part.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.start < self.octets.len()
+    }
+}
+
+fn field(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(length: u16) -> Vec<u8> {
+        let mut octets = vec![length.to_le_bytes()[0]; usize::from(length)];
+        octets[..2].copy_from_slice(&VERSION.to_be_bytes());
+        octets[2..4].copy_from_slice(&length.to_be_bytes());
+        octets
+    }
+
+    #[test]
+    fn messages_are_found_however_they_are_cut() {
+        let sent = [16, 17, 1400, 65_535, 16].map(message);
+        let octets = sent.concat();
+        for piece in [1, 3, 16, 1000, READ, octets.len()] {
+            let (mut frames, mut received) = (Frames::default(), Vec::new());
+            for piece in octets.chunks(piece) {
+                frames.room().extend_from_slice(piece);
+                while let Some(message) = frames.next().expect("IPFIX") {
+                    received.push(message.to_vec());
+                }
+            }
+            assert!(received == sent, "in pieces of {piece}");
+            assert!(!frames.is_within_message());
+        }
+    }
+
+    #[test]
+    fn a_message_in_part_is_waited_for() {
+        let mut frames = Frames::default();
+        for (octets, is_whole) in [(&message(20)[..19], false), (&[0], true)] {
+            frames.room().extend_from_slice(octets);
+            assert!(frames.is_within_message());
+            assert_eq!(frames.next().expect("IPFIX").is_some(), is_whole);
+        }
+        assert!(!frames.is_within_message());
+    }
+
+    #[test]
+    fn what_is_no_ipfix_is_refused_as_soon_as_it_shows() {
+        for (octets, problem) in [
+            (&[0, 9][..], NotIpfix::Version(9)),
+            (b"GET / HTTP/1.1", NotIpfix::Version(0x4745)),
+            (&[0, 10, 0, 15], NotIpfix::Length(15)),
+            (&[0, 10, 0, 0], NotIpfix::Length(0)),
+        ] {
+            let mut frames = Frames::default();
+            frames.room().extend_from_slice(&message(16));
+            frames.room().extend_from_slice(octets);
+            assert_eq!(frames.next().map(|message| message.map(<[u8]>::len)), Ok(Some(16)));
+            assert_eq!(frames.next(), Err(problem));
+            assert_eq!(frames.next(), Err(problem), "and stays refused");
+        }
+    }
+}
