@@ -143,6 +143,13 @@ impl SamplingRate {
 }
 
 impl FlowRecord {
+    /// Packets and octets as they are estimated to have been, where not all were metered.
+    #[must_use]
+    pub const fn scaled(&self) -> (u64, u64) {
+        let interval = self.sampling.interval() as u64;
+        (self.packets.saturating_mul(interval), self.octets.saturating_mul(interval))
+    }
+
     /// Whether the key's ports are ports.
     #[must_use]
     pub fn has_ports(&self) -> bool {
@@ -222,6 +229,15 @@ impl FlowRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sampled_is_estimated_by_the_interval() {
+        let record = |sampling, octets| FlowRecord { sampling, octets, ..FlowRecord::example() }.scaled();
+        let one_in_hundred = NonZeroU32::new(100).expect("not 0");
+        assert_eq!(record(SamplingRate::All, 156), (3, 156));
+        assert_eq!(record(SamplingRate::Packets(one_in_hundred), 156), (300, 15_600));
+        assert_eq!(record(SamplingRate::Flows(one_in_hundred), u64::MAX / 2), (300, u64::MAX));
+    }
 
     #[test]
     fn only_a_forward_half_and_the_reverse_one_after_it_are_joined() {

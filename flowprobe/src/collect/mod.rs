@@ -6,7 +6,9 @@
 //! ```
 
 pub mod listen;
+pub mod read;
 pub mod received;
+pub mod registry;
 pub mod template;
 
 pub use received::{Beyond, Origin, Received, ReceivedRecords, Specifier, Tail, VARIABLE_LENGTH};

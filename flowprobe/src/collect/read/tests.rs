@@ -1,0 +1,1 @@
+//! Records as exporters write them, octet by octet.

@@ -1,0 +1,147 @@
+//! When a flow began and ended, in whichever of its many forms an exporter says it.
+
+use super::Context;
+use super::values::{Slot, Values};
+
+/// When a flow began and ended, microseconds since 1970, and which values said so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) start_us: u64,
+    pub(super) end_us: u64,
+    /// [`Slot::Nothing`] where it was worked out from something else.
+    pub(super) start_of: Slot,
+    pub(super) end_of: Slot,
+}
+
+/// Values that say when a flow began, the finest first.
+const STARTS: [Slot; 6] = [
+    Slot::StartNanoseconds,
+    Slot::StartMicroseconds,
+    Slot::StartMilliseconds,
+    Slot::StartDelta,
+    Slot::StartUptime,
+    Slot::StartSeconds,
+];
+
+/// Values that say when it ended, likewise.
+const ENDS: [Slot; 6] = [
+    Slot::EndNanoseconds,
+    Slot::EndMicroseconds,
+    Slot::EndMilliseconds,
+    Slot::EndDelta,
+    Slot::EndUptime,
+    Slot::EndSeconds,
+];
+
+/// Values that say when what the record reports was seen, as those about events do.
+const OBSERVATIONS: [Slot; 4] = [
+    Slot::ObservationNanoseconds,
+    Slot::ObservationMicroseconds,
+    Slot::ObservationMilliseconds,
+    Slot::ObservationSeconds,
+];
+
+impl Times {
+    /// Those of a record, each by the finest value that is not 0. What is missing follows from the duration, the time of
+    /// observation or the other of the two, and with none of them from when the message was exported.
+    pub(super) fn of(values: &Values, context: &Context<'_>) -> Self {
+        let clock = Clock::of(values, context);
+        let start = clock.first(values, &STARTS);
+        let end = clock.first(values, &ENDS);
+        if let (Some((start_of, start_us)), Some((end_of, end_us))) = (start, end) {
+            return Self { start_us, end_us, start_of, end_of };
+        }
+        let observed = clock.first(values, &OBSERVATIONS).map(|(_, us)| us);
+        let lasted = match values.first(&[Slot::DurationMicroseconds, Slot::DurationMilliseconds]) {
+            (Slot::Nothing, _) => None,
+            (Slot::DurationMilliseconds, ms) => Some(ms.saturating_mul(1000)),
+            (_, us) => Some(us),
+        };
+        match (start, end) {
+            (Some((start_of, start_us)), _) => {
+                let end_us = lasted.map(|lasted| start_us.saturating_add(lasted)).or(observed);
+                Self { start_us, end_us: end_us.unwrap_or(0).max(start_us), start_of, end_of: Slot::Nothing }
+            }
+            (None, end) => {
+                let (end_of, end_us) = end.unwrap_or((Slot::Nothing, observed.unwrap_or(clock.export_time_us)));
+                let start_us = end_us.saturating_sub(lasted.unwrap_or(0));
+                Self { start_us, end_us, start_of: Slot::Nothing, end_of }
+            }
+        }
+    }
+
+    /// Those of the answers: their own values, else those of the other direction, from the first answer on where that is said.
+    pub(super) fn of_answers(values: &Values, forward: Self, context: &Context<'_>) -> Self {
+        let clock = Clock::of(values, context);
+        let after = forward.start_us.saturating_add(values.get(Slot::ReverseDelta).saturating_mul(1000));
+        let (start_of, start_us) = clock.first(values, &STARTS).unwrap_or((Slot::Nothing, after));
+        let (end_of, end_us) = clock.first(values, &ENDS).unwrap_or((Slot::Nothing, forward.end_us.max(start_us)));
+        Self { start_us, end_us, start_of, end_of }
+    }
+}
+
+/// What values are measured from.
+struct Clock {
+    export_time_us: u64,
+    boot_us: Option<u64>,
+}
+
+impl Clock {
+    fn of(values: &Values, context: &Context<'_>) -> Self {
+        let in_record = Some(values.get(Slot::SystemInit)).filter(|&ms| ms != 0).map(|ms| ms.saturating_mul(1000));
+        let boot_us = in_record.or(context.boot_us).or(context.facts.boot_us());
+        Self { export_time_us: context.exported_us(), boot_us }
+    }
+
+    /// The first of `slots` that says a time.
+    fn first(&self, values: &Values, slots: &[Slot]) -> Option<(Slot, u64)> {
+        slots.iter().find_map(|&slot| {
+            let number = values.get(slot);
+            if number == 0 { None } else { Some((slot, self.time(slot, number)?)) }
+        })
+    }
+
+    /// Microseconds since 1970 of a value that is not 0.
+    fn time(&self, slot: Slot, number: u64) -> Option<u64> {
+        Some(match slot {
+            Slot::StartSeconds | Slot::EndSeconds | Slot::ObservationSeconds => number.saturating_mul(1_000_000),
+            Slot::StartMilliseconds | Slot::EndMilliseconds | Slot::ObservationMilliseconds => {
+                number.saturating_mul(1000)
+            }
+            Slot::StartDelta | Slot::EndDelta => self.export_time_us.saturating_sub(number),
+            Slot::StartUptime | Slot::EndUptime => self.of_uptime(u32::try_from(number).ok()?)?,
+            _ => microseconds_of_ntp(number),
+        })
+    }
+
+    /// The time at this uptime of the exporter. Uptimes count milliseconds and begin again after 2³² of them, 49.7 days: the one
+    /// that is meant is the last before the message was exported, where a clock that is ahead by up to an hour is forgiven.
+    fn of_uptime(&self, uptime_ms: u32) -> Option<u64> {
+        const AHEAD_MS: u32 = 3_600_000;
+        let boot_us = self.boot_us?;
+        let now_ms = self.export_time_us.saturating_sub(boot_us) / 1000;
+        // The low 32 bits are what the exporter's own count of them would be.
+        let ahead_ms = uptime_ms.wrapping_sub(u32::try_from(now_ms & 0xffff_ffff).unwrap_or(0));
+        let then_ms = if ahead_ms <= AHEAD_MS {
+            now_ms.saturating_add(ahead_ms.into())
+        } else {
+            // Before the boot where the header's uptime has just begun again: the boot is then 49.7 days later than it was.
+            let before_ms = u64::from(ahead_ms.wrapping_neg());
+            if before_ms > now_ms {
+                return Some(boot_us.saturating_sub((before_ms - now_ms).saturating_mul(1000)));
+            }
+            now_ms - before_ms
+        };
+        Some(boot_us.saturating_add(then_ms.saturating_mul(1000)))
+    }
+}
+
+/// Microseconds since 1970 of the NTP format (RFC 7011 sections 6.1.9 and 6.1.10): seconds since 1900 and their fraction. Seconds
+/// that would be before 1970 are counted from 2036, when 32 bits of them begin again.
+pub(in crate::collect) fn microseconds_of_ntp(ntp: u64) -> u64 {
+    /// From 1900 to 1970.
+    const ERA: u64 = 2_208_988_800;
+    let (seconds, fraction) = (ntp >> 32, ntp & 0xffff_ffff);
+    let seconds = if seconds < ERA { seconds + (1 << 32) } else { seconds };
+    (seconds - ERA) * 1_000_000 + ((fraction * 1_000_000) >> 32)
+}
