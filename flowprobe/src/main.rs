@@ -50,7 +50,9 @@ fn meter(args: RunArgs) -> Result<(), Failure> {
     let config = args.clone().settings().and_then(Settings::check).map_err(usage)?;
     let metered = config.interfaces.clone();
     let read_again = move || args.clone().settings().and_then(|settings| settings.check_beside(&metered));
-    probe::check_privilege(config.promisc).map_err(usage)?;
+    if !config.interfaces.is_empty() {
+        probe::check_privilege(config.promisc).map_err(usage)?;
+    }
     let log = logging::start(if config.output == OutputMode::Quiet { "warn" } else { "info" });
     let runtime = runtime()?;
     let outcome = runtime.block_on(run::run(config, read_again, &log)).map_err(ended);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::clock::WallOffset;
+use crate::collect::{ReceivedRecords, Watch};
 use crate::drain::{DrainReport, Drained, KnownFlows};
 use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
@@ -57,6 +58,8 @@ pub struct Metering {
     selection: Arc<str>,
     /// Where the state after each drain is to be seen.
     latest: Option<watch::Sender<Option<Arc<Tick>>>>,
+    /// The listeners, where there are any.
+    listeners: Watch,
     records: Vec<FlowRecord>,
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
@@ -80,6 +83,7 @@ impl Metering {
             known: None,
             selection: Arc::from(""),
             latest: None,
+            listeners: Watch::default(),
             records: Vec::new(),
             scraps: Vec::new(),
             ignored: Noted::default(),
@@ -106,6 +110,12 @@ impl Metering {
         Self { latest: Some(latest), ..self }
     }
 
+    /// Says in every tick how these listeners and those whom they hear fare.
+    #[must_use]
+    pub fn with_listeners(self, listeners: Watch) -> Self {
+        Self { listeners, ..self }
+    }
+
     /// Changes what records consist of, from the next one on that leaves the table.
     pub fn set_schema(&mut self, schema: Arc<Schema>) {
         self.hand_out_records();
@@ -127,6 +137,8 @@ impl Metering {
                     }
                     self.hand_out_records();
                 }
+                Drained::Received(received) => self.hand_on(received),
+                Drained::Datagrams(datagrams) => self.offer(&Event::Datagrams(datagrams.into())),
                 Drained::End(report) => {
                     (offset, now_ns, drain) = (report.offset, report.now_ns, report.took);
                     self.complete(report);
@@ -141,6 +153,18 @@ impl Metering {
         }
         self.hand_out_records();
         self.tick(now_ns, offset, drain, true);
+    }
+
+    /// Hands on what was received. Its records are finished: whoever sent them has had them in a table of its own.
+    fn hand_on(&self, received: ReceivedRecords) {
+        if self.sinks.iter().any(Sink::wants_deltas) {
+            let deltas: Vec<FlowDelta> = received.records.iter().map(FlowRecord::to_delta).collect();
+            self.offer(&Event::Deltas(deltas.into()));
+        }
+        let ReceivedRecords { records, beyond } = received;
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch { schema, records: records.into(), scraps: false, beyond: Arc::new(beyond) };
+        self.offer(&Event::Records(batch));
     }
 
     /// Takes deltas into the table. Of a generation in which new flows may have found no room, only flows of more than one
@@ -203,6 +227,7 @@ impl Metering {
             open_flows: self.table.len(),
             drain,
             sinks: self.sinks.iter().map(Sink::state).collect(),
+            listening: self.listeners.look(),
             selection: Arc::clone(&self.selection),
             last,
         });
@@ -236,8 +261,7 @@ impl Metering {
 
     fn hand_out(&self, records: &[FlowRecord], scraps: bool) {
         for piece in pieces(records) {
-            let batch = RecordBatch { schema: Arc::clone(&self.schema), records: piece.into(), scraps };
-            self.offer(&Event::Records(batch));
+            self.offer(&Event::Records(RecordBatch::metered(&self.schema, piece, scraps)));
         }
     }
 

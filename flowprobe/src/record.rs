@@ -143,6 +143,14 @@ impl SamplingRate {
 }
 
 impl FlowRecord {
+    /// The record as a delta, for summaries: counts are estimates of the whole where packets were sampled ([`FlowRecord::scaled`]);
+    /// what a summary does not look at is left out.
+    #[must_use]
+    pub fn to_delta(&self) -> FlowDelta {
+        let (packets, octets) = self.scaled();
+        FlowDelta { key: self.key, tunnel: self.tunnel, value: FlowValue { packets, octets, ..FlowValue::default() } }
+    }
+
     /// Packets and octets as they are estimated to have been, where not all were metered.
     #[must_use]
     pub const fn scaled(&self) -> (u64, u64) {
@@ -175,11 +183,18 @@ impl FlowRecord {
 
 /// Each conversation among `records`: a record alone, or the two halves of a biflow. A forward half that ends `records` is alone.
 pub fn conversations(records: &[FlowRecord]) -> impl Iterator<Item = (&FlowRecord, Option<&FlowRecord>)> {
-    let mut records = records.iter().peekable();
+    numbered_conversations(records).map(|(_, record, reverse)| (record, reverse))
+}
+
+/// The same, with the index of each conversation's first record.
+pub fn numbered_conversations(
+    records: &[FlowRecord],
+) -> impl Iterator<Item = (usize, &FlowRecord, Option<&FlowRecord>)> {
+    let mut records = records.iter().enumerate().peekable();
     std::iter::from_fn(move || {
-        let first = records.next()?;
-        let answers = |next: &&FlowRecord| (first.role, next.role) == (Role::Forward, Role::Reverse);
-        Some((first, records.next_if(answers)))
+        let (index, first) = records.next()?;
+        let answers = |(_, next): &(usize, &FlowRecord)| (first.role, next.role) == (Role::Forward, Role::Reverse);
+        Some((index, first, records.next_if(answers).map(|(_, reverse)| reverse)))
     })
 }
 

@@ -7,10 +7,12 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::maps::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::collect::listen::Listener;
 use crate::config::{Config, ConfigError, random_seed};
-use crate::drain::{self, Drain, KnownFlows};
+use crate::drain::{self, Command, Drain, KnownFlows};
 use crate::export::elements::Schema;
 use crate::export::{connect_all, warn_of_leftovers};
 use crate::logging::Log;
@@ -19,10 +21,12 @@ use crate::stages::{Source, Stages};
 use crate::status::{self, InterfaceStatus};
 use crate::table::TableConfig;
 
-/// Meters until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew at SIGHUP.
+/// Meters and listens until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew
+/// at SIGHUP.
 ///
 /// # Errors
-/// A collector's name has no address, the kernel refuses the programs, an interface cannot be metered, or a drain fails.
+/// A collector's name has no address, an address cannot be listened at, the kernel refuses the programs, an interface cannot be
+/// metered, or a drain fails.
 pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigError>, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -30,28 +34,27 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let schema = Arc::new(Schema::new(config.extras()));
     let lanes = connect_all(&config.export, &config.export.targets, &schema, true, &[]).await?;
     warn_of_leftovers(&config.export);
+    let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
 
-    let features = Features::of_this_kernel();
-    let mut ebpf = probe::load_object(config.table.max_flows, config.scope, features, kernel_log_level())?;
-    // The reader keeps the ring buffer open, which the programs need when they are loaded.
-    let kernel_logs = probe::forward_kernel_logs(&mut ebpf).context("cannot read the kernel programs' messages")?;
     let (commands, told) = std_mpsc::channel();
-    let filling = drain::forward_filling(&mut ebpf, commands.clone()).context("cannot read the ring buffer FILLING")?;
     let seed = random_seed();
-    let (mut probe, drain, known) = open(ebpf, &config, seed)?;
-
-    let (link_changed, mut link_changes) = mpsc::channel(1);
-    // Before attaching, so that no change is missed.
-    let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
+    let (mut meter, source) = if config.interfaces.is_empty() {
+        (None, None)
+    } else {
+        let (meter, drain, known) = Meter::open(&config, commands.clone(), seed)?;
+        (Some(meter), Some((drain, known)))
+    };
     let status_server = bind_status(&config);
-    probe.attach_all()?;
+    if let Some(meter) = &mut meter {
+        meter.probe.attach_all()?;
+    }
 
     let (state, watched) = status::State::new();
     let status::State { tick, interfaces } = state;
-    interfaces.send_replace(interface_status(&probe));
+    interfaces.send_replace(interface_status(meter.as_ref()));
     let status_server = status_server.map(|server| tokio::spawn(server.run(watched)));
-    let source = Source { drain, known, commands, told, seed };
-    let mut stages = Stages::start(config, schema, source, lanes, &probe, tick, log)?;
+    let source = Source { meter: source, listeners, commands, told, seed };
+    let mut stages = Stages::start(config, schema, source, lanes, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -62,25 +65,67 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
                 Err(error) => error!("not reloaded, everything goes on as it was: {error}"),
             },
             // Where the watcher has ended there is nothing to wait for: the branch is off.
-            Some(()) = link_changes.recv() => {
-                probe.reconcile();
-                interfaces.send_replace(interface_status(&probe));
+            Some(()) = link_change(meter.as_mut()) => {
+                if let Some(meter) = &mut meter {
+                    meter.probe.reconcile();
+                }
+                interfaces.send_replace(interface_status(meter.as_ref()));
             }
         }
     }
     info!("stopping: detaching, then sending what is open");
-    // First, so that the last drain is the last.
-    probe.detach_all();
-    watch.abort();
-    filling.abort();
+    let kernel_logs = meter.map(Meter::detach);
     let outcome = stages.stop().await;
-    kernel_logs.abort();
+    if let Some(kernel_logs) = kernel_logs {
+        kernel_logs.abort();
+    }
     if let Some(server) = status_server {
         server.abort();
         // Its socket is removed when it has ended.
         let _ = server.await;
     }
     outcome
+}
+
+/// What meters interfaces, and what belongs to it.
+struct Meter {
+    probe: Probe,
+    /// Forwards what the programs say.
+    kernel_logs: JoinHandle<()>,
+    /// Tells the drain that a map is filling.
+    filling: JoinHandle<()>,
+    /// Tells that interfaces have come or gone.
+    watch: JoinHandle<()>,
+    link_changes: mpsc::Receiver<()>,
+}
+
+impl Meter {
+    /// Loads the programs; nothing is attached yet.
+    fn open(config: &Config, commands: std_mpsc::Sender<Command>, seed: u32) -> Result<(Self, Drain, KnownFlows)> {
+        let features = Features::of_this_kernel();
+        let mut ebpf = probe::load_object(config.table.max_flows, config.scope, features, kernel_log_level())?;
+        // The reader keeps the ring buffer open, which the programs need when they are loaded.
+        let kernel_logs = probe::forward_kernel_logs(&mut ebpf).context("cannot read the kernel programs' messages")?;
+        let filling = drain::forward_filling(&mut ebpf, commands).context("cannot read the ring buffer FILLING")?;
+        let (probe, drain, known) = open(ebpf, config, seed)?;
+        let (link_changed, link_changes) = mpsc::channel(1);
+        // Before attaching, so that no change is missed.
+        let watch = probe::watch_links(link_changed).context("cannot watch interfaces")?;
+        Ok((Self { probe, kernel_logs, filling, watch, link_changes }, drain, known))
+    }
+
+    /// Takes the programs off, first of all, so that the last drain is the last. What they still have to say may come after it.
+    fn detach(mut self) -> JoinHandle<()> {
+        self.probe.detach_all();
+        self.watch.abort();
+        self.filling.abort();
+        self.kernel_logs
+    }
+}
+
+/// Waits until interfaces come or go; nothing where none is metered.
+async fn link_change(meter: Option<&mut Meter>) -> Option<()> {
+    meter?.link_changes.recv().await
 }
 
 /// Whoever runs `flowprobe status` is to be answered from here on; where that cannot be, says so and goes on.
@@ -98,12 +143,12 @@ fn bind_status(config: &Config) -> Option<status::Server> {
     }
 }
 
-fn interface_status(probe: &Probe) -> Vec<InterfaceStatus> {
+fn interface_status(meter: Option<&Meter>) -> Vec<InterfaceStatus> {
     let one = |(name, hook): (&Arc<str>, Option<probe::Hook>)| InterfaceStatus {
         name: name.to_string(),
         hook: hook.map(|hook| hook.to_string()),
     };
-    probe.hooks().map(one).collect()
+    meter.into_iter().flat_map(|meter| meter.probe.hooks()).map(one).collect()
 }
 
 /// Takes the maps out of the object for those who use them.

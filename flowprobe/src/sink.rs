@@ -10,10 +10,12 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::accounting::Accounting;
 use crate::clock::WallOffset;
+use crate::collect::{Beyond, Listening, Said};
+use crate::config::Relay;
 use crate::export::elements::Schema;
 use crate::export::{Condition, Health, Share};
 use crate::losses::{Losses, Lost, Noted};
-use crate::record::{FlowDelta, FlowRecord};
+use crate::record::{FlowDelta, FlowRecord, numbered_conversations};
 
 /// What a sink is told.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub enum Event {
     Deltas(Arc<[FlowDelta]>),
     /// Records that left the table.
     Records(RecordBatch),
+    /// Datagrams of exporters as they came: each has nothing but a tail.
+    Datagrams(Arc<Beyond>),
     /// A drain is complete; all its records went before.
     Tick(Arc<Tick>),
 }
@@ -36,6 +40,22 @@ pub struct RecordBatch {
     /// Whether these are records of single packets, which are refused first: a scan or a flood leaves little else, and
     /// must not push out the records of conversations.
     pub scraps: bool,
+    /// Where the records were received: what each says beyond, at the same index; else nothing.
+    pub beyond: Arc<Beyond>,
+}
+
+impl RecordBatch {
+    /// Records of our own.
+    #[must_use]
+    pub fn metered(schema: &Arc<Schema>, records: &[FlowRecord], scraps: bool) -> Self {
+        Self { schema: Arc::clone(schema), records: records.into(), scraps, beyond: Arc::default() }
+    }
+
+    /// Each conversation among them ([`crate::record::conversations`]), and what it says beyond where it was received.
+    pub fn conversations(&self) -> impl Iterator<Item = (&FlowRecord, Option<&FlowRecord>, Option<Said<'_>>)> {
+        let said = |index| self.beyond.get(index);
+        numbered_conversations(&self.records).map(move |(index, record, reverse)| (record, reverse, said(index)))
+    }
 }
 
 /// The state of the daemon after a drain.
@@ -55,6 +75,8 @@ pub struct Tick {
     pub drain: Duration,
     /// How each sink fares.
     pub sinks: Vec<SinkState>,
+    /// How the listeners and the exporters whom they hear fare.
+    pub listening: Listening,
     /// Remarks on which packets are metered, as a title shows them after what is: such as ` · filtered`.
     pub selection: Arc<str>,
     /// Whether this is the last one.
@@ -81,6 +103,7 @@ impl Wants {
             (Self::Records | Self::RecordsAndTicks | Self::RecordsAndTotals, Event::Records(_))
                 | (Self::RecordsAndTicks | Self::RecordsAndTotals | Self::DeltasAndTicks, Event::Tick(_))
                 | (Self::DeltasAndTicks, Event::Deltas(_))
+                | (Self::RecordsAndTotals, Event::Datagrams(_))
         )
     }
 }
@@ -120,6 +143,8 @@ pub struct Sink {
     share: Option<Share>,
     /// How the collectors behind it fare.
     health: Option<Health>,
+    /// What it gets of what was received.
+    relay: Relay,
 }
 
 /// What is known of a sink.
@@ -145,13 +170,13 @@ impl Sink {
     pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
         let length = if wants == Wants::DeltasAndTicks { DELTAS_QUEUE } else { RECORDS_QUEUE };
         let (queue, receiver) = mpsc::channel(length);
-        (Self { name: name.into(), wants, queue, losses, share: None, health: None }, receiver)
+        (Self { name: name.into(), wants, queue, losses, share: None, health: None, relay: Relay::Records }, receiver)
     }
 
-    /// The sink of a collector that gets this share, and tells `health` how it fares.
+    /// The sink of a collector that gets this share, tells `health` how it fares, and gets what was received in this form.
     #[must_use]
-    pub fn of_lane(self, share: Option<Share>, health: Health) -> Self {
-        Self { share, health: Some(health), ..self }
+    pub fn of_lane(self, share: Option<Share>, health: Health, relay: Relay) -> Self {
+        Self { share, health: Some(health), relay, ..self }
     }
 
     /// The sink's name.
@@ -169,7 +194,12 @@ impl Sink {
     /// Queues `event` if the sink wants it. What a full queue refuses is counted; a sink that has ended has said why itself.
     /// Must not be called from an asynchronous task, which it could block.
     pub fn offer(&self, event: &Event, patience: Patience) {
-        if !self.wants.takes(event) {
+        let is_for_it = match event {
+            Event::Records(batch) => batch.beyond.is_empty() || self.relay == Relay::Records,
+            Event::Datagrams(_) => self.relay == Relay::Datagrams,
+            Event::Deltas(_) | Event::Tick(_) => true,
+        };
+        if !is_for_it || !self.wants.takes(event) {
             return;
         }
         let refused = match patience {
@@ -230,11 +260,7 @@ mod tests {
     use super::*;
 
     fn records(count: usize) -> Event {
-        Event::Records(RecordBatch {
-            schema: Arc::new(Schema::default()),
-            records: vec![FlowRecord::example(); count].into(),
-            scraps: false,
-        })
+        Event::Records(RecordBatch::metered(&Arc::default(), &vec![FlowRecord::example(); count], false))
     }
 
     fn scraps(count: usize) -> Event {
@@ -309,6 +335,7 @@ mod tests {
             open_flows: 0,
             drain: Duration::ZERO,
             sinks: Vec::new(),
+            listening: Listening::default(),
             selection: "".into(),
             last: false,
         };

@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, OutputMode};
-use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload};
+use crate::collect;
+use crate::collect::listen::{Listener, Running};
+use crate::config::{Config, OutputMode, Relay};
+use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload, tick_alone};
 use crate::export::elements::Schema;
 use crate::export::lane::Lane;
 use crate::export::{connect_all, names};
@@ -34,10 +36,10 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Where the flows come from.
 pub struct Source {
-    /// Takes them out of the kernel.
-    pub drain: Drain,
-    /// Keeps their room in there.
-    pub known: KnownFlows,
+    /// Takes them out of the kernel, and keeps their room in there; without interfaces nothing does.
+    pub meter: Option<(Drain, KnownFlows)>,
+    /// Where others send theirs.
+    pub listeners: Vec<Listener>,
     /// Tells the drain what to do.
     pub commands: std_mpsc::Sender<Command>,
     /// Where the drain hears it.
@@ -54,6 +56,7 @@ pub struct Stages {
     seed: u32,
     schema: Arc<Schema>,
     commands: std_mpsc::Sender<Command>,
+    listeners: Vec<Running>,
     drain: JoinHandle<Result<(), DrainError>>,
     metering: JoinHandle<()>,
     output: Option<JoinHandle<io::Result<()>>>,
@@ -72,14 +75,14 @@ impl Stages {
         schema: Arc<Schema>,
         source: Source,
         lanes: Vec<Lane>,
-        probe: &Probe,
+        probe: Option<&Probe>,
         latest: watch::Sender<Option<Arc<Tick>>>,
         log: &Log,
     ) -> Result<Self> {
-        let Source { drain, known, commands, told, seed } = source;
+        let Source { meter, listeners, commands, told, seed } = source;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        let mut sinks = start_lanes(lanes, &mut tasks);
+        let mut sinks = start_lanes(lanes, config.relay, &mut tasks);
         let output = match config.output {
             OutputMode::Quiet => None,
             OutputMode::Json => {
@@ -93,25 +96,33 @@ impl Stages {
                 let losses = Losses::default();
                 let (sink, queue) = Sink::sharing("standard output", Wants::DeltasAndTicks, losses.clone());
                 sinks.push(sink);
-                let summary = Summary::new(Screen::stdout(log), metered(probe));
+                let summary = Summary::new(Screen::stdout(log), metered(probe, &config));
                 let full = WhenFull::Refuse(losses);
                 Some(output::start(summary, output::standard_output()?, full, queue, end.clone())?)
             }
         };
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
-        let metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None)
-            .with_known_flows(known)
+        let (listeners, watch) = collect::start(listeners, config.relay, &out)?;
+        let (drain, known) = meter.unzip();
+        let mut metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None)
+            .with_listeners(watch)
             .watched(latest);
+        if let Some(known) = known {
+            metering = metering.with_known_flows(known);
+        }
         let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
         let interval = config.interval;
         let drain = thread::Builder::new().name("drain".into()).spawn(move || {
-            let outcome = drain.run(interval, &told, &out);
+            let outcome = match drain {
+                Some(drain) => drain.run(interval, &told, &out),
+                None => tick_alone(interval, &told, &out),
+            };
             if outcome.is_err() {
                 let _ = end.try_send(());
             }
             outcome
         })?;
-        Ok(Self { config, seed, schema, commands, drain, metering, output, exporters: tasks, ended })
+        Ok(Self { config, seed, schema, commands, listeners, drain, metering, output, exporters: tasks, ended })
     }
 
     /// Applies what can change of a configuration that was read anew, and says what takes a restart. Where it cannot be applied,
@@ -144,7 +155,7 @@ impl Stages {
             schema: Arc::clone(&schema),
             selection: config.selection.remarks(),
             removed: ending,
-            added: start_lanes(lanes, &mut self.exporters),
+            added: start_lanes(lanes, config.relay, &mut self.exporters),
             what,
         };
         let reload = Reload {
@@ -163,7 +174,9 @@ impl Stages {
     /// # Errors
     /// The drain has failed, or an output could not be written.
     pub async fn stop(self) -> Result<()> {
-        let Self { commands, drain, metering, output, mut exporters, ended, .. } = self;
+        let Self { commands, listeners, drain, metering, output, mut exporters, ended, .. } = self;
+        // First, so that what they have is handed on before the last tick.
+        tokio::task::spawn_blocking(move || listeners.into_iter().for_each(Running::stop)).await?;
         // The drain may have failed already; then nobody listens.
         let _ = commands.send(Command::Stop);
         let threads = tokio::task::spawn_blocking(move || {
@@ -191,20 +204,22 @@ impl Stages {
 }
 
 /// Starts the lanes; the ends of their queues.
-pub fn start_lanes(lanes: Vec<Lane>, tasks: &mut JoinSet<()>) -> Vec<Sink> {
+pub fn start_lanes(lanes: Vec<Lane>, relay: Relay, tasks: &mut JoinSet<()>) -> Vec<Sink> {
     let start = |lane: Lane| {
         let (sink, queue) = Sink::sharing(lane.name(), Wants::RecordsAndTotals, lane.losses());
-        let sink = sink.of_lane(lane.share(), lane.health());
+        let sink = sink.of_lane(lane.share(), lane.health(), relay);
         tasks.spawn(lane.run(queue));
         sink
     };
     lanes.into_iter().map(start).collect()
 }
 
-fn metered(probe: &Probe) -> String {
+/// The interfaces and their hooks, and where else flows come from.
+fn metered(probe: Option<&Probe>, config: &Config) -> String {
     let one = |(name, hook): (&Arc<str>, Option<Hook>)| match hook {
         Some(hook) => format!("{name} ({hook})"),
         None => name.to_string(),
     };
-    probe.hooks().map(one).collect::<Vec<_>>().join(", ")
+    let listeners = config.listen.iter().map(ToString::to_string);
+    probe.into_iter().flat_map(Probe::hooks).map(one).chain(listeners).collect::<Vec<_>>().join(", ")
 }

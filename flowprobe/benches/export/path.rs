@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use flowprobe::config::{DomainBy, ExportConfig, SpoolConfig};
+use flowprobe::config::{DomainBy, ExportConfig, Relay, SpoolConfig};
 use flowprobe::drain::{Drained, KnownFlows};
 use flowprobe::export::elements::{Fields, Schema};
 use flowprobe::export::{Health, connect_all};
@@ -142,7 +142,7 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         let sinks = {
             let _inside = runtime.enter();
-            start_lanes(lanes, &mut tasks)
+            start_lanes(lanes, Relay::default(), &mut tasks)
         };
         let (always, never) = (Duration::from_nanos(1), Duration::from_secs(3600));
         let (active_timeout, idle_timeout) = match leave {

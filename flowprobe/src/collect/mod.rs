@@ -1,14 +1,21 @@
 //! The listening side: NetFlow and IPFIX from routers and other exporters, as records like our own.
 //!
 //! ```text
-//! listen ─► wire ─► session ─► read ─► ReceivedRecords ─► metering
-//! sockets   sets    templates  FlowRecord and tail
+//! listen ─► session ─► wire ─► read ─► ReceivedRecords ─► metering
+//! sockets   templates  sets    FlowRecord and tail
 //! ```
 
+pub mod health;
+mod intake;
 pub mod listen;
 pub mod read;
 pub mod received;
 pub mod registry;
+pub mod session;
 pub mod template;
+mod watch;
+pub mod wire;
 
-pub use received::{Beyond, Origin, Received, ReceivedRecords, Specifier, Tail, VARIABLE_LENGTH};
+pub use intake::start;
+pub use received::{Beyond, Origin, Received, ReceivedRecords, Said, Specifier, Tail, VARIABLE_LENGTH};
+pub use watch::{Exporter, Heard, Listener, Listening, Watch};

@@ -67,10 +67,13 @@ pub struct Received {
     end: usize,
 }
 
+/// What one record says beyond, with the octets of its tail.
+pub type Said<'a> = (&'a Received, &'a [u8]);
+
 /// What each of some records says beyond, at the same index. Empty where none was received.
 #[derive(Clone, Debug, Default)]
 pub struct Beyond {
-    each: Vec<Received>,
+    each: Vec<Option<Received>>,
     octets: Vec<u8>,
 }
 
@@ -82,7 +85,14 @@ impl Beyond {
         self.octets.extend_from_slice(octets);
         let [ingress_name, egress_name] = names;
         let (origin, tail) = (Arc::clone(origin), Arc::clone(tail));
-        self.each.push(Received { origin, ingress_name, egress_name, tail, start, end: self.octets.len() });
+        self.each.push(Some(Received { origin, ingress_name, egress_name, tail, start, end: self.octets.len() }));
+    }
+
+    /// Lets the record at `index` say the same. Those before it of which nothing was said have nothing to say.
+    pub fn set(&mut self, index: usize, (received, octets): Said<'_>) {
+        self.each.resize(index, None);
+        let Received { origin, ingress_name, egress_name, tail, .. } = received;
+        self.push(origin, [ingress_name.clone(), egress_name.clone()], tail, octets);
     }
 
     /// How many records have something here.
@@ -97,10 +107,16 @@ impl Beyond {
         self.each.is_empty()
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.each.clear();
+        self.octets.clear();
+    }
+
     /// What the record at `index` says beyond, and the octets of its tail.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<(&Received, &[u8])> {
-        let received = self.each.get(index)?;
+    pub fn get(&self, index: usize) -> Option<Said<'_>> {
+        let received = self.each.get(index)?.as_ref()?;
         Some((received, self.octets.get(received.start..received.end)?))
     }
 }

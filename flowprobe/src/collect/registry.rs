@@ -55,8 +55,11 @@ impl Kind {
     }
 }
 
+/// Name and kind of an element, by enterprise and ID.
+type Registry = HashMap<(u32, u16), (&'static str, Kind)>;
+
 /// The table in the file beside this one: enterprise, ID, name and type, a line each behind one of headings.
-static REGISTRY: LazyLock<HashMap<(u32, u16), (&'static str, Kind)>> = LazyLock::new(|| {
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let row = |line: &'static str| {
         let mut columns = line.split('\t');
         let (enterprise, id) = (columns.next()?.parse().ok()?, columns.next()?.parse().ok()?);
@@ -174,7 +177,7 @@ fn put_value(kind: Kind, octets: &[u8], line: &mut String) {
             put(line, format_args!("{}", microseconds_of_ntp(number(octets))));
         }
         (Kind::DateTimeNanoseconds, _) if octets.len() == 8 => {
-            put(line, format_args!("{}", nanoseconds(number(octets))))
+            put(line, format_args!("{}", nanoseconds(number(octets))));
         }
         _ => put_hex(octets, line),
     }
@@ -183,7 +186,7 @@ fn put_value(kind: Kind, octets: &[u8], line: &mut String) {
 /// Nanoseconds since 1970: the seconds are those of the microseconds, the fraction is finer.
 fn nanoseconds(ntp: u64) -> u64 {
     let seconds = microseconds_of_ntp(ntp) / 1_000_000;
-    seconds * 1_000_000_000 + ((ntp & 0xffff_ffff) * 1_000_000_000 >> 32)
+    seconds * 1_000_000_000 + (((ntp & 0xffff_ffff) * 1_000_000_000) >> 32)
 }
 
 /// The number in at most eight octets, of two's complement.

@@ -9,6 +9,7 @@ mod pace;
 mod room;
 mod routes;
 mod stats;
+mod ticks;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -21,6 +22,7 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::clock::{self, WallOffset};
+use crate::collect::{Beyond, ReceivedRecords};
 use crate::kernel::{self, MapValue};
 use crate::metering::Change;
 use crate::probe::{LoadError, Scope, Slots};
@@ -34,6 +36,7 @@ pub use room::KnownFlows;
 use room::{Epochs, Fill, RoomReader};
 use routes::RouteReader;
 use stats::StatsReader;
+pub use ticks::tick_alone;
 
 /// What the drain hands on.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ pub enum Drained {
         /// Whether so many flows are in the generation that new ones may have found no room.
         crowded: bool,
     },
+    /// What exporters have sent. It comes from listeners, beside the drain.
+    Received(ReceivedRecords),
+    /// The same as it came, where that is what goes on.
+    Datagrams(Beyond),
     /// The generation is read to its end.
     End(DrainReport),
     /// What comes after this is to be treated otherwise.

@@ -73,7 +73,12 @@ impl Session {
     pub fn announce(&mut self, id: u32, templates: &Arc<TemplateSet>, now: Instant, export_time: u32) -> Vec<Vec<u8>> {
         let (format, manner) = (self.format, self.manner);
         let domain = self.domains.entry(id).or_default();
-        let same = Arc::ptr_eq(&domain.templates, templates) || domain.templates == *templates;
+        let known = &domain.templates.messages;
+        // A set that has grown by templates of received records has the older ones in front, and messages of before it need no more.
+        let same = Arc::ptr_eq(&domain.templates, templates)
+            || domain.templates == *templates
+            || (!templates.messages.is_empty() && known.starts_with(&templates.messages));
+        let grown = !same && !known.is_empty() && templates.messages.starts_with(known);
         let due = match (domain.sent, manner) {
             (Some(sent), Templates::Refreshed(interval)) => now.saturating_duration_since(sent) >= interval,
             (Some(_), Templates::Withdrawn) => false,
@@ -83,19 +88,20 @@ impl Session {
             return Vec::new();
         }
         let mut messages = Vec::new();
-        if !same && domain.sent.is_some() && manner == Templates::Withdrawn {
+        if grown && !due {
+            messages.extend(templates.messages[known.len()..].iter().cloned());
+            domain.templates = Arc::clone(templates);
+            return stamped(messages, format, id, domain, export_time);
+        }
+        if !same && !grown && domain.sent.is_some() && manner == Templates::Withdrawn {
             messages.extend(withdrawal(&domain.templates));
         }
-        domain.templates = Arc::clone(templates);
-        domain.sent = Some(now);
-        messages.extend(templates.messages.iter().cloned());
-        for message in &mut messages {
-            format.address(message, id, domain.sequence, export_time);
-            if format == Format::NetFlow9 {
-                domain.sequence = domain.sequence.wrapping_add(1);
-            }
+        if !same {
+            domain.templates = Arc::clone(templates);
         }
-        messages
+        domain.sent = Some(now);
+        messages.extend(domain.templates.messages.iter().cloned());
+        stamped(messages, format, id, domain, export_time)
     }
 
     /// The templates that are due again, of all domains, so that a collector which starts late learns them though no flow ends.
@@ -111,6 +117,17 @@ impl Session {
             domain.sent = None;
         }
     }
+}
+
+/// Messages of templates with the header that they have in a domain.
+fn stamped(mut messages: Vec<Vec<u8>>, format: Format, id: u32, domain: &mut Domain, export_time: u32) -> Vec<Vec<u8>> {
+    for message in &mut messages {
+        format.address(message, id, domain.sequence, export_time);
+        if format == Format::NetFlow9 {
+            domain.sequence = domain.sequence.wrapping_add(1);
+        }
+    }
+    messages
 }
 
 /// A message that withdraws all templates of a set (RFC 7011 section 8.1); none where there are none.
@@ -180,7 +197,13 @@ mod tests {
         let mut octets = vec![0; format.header()];
         let at = if format == Format::NetFlow9 { 19 } else { 15 };
         octets[at] = domain;
-        Packed { octets, records, weight: Lost::default(), templates: Arc::clone(templates), source: Vec::new() }
+        Packed {
+            octets,
+            records,
+            weight: Lost::default(),
+            templates: Arc::clone(templates),
+            source: Default::default(),
+        }
     }
 
     fn sequence(format: Format, octets: &[u8]) -> u32 {

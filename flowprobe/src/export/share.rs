@@ -1,6 +1,7 @@
 //! Which of several collectors gets a conversation: always the same, whatever the others are and however often flowprobe is
 //! started. Where one is added or goes, only the conversations move that it gets or had (rendezvous hashing).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::record::FlowRecord;
@@ -25,11 +26,24 @@ impl Share {
         (0..names.len()).map(|position| Self { seeds: Arc::clone(&seeds), position }).collect()
     }
 
+    /// Whether this collector gets what an exporter has sent, where that is passed on as it came.
+    #[must_use]
+    pub fn has_exporter(&self, address: IpAddr) -> bool {
+        let octets = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        self.is_first_of(octets.iter().fold(0, |number, octet| mixed(number ^ u64::from(*octet))))
+    }
+
     /// Whether this collector gets the record. Both directions of a conversation go to the same one.
     #[must_use]
     pub fn has(&self, record: &FlowRecord) -> bool {
-        let conversation = conversation(record);
-        let first = (0..self.seeds.len()).max_by_key(|&position| mixed(conversation ^ self.seeds[position]));
+        self.is_first_of(conversation(record))
+    }
+
+    fn is_first_of(&self, number: u64) -> bool {
+        let first = (0..self.seeds.len()).max_by_key(|&position| mixed(number ^ self.seeds[position]));
         first == Some(self.position)
     }
 }

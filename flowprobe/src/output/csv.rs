@@ -105,7 +105,7 @@ mod tests {
             let mut out = Vec::new();
             for (schema, extras) in [(first, before), (second, after)] {
                 let record = FlowRecord { sampling: extras.sampling, ..FlowRecord::example() };
-                let event = Event::Records(RecordBatch { schema, records: [record].into(), scraps: false });
+                let event = Event::Records(RecordBatch::metered(&schema, &[record], false));
                 lines.write(&event, &mut out).expect("a vector takes everything");
             }
             let text = String::from_utf8(out).expect("ASCII");

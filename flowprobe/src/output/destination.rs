@@ -124,7 +124,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::export::elements::Schema;
     use crate::record::FlowRecord;
     use crate::sink::RecordBatch;
 
@@ -153,11 +152,7 @@ mod tests {
     }
 
     fn event(records: usize) -> Event {
-        Event::Records(RecordBatch {
-            schema: Arc::new(Schema::default()),
-            records: vec![FlowRecord::example(); records].into(),
-            scraps: false,
-        })
+        Event::Records(RecordBatch::metered(&Arc::default(), &vec![FlowRecord::example(); records], false))
     }
 
     fn put(destination: &mut Destination<&mut Disk>, records: usize, line: &str) -> io::Result<()> {

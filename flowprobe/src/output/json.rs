@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use serde_json::{Value, json};
+
 use super::Writer;
+use crate::collect::registry::put_tail_json;
+use crate::collect::{Listening, Said};
 use crate::export::elements::{Field, Layout};
-use crate::record::{FlowRecord, conversations};
+use crate::record::FlowRecord;
 use crate::sink::Event;
 
 /// Writes records, and the accounting of the last tick.
@@ -27,22 +31,34 @@ impl Writer for JsonLines {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
             Event::Records(batch) => {
-                for (record, reverse) in conversations(&batch.records) {
+                for (record, reverse, said) in batch.conversations() {
                     self.line.clear();
-                    put_record(batch.schema.layout(record), record, reverse, &mut self.line);
+                    match said {
+                        None => put_record(batch.schema.layout(record), record, reverse, &mut self.line),
+                        Some(said) => {
+                            put_record(batch.schema.layout_of_received(record), record, reverse, &mut self.line);
+                            put_received(record, reverse, said, &mut self.line);
+                        }
+                    }
+                    self.line.push_str("}\n");
                     out.write_all(self.line.as_bytes())?;
                 }
                 Ok(())
             }
             Event::Tick(tick) if self.every_tick || tick.last => {
-                tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json()))
+                tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json()))?;
+                // There may be a thousand exporters: not each time.
+                if tick.last {
+                    put_listening(&tick.listening, out)?;
+                }
+                Ok(())
             }
-            Event::Tick(_) | Event::Deltas(_) => Ok(()),
+            Event::Tick(_) | Event::Deltas(_) | Event::Datagrams(_) => Ok(()),
         }
     }
 }
 
-/// Appends `record` as one line. Elements that say nothing about it are left out; names and values need no escapes.
+/// Appends `record` as an object that is still open. Elements that say nothing about it are left out; names and values need no escapes.
 fn put_record(layout: &Layout, record: &FlowRecord, reverse: Option<&FlowRecord>, line: &mut String) {
     let mut separator = '{';
     for element in layout.elements() {
@@ -62,13 +78,39 @@ fn put_record(layout: &Layout, record: &FlowRecord, reverse: Option<&FlowRecord>
         };
         separator = ',';
     }
-    line.push_str("}\n");
+}
+
+/// Appends what a received record says beyond: estimates of the whole where packets were sampled, the names of its interfaces, who
+/// sent it, and its tail.
+fn put_received(record: &FlowRecord, reverse: Option<&FlowRecord>, (received, tail): Said<'_>, line: &mut String) {
+    for (record, names) in [
+        (Some(record), ["scaledPacketDeltaCount", "scaledOctetDeltaCount"]),
+        (reverse, ["reverseScaledPacketDeltaCount", "reverseScaledOctetDeltaCount"]),
+    ] {
+        if let Some(record) = record.filter(|record| record.sampling.interval() > 1) {
+            let (packets, octets) = record.scaled();
+            // Writing to a string does not fail.
+            let _ = write!(line, ",\"{}\":{packets},\"{}\":{octets}", names[0], names[1]);
+        }
+    }
+    for (key, name) in
+        [("ingressInterfaceName", &received.ingress_name), ("egressInterfaceName", &received.egress_name)]
+    {
+        if let Some(name) = name {
+            let _ = write!(line, ",\"{key}\":{}", Value::from(&**name));
+        }
+    }
+    put_tail_json(&received.tail, tail, line);
+}
+
+fn put_listening(listening: &Listening, out: &mut dyn Write) -> io::Result<()> {
+    listening.listeners.iter().try_for_each(|one| writeln!(out, "{}", json!({ "listener": one })))?;
+    listening.exporters.iter().try_for_each(|one| writeln!(out, "{}", json!({ "exporter": one })))
 }
 
 #[cfg(test)]
 mod tests {
     use flowprobe_ebpf::FlowKey;
-    use serde_json::Value;
 
     use super::*;
     use crate::export::elements::Schema;
@@ -79,6 +121,7 @@ mod tests {
         let record = FlowRecord { key, tcp_flags: 0, source_mac: [2, 0, 0, 0, 0, 10], ..example };
         let mut line = String::new();
         put_record(Schema::default().layout(&record), &record, None, &mut line);
+        line.push('}');
         serde_json::from_str(&line).expect("one JSON object")
     }
 

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
-use crate::config::ExportConfig;
 use crate::config::SelectionConfig;
+use crate::config::{ExportConfig, Relay};
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
 use crate::losses::Losses;
@@ -64,7 +64,7 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportCon
     let schema = Arc::new(Schema::new(extras(&args, &selection)));
     let lanes = connect_all(&export, &export.targets, &schema, false, &[]).await?;
     let losses: Vec<(Arc<str>, Losses)> = lanes.iter().map(|lane| (lane.name(), lane.losses())).collect();
-    sinks.extend(start_lanes(lanes, &mut exporters));
+    sinks.extend(start_lanes(lanes, Relay::default(), &mut exporters));
     let outputs = outputs(&args, &export, &schema, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();

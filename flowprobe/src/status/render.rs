@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Amount, SinkStatus, Snapshot, Sum};
+use crate::collect::{Exporter, Listener, Listening};
 use crate::export::Condition;
 use crate::summary::protocol_name;
 
@@ -42,7 +43,62 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
         }
     }
     collectors(&snapshot.sinks, &mut line);
+    listeners(snapshot, &mut line);
     text
+}
+
+/// Who is heard, and what is missing of what they say.
+fn listeners(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
+    let Listening { listeners, exporters } = &snapshot.listening;
+    if listeners.is_empty() {
+        return;
+    }
+    let number = 13;
+    line(String::new());
+    line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Listeners", "messages", "refused", "dropped"));
+    for Listener { socket, decoded } in listeners {
+        let numbers = format!(
+            "{:>number$}{:>number$}{:>number$}",
+            socket.messages,
+            socket.refused,
+            socket.kernel_drops + socket.truncated
+        );
+        line(format!("  {:width$}{numbers}", fitting(&socket.url, LABEL - 3), width = LABEL - 2));
+        for (fault, count) in &decoded.faults {
+            line(format!("      {fault:width$}{count:>number$}", width = LABEL - 6));
+        }
+    }
+    if exporters.is_empty() {
+        return;
+    }
+    line(String::new());
+    line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Exporters", "records", "missing", "faults"));
+    for Exporter { health, .. } in exporters {
+        let address = health.address.map_or(String::new(), |address| address.to_string());
+        let ago = uptime(snapshot.drained_milliseconds.saturating_sub(health.last_seen_ms) / 1000);
+        let faults: u64 = health.faults.values().sum::<u64>() + health.dropped_sets;
+        let rest = format!(" v{} {} ({ago} ago)", health.version, health.domain);
+        let name = format!("{}{rest}", fitting(&address, (LABEL - 3).saturating_sub(rest.chars().count()).max(8)));
+        let numbers = format!("{:>number$}{:>number$}{faults:>number$}", health.records, health.missing);
+        line(format!("  {name:width$}{numbers}", width = LABEL - 2));
+        for (fault, count) in &health.faults {
+            line(format!(
+                "      {:width$}{count:>room$}",
+                fitting(fault, LABEL - 7),
+                width = LABEL - 6,
+                room = 3 * number
+            ));
+        }
+        for (what, count) in [
+            ("sets without template", health.dropped_sets),
+            ("came twice", health.duplicates),
+            ("restarts", health.restarts),
+        ] {
+            if count > 0 {
+                line(format!("      {what:width$}{count:>room$}", width = LABEL - 6, room = 3 * number));
+            }
+        }
+    }
 }
 
 /// What has become of the records that are not lost.

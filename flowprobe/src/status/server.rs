@@ -162,6 +162,7 @@ mod tests {
             open_flows: 3,
             drain: Duration::ZERO,
             sinks: lost.map(|(name, lost)| crate::sink::SinkState { name, lost, collector: None }).collect(),
+            listening: Default::default(),
             selection: "".into(),
             last: false,
         })

@@ -8,6 +8,7 @@ use flowprobe_ebpf::{Counter, OverflowClass};
 use serde::{Deserialize, Serialize};
 
 use crate::accounting::{Accounting, NamedDestination, direction_name};
+use crate::collect::Listening;
 use crate::export::Condition;
 use crate::losses::Lost;
 use crate::sink::{SinkState, Tick};
@@ -34,6 +35,9 @@ pub struct Snapshot {
     pub accounting: Vec<Sum>,
     /// Who gets records, and what went nowhere.
     pub sinks: Vec<SinkStatus>,
+    /// The listeners, and the exporters whom they hear.
+    #[serde(flatten)]
+    pub listening: Listening,
 }
 
 /// An interface.
@@ -108,6 +112,7 @@ impl Snapshot {
             interfaces,
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
+            listening: tick.listening.clone(),
         }
     }
 }
@@ -213,5 +218,6 @@ pub(super) fn example() -> Snapshot {
                 skipped: Lost { records: 7, packets: 8, octets: 900 },
             }),
         }],
+        listening: Listening::default(),
     }
 }

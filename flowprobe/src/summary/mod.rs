@@ -8,6 +8,7 @@ mod window;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::collect::Listening;
 use crate::output::Writer;
 use crate::record::has_ports;
 use crate::sink::{Event, Tick};
@@ -58,6 +59,7 @@ impl Summary {
         };
         let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
         lines.extend(accounting::lines(&tick.accounting, rows / 3));
+        lines.extend(received(&tick.listening));
         for sink in tick.sinks.iter().filter(|sink| sink.lost.records > 0) {
             lines.push(format!("{}: {} records lost", sink.name, count(sink.lost.records)));
         }
@@ -125,6 +127,24 @@ impl Summary {
     }
 }
 
+/// What listeners have received, a line for each.
+fn received(listening: &Listening) -> impl Iterator<Item = String> {
+    listening.listeners.iter().map(|listener| {
+        let heard = listening.exporters.iter().filter(|exporter| exporter.listener == listener.socket.url);
+        let (exporters, records, missing) = heard.fold((0, 0, 0), |(exporters, records, missing), one| {
+            (exporters + 1, records + one.health.records, missing + one.health.missing)
+        });
+        let dropped = listener.socket.kernel_drops + listener.socket.truncated;
+        format!(
+            "{}: {} records of {exporters} exporters · {} missing · {} datagrams dropped",
+            listener.socket.url,
+            count(records),
+            count(missing),
+            count(dropped)
+        )
+    })
+}
+
 impl Writer for Summary {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
@@ -139,7 +159,7 @@ impl Writer for Summary {
                 let lines = self.render(tick, rows);
                 self.screen.draw(&lines, tick.last, out)
             }
-            Event::Records(_) => Ok(()),
+            Event::Records(_) | Event::Datagrams(_) => Ok(()),
         }
     }
 }

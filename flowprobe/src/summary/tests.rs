@@ -48,6 +48,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
             lost: Lost { records: 12, ..Lost::default() },
             collector: None,
         }],
+        listening: Default::default(),
         selection: "".into(),
         last: false,
     }

@@ -12,7 +12,7 @@ mod tls;
 mod tests;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+pub use super::session::Peer;
 pub use health::{ListenerCounters, ListenerHealth};
 pub use tls::{TlsServer, TlsServerFiles};
 
@@ -36,15 +37,6 @@ const LAST_READS: Duration = Duration::from_millis(300);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// Who sent a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer {
-    /// Address and port: those of IPv4 where they came as IPv4-mapped ones.
-    pub address: SocketAddr,
-    /// Number of the connection, which this listener has given to no other; none of datagrams.
-    pub connection: Option<u64>,
-}
 
 /// Takes what a listener receives. It is called by the listener's thread only, and may block: datagrams wait in the socket's buffer
 /// then, and connections are not read.
@@ -243,7 +235,7 @@ fn bound(
 /// An IPv4-mapped address as what it is.
 fn unmapped(address: SocketAddrV6) -> SocketAddr {
     match address.ip().to_ipv4_mapped() {
-        Some(ip) => SocketAddr::from((Ipv4Addr::from(ip), address.port())),
+        Some(ip) => SocketAddr::from((ip, address.port())),
         None => SocketAddr::V6(address),
     }
 }

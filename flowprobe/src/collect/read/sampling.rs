@@ -69,7 +69,7 @@ fn rate(interval: u64, by: fn(NonZeroU32) -> SamplingRate) -> SamplingRate {
 
 /// Of how many one was chosen where `chosen` of `all` were, rounded; 0 where none was.
 fn one_in(all: u64, chosen: u64) -> u64 {
-    if chosen == 0 { 0 } else { all.saturating_add(chosen / 2) / chosen }
+    all.saturating_add(chosen / 2).checked_div(chosen).unwrap_or(0)
 }
 
 /// Of how many one was chosen where each was with this probability; 0 where it is none.

@@ -1,5 +1,7 @@
 //! The layouts of records: which elements, in which order, by what the record is about.
 
+use std::num::NonZeroU32;
+
 use super::image::{self, Image, Range};
 use super::{ELEMENTS, Element, Fields, Group, Groups};
 use crate::export::Format;
@@ -73,6 +75,9 @@ const SHAPES: usize = 12;
 const FIRST_TEMPLATE: u16 = 256;
 /// … and those of a schema that follows such a one, in the same session, here.
 const SECOND_TEMPLATE: u16 = 512;
+/// The same of received records, behind those of options. Each has room for as many as an encoder makes.
+const FIRST_RECEIVED: u16 = 1024;
+const SECOND_RECEIVED: u16 = 4096;
 
 /// What records say beyond what every record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +102,9 @@ pub struct Schema {
     layouts: Vec<Layout>,
     /// By [`Shape::position`]: which of them.
     by_shape: [u8; SHAPES],
+    /// Of records that were received, which say what is not asked of our own: by IP version, and then those of biflows, where
+    /// the schema joins them. Behind each stands what the exporter has said beyond, in templates that come about as they are needed.
+    received: Vec<Layout>,
 }
 
 /// Of records that say nothing more.
@@ -190,7 +198,8 @@ impl Schema {
     fn numbered(format: Format, extras: Extras, fields: &Fields, first_template: u16) -> Self {
         let tunnels = extras.tunnels && format == Format::Ipfix;
         let biflow = extras.biflow && format == Format::Ipfix && fields.speak_of_answers();
-        let mut schema = Self { extras, first_template, layouts: Vec::new(), by_shape: [0; SHAPES] };
+        let received = received(format, fields);
+        let mut schema = Self { extras, first_template, layouts: Vec::new(), by_shape: [0; SHAPES], received };
         let mut template_id = first_template;
         for shape in Shape::all() {
             if (shape.outer.is_some() && !tunnels) || (shape.biflow && !biflow) {
@@ -235,11 +244,63 @@ impl Schema {
         usize::from(self.by_shape[Shape::of(record).position()])
     }
 
+    /// What a record that was received consists of, but for its tail.
+    #[must_use]
+    pub fn layout_of_received(&self, record: &FlowRecord) -> &Layout {
+        &self.received[self.position_of_received(record)]
+    }
+
+    /// Which of [`Schema::layouts_of_received`] that is.
+    #[must_use]
+    pub fn position_of_received(&self, record: &FlowRecord) -> usize {
+        let biflow = if record.role == Role::Forward && self.joins_received_biflows() { 2 } else { 0 };
+        Family::of(record.key.ip_version) as usize + biflow
+    }
+
+    /// Where the Template IDs of received records begin. Like the others they take turns when a schema follows another.
+    #[must_use]
+    pub const fn first_received_template(&self) -> u16 {
+        if self.first_template == FIRST_TEMPLATE { FIRST_RECEIVED } else { SECOND_RECEIVED }
+    }
+
+    /// Whether a biflow that was received is one record.
+    #[must_use]
+    pub fn joins_received_biflows(&self) -> bool {
+        self.received.len() > 2
+    }
+
+    /// The layouts of received records, which have no Template IDs of their own.
+    #[must_use]
+    pub fn layouts_of_received(&self) -> &[Layout] {
+        &self.received
+    }
+
     /// All layouts, in the order of their Template IDs.
     #[must_use]
     pub fn layouts(&self) -> &[Layout] {
         &self.layouts
     }
+}
+
+/// The layouts of records that were received.
+fn received(format: Format, fields: &Fields) -> Vec<Layout> {
+    let biflow = format == Format::Ipfix && fields.speak_of_answers();
+    let shapes = Shape::all().filter(|shape| shape.outer.is_none() && (biflow || !shape.biflow));
+    let one_in_two = NonZeroU32::MIN.saturating_add(1);
+    let said = |group: Group, shape| match group {
+        // Not how packets were chosen, which few exporters say.
+        Group::SampledPackets | Group::SampledFlows => false,
+        group => belongs(
+            group,
+            shape,
+            Extras { next_hops: true, sampling: SamplingRate::Packets(one_in_two), ..Extras::default() },
+        ),
+    };
+    let layout = |shape: Shape| {
+        let chosen = fields.of(shape.family, format).filter(|(position, _)| said(ELEMENTS[*position].group, shape));
+        Layout::new(shape, 0, &chosen.collect::<Vec<_>>())
+    };
+    shapes.map(layout).collect()
 }
 
 fn belongs(group: Group, shape: Shape, extras: Extras) -> bool {

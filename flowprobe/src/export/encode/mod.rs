@@ -1,6 +1,7 @@
 //! Packs records into messages. Pure: no I/O, the time is handed in, and nothing is allocated for a record.
 
 mod netflow5;
+mod received;
 mod sets;
 mod templates;
 mod uptime;
@@ -13,7 +14,8 @@ pub use uptime::Clock;
 use super::Format;
 use super::elements::Schema;
 use super::options::{Facts, OptionsTemplate};
-use super::packed::{Packed, TemplateSet};
+use super::packed::{Packed, Source, TemplateSet};
+use crate::collect::Said;
 use crate::losses::Lost;
 use crate::record::FlowRecord;
 use netflow5::NetFlow5;
@@ -27,7 +29,7 @@ pub struct Encoder(Kind);
 enum Kind {
     /// IPFIX and NetFlow v9.
     Sets(Box<Sets>),
-    NetFlow5(NetFlow5),
+    NetFlow5(Box<NetFlow5>),
 }
 
 /// What has become of a record that was handed to an encoder.
@@ -47,7 +49,7 @@ impl Encoder {
     pub fn new(format: Format, schema: Arc<Schema>, domain: u32, capacity: usize) -> Self {
         Self(match format {
             Format::Ipfix | Format::NetFlow9 => Kind::Sets(Box::new(Sets::new(format, schema, domain, capacity))),
-            Format::NetFlow5 => Kind::NetFlow5(NetFlow5::new(&schema, domain, capacity)),
+            Format::NetFlow5 => Kind::NetFlow5(Box::new(NetFlow5::new(&schema, domain, capacity))),
         })
     }
 
@@ -82,6 +84,43 @@ impl Encoder {
         match &mut self.0 {
             Kind::Sets(sets) => sets.push(record, reverse, clock),
             Kind::NetFlow5(fixed) => fixed.push(record, clock),
+        }
+    }
+
+    /// Adds a record that was received, or a biflow that was where the schema joins those, with all that it says beyond for which
+    /// the format has words.
+    fn push_received(
+        &mut self,
+        record: &FlowRecord,
+        reverse: Option<&FlowRecord>,
+        said: Said<'_>,
+        clock: Clock,
+    ) -> Pushed {
+        match &mut self.0 {
+            Kind::Sets(sets) => sets.push_received(record, reverse, said, clock),
+            Kind::NetFlow5(fixed) => fixed.push(record, clock),
+        }
+    }
+
+    /// Adds a record of either kind.
+    pub fn push_any(
+        &mut self,
+        record: &FlowRecord,
+        reverse: Option<&FlowRecord>,
+        said: Option<Said<'_>>,
+        clock: Clock,
+    ) -> Pushed {
+        match said {
+            None => self.push(record, reverse, clock),
+            Some(said) => self.push_received(record, reverse, said, clock),
+        }
+    }
+
+    /// Adds an exporter's datagram as it came: a record that consists of a tail.
+    pub fn push_datagram(&mut self, said: Said<'_>) -> Pushed {
+        match &mut self.0 {
+            Kind::Sets(sets) => sets.push_datagram(said),
+            Kind::NetFlow5(_) => Pushed::Unsayable,
         }
     }
 
@@ -132,22 +171,21 @@ impl Encoder {
 struct Gathered {
     weight: Lost,
     keeps_source: bool,
-    source: Vec<FlowRecord>,
+    source: Source,
     /// What earlier messages brought along, emptied.
-    spare: Vec<Vec<FlowRecord>>,
+    spare: Vec<Source>,
 }
 
 impl Gathered {
     #[inline]
-    fn add(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>) {
+    fn add(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>, said: Option<Said<'_>>) {
         self.weight += Lost::of_one(record, reverse);
         if self.keeps_source {
-            self.source.push(*record);
-            self.source.extend(reverse.copied());
+            self.source.add(record, reverse, said);
         }
     }
 
-    fn take(&mut self) -> (Lost, Vec<FlowRecord>) {
+    fn take(&mut self) -> (Lost, Source) {
         let next = self.spare.pop().unwrap_or_default();
         (std::mem::take(&mut self.weight), std::mem::replace(&mut self.source, next))
     }

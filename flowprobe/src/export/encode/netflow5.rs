@@ -76,7 +76,7 @@ impl NetFlow5 {
         let start = HEADER + self.records * RECORD;
         write(record, self.uptime, &mut self.message[start..start + RECORD]);
         self.records += 1;
-        self.gathered.add(record, None);
+        self.gathered.add(record, None, None);
         Pushed::Taken
     }
 

@@ -7,9 +7,11 @@ use super::super::Format;
 use super::super::elements::{Image, Schema};
 use super::super::options::{self, Facts, OptionsTemplate, VARIABLE, Value};
 use super::super::packed::{Packed, TemplateSet};
+use super::received::ReceivedTemplates;
 use super::templates::{self, SET_HEADER, length_u16};
 use super::uptime::{Clock, Uptime};
 use super::{Gathered, Pushed, buffer};
+use crate::collect::Said;
 use crate::losses::Lost;
 use crate::record::FlowRecord;
 
@@ -36,6 +38,8 @@ pub(super) struct Sets {
     image: Image,
     /// Of each layout: where uptimes lie in its records.
     uptimes: Vec<Vec<usize>>,
+    /// The templates of records that were received.
+    received: ReceivedTemplates,
     pub(super) spare: Vec<Vec<u8>>,
 }
 
@@ -72,6 +76,7 @@ impl Sets {
             uptime: Uptime::default(),
             image: Image::default(),
             uptimes: Vec::new(),
+            received: ReceivedTemplates::default(),
             spare: Vec::new(),
         };
         sets.prepare();
@@ -88,6 +93,7 @@ impl Sets {
 
     pub(super) fn set_schema(&mut self, schema: Arc<Schema>) {
         self.schema = schema;
+        self.received = ReceivedTemplates::default();
         self.prepare();
     }
 
@@ -98,7 +104,8 @@ impl Sets {
         let record = self.format.header() + SET_HEADER + longest + self.padding();
         let least = templates::longest(self.format, &self.schema).max(record).max(self.longest_options());
         self.capacity = self.wanted.clamp(least, LARGEST_MESSAGE);
-        let templates = templates::templates(self.format, &self.schema, self.capacity);
+        let mut templates = templates::templates(self.format, &self.schema, self.capacity);
+        templates.messages.extend(self.received.messages(self.capacity));
         if *self.templates != templates {
             self.templates = Arc::new(templates);
         }
@@ -139,11 +146,72 @@ impl Sets {
         schema.layouts()[position].write(record, reverse, image, &mut message[start..]);
         self.at = start + length;
         if self.format == Format::NetFlow9 {
-            self.count_from_boot(position, start);
+            self.uptime.count_from_boot(&self.uptimes[position], &mut self.message[start..]);
         }
         self.records += 1;
-        self.gathered.add(record, reverse);
+        self.gathered.add(record, reverse, None);
         Pushed::Taken
+    }
+
+    /// Adds a record that was received. One that no message has room for, or whose template none has, cannot be said.
+    pub(super) fn push_received(
+        &mut self,
+        record: &FlowRecord,
+        reverse: Option<&FlowRecord>,
+        said: Said<'_>,
+        clock: Clock,
+    ) -> Pushed {
+        let position = self.schema.position_of_received(record);
+        let own = self.schema.layouts_of_received()[position].record_length;
+        let Some((number, tail)) = self.known(Some(position), own, said) else { return Pushed::Unsayable };
+        if self.format == Format::NetFlow9 && !self.tell_time(record, clock) {
+            return Pushed::NoRoom;
+        }
+        if !self.open(self.received.get(number).id, own + tail.len()) {
+            return Pushed::NoRoom;
+        }
+        let start = self.at;
+        let Self { schema, image, message, .. } = self;
+        schema.layouts_of_received()[position].write(record, reverse, image, &mut message[start..]);
+        self.at = start + own;
+        self.write(tail);
+        let Self { received, uptime, message, .. } = self;
+        uptime.count_from_boot(&received.get(number).uptimes, &mut message[start..]);
+        self.records += 1;
+        self.gathered.add(record, reverse, Some(said));
+        Pushed::Taken
+    }
+
+    /// Adds a record that consists of a tail. NetFlow v9 would have it without its octets.
+    pub(super) fn push_datagram(&mut self, said: Said<'_>) -> Pushed {
+        if self.format != Format::Ipfix {
+            return Pushed::Unsayable;
+        }
+        let Some((number, tail)) = self.known(None, 0, said) else { return Pushed::Unsayable };
+        if !self.open(self.received.get(number).id, tail.len()) {
+            return Pushed::NoRoom;
+        }
+        self.write(tail);
+        self.records += 1;
+        self.gathered.weight += Lost { records: 1, ..Lost::default() };
+        Pushed::Taken
+    }
+
+    /// The number of the template of a layout, whose records have `own` octets, with a tail, and those octets of the tail that the
+    /// format has words for; nothing where no message has room for such a record, or for its template.
+    fn known<'a>(&mut self, position: Option<usize>, own: usize, said: Said<'a>) -> Option<(usize, &'a [u8])> {
+        let (received, octets) = said;
+        let (number, is_new) = self.received.number_of(self.format, &self.schema, position, &received.tail);
+        let template = self.received.get(number?);
+        let template_fits = template.message.len() <= self.capacity;
+        if is_new && template_fits {
+            let mut templates = TemplateSet::clone(&self.templates);
+            templates.messages.push(template.message.clone());
+            self.templates = Arc::new(templates);
+        }
+        let tail = &octets[..octets.len().min(template.tail_octets)];
+        let least = self.format.header() + SET_HEADER + own + tail.len() + self.padding();
+        (template_fits && least <= self.capacity).then_some((number?, tail))
     }
 
     /// Whether the message being built, or a new one, can say when the flow was.
@@ -156,17 +224,6 @@ impl Sets {
         }
         self.uptime.note(end_ms);
         true
-    }
-
-    /// Makes the milliseconds since 1970, of which the record at `start` has the last 32 bits, uptimes.
-    fn count_from_boot(&mut self, position: usize, start: usize) {
-        #[expect(clippy::cast_possible_truncation, reason = "both are taken modulo 2^32, and so is their difference")]
-        let base = self.uptime.base_ms as u32;
-        for at in &self.uptimes[position] {
-            let place = &mut self.message[start + at..start + at + 4];
-            let ms = place.iter().fold(0_u32, |ms, octet| ms << 8 | u32::from(*octet));
-            place.copy_from_slice(&ms.wrapping_sub(base).to_be_bytes());
-        }
     }
 
     pub(super) fn push_options(&mut self, template: &OptionsTemplate, facts: &Facts<'_>) -> Pushed {
@@ -269,7 +326,7 @@ impl Sets {
 }
 
 /// Where uptimes lie in a record of these fields.
-fn uptimes(format: Format, fields: &[super::super::elements::FieldSpecifier]) -> Vec<usize> {
+pub(super) fn uptimes(format: Format, fields: &[super::super::elements::FieldSpecifier]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut at = 0;
     for field in fields {

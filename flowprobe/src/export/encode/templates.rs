@@ -4,6 +4,7 @@ use super::super::Format;
 use super::super::elements::{Layout, Schema};
 use super::super::options::{self, OptionsTemplate};
 use super::super::packed::TemplateSet;
+use crate::collect::Specifier;
 
 /// Octets of a set header.
 pub(super) const SET_HEADER: usize = 4;
@@ -90,6 +91,30 @@ fn of_flows(layout: &Layout) -> Vec<u8> {
         }
     }
     octets
+}
+
+/// A message with the template of received records: those of a layout, and a tail behind them; or of a tail alone.
+pub(super) fn of_received(format: Format, layout: Option<&Layout>, tail: &[Specifier], template_id: u16) -> Vec<u8> {
+    let mut template = layout.map_or(vec![0; 4], of_flows);
+    let fields = layout.map_or(0, |layout| layout.fields.len()) + tail.len();
+    template[..2].copy_from_slice(&template_id.to_be_bytes());
+    template[2..4].copy_from_slice(&length_u16(fields).to_be_bytes());
+    for field in tail {
+        let bit = if field.enterprise == 0 { 0 } else { ENTERPRISE_BIT };
+        template.extend((field.id | bit).to_be_bytes());
+        template.extend(field.length.to_be_bytes());
+        if field.enterprise != 0 {
+            template.extend(field.enterprise.to_be_bytes());
+        }
+    }
+    let mut message = vec![0; format.header()];
+    let set = message.len();
+    message.extend(set_id(format, false).to_be_bytes());
+    message.extend([0; 2]);
+    message.extend(template);
+    close(format, &mut message, Some((false, set)));
+    finish(format, &mut message, 1);
+    message
 }
 
 fn of_options(format: Format, template: &OptionsTemplate) -> Vec<u8> {

@@ -6,6 +6,7 @@ mod flows;
 mod netflow5;
 mod options;
 mod reader;
+mod received;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -58,7 +58,7 @@ impl Uptime {
 
     /// Whether a flow can be said by these uptimes.
     pub(super) fn holds(self, start_ms: u64, end_ms: u64) -> bool {
-        start_ms >= self.base_ms && end_ms - self.base_ms < u64::from(u32::MAX)
+        start_ms >= self.base_ms && end_ms.saturating_sub(self.base_ms) < u64::from(u32::MAX)
     }
 
     /// Takes note of a flow in the message.
@@ -69,6 +69,17 @@ impl Uptime {
     /// A moment as an uptime.
     pub(super) fn of(self, ms: u64) -> u32 {
         u32::try_from(ms.saturating_sub(self.base_ms)).unwrap_or(u32::MAX)
+    }
+
+    /// Makes uptimes of the milliseconds since 1970 at these places of a record, which has their last 32 bits.
+    pub(super) fn count_from_boot(self, places: &[usize], record: &mut [u8]) {
+        #[expect(clippy::cast_possible_truncation, reason = "both are taken modulo 2^32, and so is their difference")]
+        let base = self.base_ms as u32;
+        for at in places {
+            let place = &mut record[*at..at + 4];
+            let ms = place.iter().fold(0_u32, |ms, octet| ms << 8 | u32::from(*octet));
+            place.copy_from_slice(&ms.wrapping_sub(base).to_be_bytes());
+        }
     }
 
     /// The wall clock of the header in milliseconds, a multiple of `grain`, and its uptime. It is not before any flow's end,

@@ -25,9 +25,10 @@ use super::health::Health;
 use super::outlet::{Item, Outlet};
 use super::packed::Packed;
 use super::share::Share;
+use crate::collect::{Beyond, Said};
 use crate::config::{DomainBy, Transport};
 use crate::losses::{Losses, Lost, Noted};
-use crate::record::{FlowRecord, conversations};
+use crate::record::FlowRecord;
 use crate::sink::Event;
 pub use link::Member;
 use link::{Link, LinkEvent};
@@ -262,15 +263,16 @@ impl Lane {
         match event {
             Event::Records(batch) => {
                 self.follow_schema(&batch.schema);
-                for (record, reverse) in conversations(&batch.records) {
+                for (record, reverse, said) in batch.conversations() {
                     if self.plan.share.as_ref().is_none_or(|share| share.has(record)) {
-                        self.push(record, reverse);
+                        self.push(record, reverse, said);
                     }
                     if self.batch_is_full {
                         self.flush_datagrams().await;
                     }
                 }
             }
+            Event::Datagrams(datagrams) => self.relay(&datagrams),
             Event::Tick(tick) => self.report(&tick).await,
             Event::Deltas(_) => {}
         }
@@ -293,39 +295,65 @@ impl Lane {
         self.options_due = true;
     }
 
-    fn push(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>) {
+    fn push(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>, said: Option<Said<'_>>) {
+        let joins = if said.is_some() { self.schema.joins_received_biflows() } else { self.schema.joins_biflows() };
         if let Some(reverse) = reverse
-            && !self.schema.joins_biflows()
+            && !joins
         {
-            // Two flows, of which each had packets.
-            for half in [record, reverse].into_iter().filter(|half| half.packets > 0) {
-                self.push_one(half, None);
+            // Two flows, of which each had packets, or octets where nobody counted packets.
+            let is_flow = |half: &&FlowRecord| half.packets > 0 || half.octets > 0;
+            for half in [record, reverse].into_iter().filter(is_flow) {
+                self.push_one(half, None, said);
             }
         } else {
-            self.push_one(record, reverse);
+            self.push_one(record, reverse, said);
         }
     }
 
-    fn push_one(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>) {
+    fn push_one(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>, said: Option<Said<'_>>) {
         if self.plan.format == Format::NetFlow5 {
             for piece in netflow5_pieces(record) {
-                self.encode(&piece, None);
+                self.encode(&piece, None, said);
             }
         } else {
-            self.encode(record, reverse);
+            self.encode(record, reverse, said);
         }
     }
 
-    fn encode(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>) {
-        let domain = self.plan.domain.of(record);
+    fn encode(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>, said: Option<Said<'_>>) {
+        let domain = self.domain(record, said);
         loop {
             let clock = self.clock;
-            match self.encoder(domain).push(record, reverse, clock) {
+            match self.encoder(domain).push_any(record, reverse, said, clock) {
                 Pushed::Taken => return,
                 Pushed::Unsayable => return self.health.add_skipped(Lost::of_one(record, reverse)),
                 Pushed::NoRoom => self.finish(domain),
             }
         }
+    }
+
+    /// Passes datagrams of exporters on as they came.
+    fn relay(&mut self, datagrams: &Beyond) {
+        let domain = self.plan.domain.of_options();
+        for said in (0..datagrams.len()).filter_map(|index| datagrams.get(index)) {
+            if self.plan.share.as_ref().is_some_and(|share| !share.has_exporter(said.0.origin.address)) {
+                continue;
+            }
+            let outcome = loop {
+                match self.encoder(domain).push_datagram(said) {
+                    Pushed::NoRoom => self.finish(domain),
+                    outcome => break outcome,
+                }
+            };
+            if outcome == Pushed::Unsayable {
+                self.health.add_skipped(Lost { records: 1, ..Lost::default() });
+            }
+        }
+    }
+
+    /// The domain of a record. The interfaces of others are none of ours, and are no domains.
+    fn domain(&self, record: &FlowRecord, said: Option<Said<'_>>) -> u32 {
+        if said.is_some() { self.plan.domain.of_options() } else { self.plan.domain.of(record) }
     }
 
     fn encoder(&mut self, domain: u32) -> &mut Encoder {

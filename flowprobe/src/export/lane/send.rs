@@ -11,7 +11,6 @@ use crate::config::Transport;
 use crate::export::outlet::{Item, Outcome, Outlet};
 use crate::export::packed::Packed;
 use crate::losses::Lost;
-use crate::record::conversations;
 
 /// Octets of a message over a connection or in a file: one record of TLS, and what readers are known to take.
 const LONG_MESSAGE: usize = 16_384;
@@ -342,16 +341,22 @@ impl Lane {
             encoder.set_capacity(self.capacity);
         }
         for message in records {
-            if message.source.is_empty() {
+            if message.source.records.is_empty() {
                 // Options records are not packed again; flow records that were on disk cannot be.
                 self.options_due |= message.weight.records == 0;
                 self.losses.add(message.weight);
             }
-            for (record, reverse) in conversations(&message.source) {
-                let domain = self.plan.domain.of(record);
+            for (record, reverse, said) in message.source.conversations() {
+                let domain = self.domain(record, said);
                 let encoder = self.encoder(domain);
-                while encoder.push(record, reverse, clock) == super::Pushed::NoRoom {
-                    pieces.extend(encoder.finish(clock));
+                let outcome = loop {
+                    match encoder.push_any(record, reverse, said, clock) {
+                        super::Pushed::NoRoom => pieces.extend(encoder.finish(clock)),
+                        outcome => break outcome,
+                    }
+                };
+                if outcome == super::Pushed::Unsayable {
+                    self.health.add_skipped(Lost::of_one(record, reverse));
                 }
             }
         }

@@ -274,7 +274,13 @@ mod tests {
 
     fn message(number: u8, octets: usize) -> Packed {
         let weight = Lost { records: 1, packets: 2, octets: 3 };
-        Packed { octets: vec![number; octets], records: 1, weight, templates: Arc::default(), source: Vec::new() }
+        Packed {
+            octets: vec![number; octets],
+            records: 1,
+            weight,
+            templates: Arc::default(),
+            source: Default::default(),
+        }
     }
 
     fn numbers(store: &mut Store) -> Vec<u8> {

@@ -97,7 +97,7 @@ impl Reader {
                     let (records, weight, octets) = (data.records, data.weight, data.octets.to_vec());
                     let at = data.templates_at;
                     let templates = self.templates(at, offset, known).map_err(|flaw| (offset, flaw))?;
-                    let message = Packed { octets, records, weight, templates, source: Vec::new() };
+                    let message = Packed { octets, records, weight, templates, source: Default::default() };
                     return Ok(Some(Found { at: offset, next, message }));
                 }
             }

@@ -36,7 +36,7 @@ fn sized(number: u64, length: usize, templates: &Arc<TemplateSet>) -> Packed {
     octets.resize(length, u8::try_from(number % 251).expect("it is small"));
     let weight = Lost { records: number + 1, packets: 3 * number + 1, octets: 100 * number };
     let records = u32::try_from(number).expect("it is small") + 2;
-    Packed { octets, records, weight, templates: Arc::clone(templates), source: Vec::new() }
+    Packed { octets, records, weight, templates: Arc::clone(templates), source: Default::default() }
 }
 
 fn message(number: u64) -> Packed {

@@ -68,12 +68,12 @@ fn a_message_knows_what_is_in_it() {
         let records = mixed(40);
         let schema = Schema::of(format, Extras::default(), &Fields::default());
         let messages = pack(&mut encoder, &schema, &records);
-        let source: Vec<FlowRecord> = messages.iter().flat_map(|message| message.source.clone()).collect();
+        let source: Vec<FlowRecord> = messages.iter().flat_map(|message| message.source.records.clone()).collect();
         assert_eq!(source, records);
         let mut weight = Lost::default();
         for message in &messages {
-            assert_eq!(message.records as usize, message.source.len());
-            assert_eq!(message.weight, Lost::of(&message.source));
+            assert_eq!(message.records as usize, message.source.records.len());
+            assert_eq!(message.weight, Lost::of(&message.source.records));
             assert!(Arc::ptr_eq(&message.templates, &encoder.templates()));
             weight += message.weight;
         }

@@ -1,0 +1,158 @@
+//! From the sockets of the listeners to metering.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::listen::{Handler, Listener, Peer, Running};
+use super::received::{Beyond, Origin, ReceivedRecords, Specifier, Tail, VARIABLE_LENGTH};
+use super::session::{Exporters, Limits, Moment};
+use super::watch::{Heard, Watch};
+use crate::config::Relay;
+use crate::drain::Drained;
+use crate::sink::RECORDS_PER_EVENT;
+
+/// How long records wait for others at most, so that they go on many at a time. Less than any interval between drains.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// Octets of datagrams that are gathered at most.
+const MOST_OCTETS: usize = 1 << 20;
+
+/// Lets listeners receive. What comes goes to `out`, which they wait for, and the state of all is to be seen in what is returned.
+///
+/// # Errors
+/// A thread cannot be started.
+pub fn start(listeners: Vec<Listener>, relay: Relay, out: &SyncSender<Drained>) -> io::Result<(Vec<Running>, Watch)> {
+    let (mut running, mut heard) = (Vec::new(), Vec::new());
+    for listener in listeners {
+        let exporters = Arc::new(Mutex::new(Exporters::new(Limits::default())));
+        heard.push(Heard { counters: listener.counters().clone(), exporters: Arc::clone(&exporters) });
+        let datagrams = (relay == Relay::Datagrams).then(|| Datagrams::to(listener.address().port()));
+        let intake = Intake {
+            exporters,
+            records: ReceivedRecords::default(),
+            datagrams,
+            handed_on: Instant::now(),
+            out: out.clone(),
+        };
+        running.push(listener.start(intake)?);
+    }
+    Ok((running, Watch::of(heard)))
+}
+
+fn now() -> Moment {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Moment { wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), monotonic: Instant::now() }
+}
+
+/// What a listener's messages become.
+struct Intake {
+    exporters: Arc<Mutex<Exporters>>,
+    records: ReceivedRecords,
+    /// The messages as they came, where these are wanted too.
+    datagrams: Option<Datagrams>,
+    /// When something was handed on for the last time.
+    handed_on: Instant,
+    out: SyncSender<Drained>,
+}
+
+impl Handler for Intake {
+    fn message(&mut self, from: Peer, octets: &[u8]) {
+        let now = now();
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.add(from, octets, now);
+        }
+        let Self { exporters, records, .. } = self;
+        exporters.lock().unwrap_or_else(PoisonError::into_inner).take(&from, octets, now, records);
+        if self.records.records.len() >= RECORDS_PER_EVENT
+            || self.datagrams.as_ref().is_some_and(|datagrams| datagrams.octets >= MOST_OCTETS)
+        {
+            self.hand_on();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.handed_on.elapsed() >= GATHERING {
+            self.exporters.lock().unwrap_or_else(PoisonError::into_inner).expire(now());
+            self.hand_on();
+        }
+    }
+
+    fn closed(&mut self, connection: u64) {
+        self.exporters.lock().unwrap_or_else(PoisonError::into_inner).closed(connection);
+    }
+}
+
+impl Intake {
+    /// Hands on what was gathered. Where metering has ended nobody is there to miss it.
+    fn hand_on(&mut self) {
+        self.handed_on = Instant::now();
+        if !self.records.records.is_empty() {
+            let _ = self.out.send(Drained::Received(std::mem::take(&mut self.records)));
+        }
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.octets > 0) {
+            datagrams.octets = 0;
+            let _ = self.out.send(Drained::Datagrams(std::mem::take(&mut datagrams.gathered)));
+        }
+    }
+}
+
+/// What was gathered is handed on when the listener stops.
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.hand_on();
+    }
+}
+
+/// Messages as they came, as records of the same elements: when, from whom, and the payload of the IP packet. What came over a
+/// connection is shown as the datagram that it could have been.
+struct Datagrams {
+    port: u16,
+    tails: [Arc<Tail>; 2],
+    gathered: Beyond,
+    octets: usize,
+}
+
+impl Datagrams {
+    /// Those that come to `port`.
+    fn to(port: u16) -> Self {
+        let element = |id, length| Specifier { enterprise: 0, id, length };
+        let tail = |exporter| {
+            // observationTimeMilliseconds, exporterIPv4Address or exporterIPv6Address, ipPayloadPacketSection.
+            Arc::new(Tail { fields: vec![element(323, 8), exporter, element(314, VARIABLE_LENGTH)] })
+        };
+        let tails = [tail(element(130, 4)), tail(element(131, 16))];
+        Self { port, tails, gathered: Beyond::default(), octets: 0 }
+    }
+
+    fn add(&mut self, from: Peer, message: &[u8], now: Moment) {
+        /// Octets of a UDP header: ports, length, checksum.
+        const UDP_HEADER: usize = 8;
+        let (ip, port) = (from.address.ip(), from.address.port());
+        let length = u16::try_from(message.len() + UDP_HEADER).unwrap_or(u16::MAX);
+        let mut octets = Vec::with_capacity(message.len() + 48);
+        octets.extend((now.wall_us / 1000).to_be_bytes());
+        let tail = match ip {
+            IpAddr::V4(address) => {
+                octets.extend(address.octets());
+                &self.tails[0]
+            }
+            IpAddr::V6(address) => {
+                octets.extend(address.octets());
+                &self.tails[1]
+            }
+        };
+        // RFC 7011 section 7: always in the longer form.
+        octets.push(u8::MAX);
+        octets.extend(length.to_be_bytes());
+        for half in [port, self.port, length, 0] {
+            octets.extend(half.to_be_bytes());
+        }
+        octets.extend_from_slice(&message[..message.len().min(usize::from(u16::MAX) - UDP_HEADER)]);
+        let origin = Arc::new(Origin { address: ip, domain: 0 });
+        self.gathered.push(&origin, [None, None], tail, &octets);
+        self.octets += octets.len();
+    }
+}

@@ -1,0 +1,257 @@
+//! An address from which messages come, and whose session each of them is.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use lru::LruCache;
+
+use super::super::health::ExporterHealth;
+use super::super::received::ReceivedRecords;
+use super::super::template::Version;
+use super::super::wire::{Content, Fault, Header};
+use super::domain::Domain;
+use super::held::Held;
+use super::intake::{Intake, Shared};
+use super::sequence::Sequence;
+use super::stock::Stock;
+use super::tally::{Charge, Tally};
+use super::{Limits, Moment};
+
+/// By which a message comes to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    /// A source port of datagrams.
+    Port(u16),
+    /// A connection.
+    Connection(u64),
+}
+
+/// The version and domain of an exporter.
+type Id = (Version, u32);
+
+/// A session: what one Exporting Process tells about one of its domains.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: Id,
+    /// Ports of one that uses several; never empty.
+    ways: Vec<Way>,
+    pub(super) sequence: Sequence,
+    pub(super) templates: Stock,
+    pub(super) held: Held,
+    _charge: Charge,
+}
+
+/// Octets that a session takes besides its templates.
+const SESSION_OCTETS: usize = 2048;
+
+/// Ports of a session that are remembered. One that was forgotten is found again by its numbers.
+const MOST_WAYS: usize = 64;
+
+/// Sessions, those that sent last, among which the one is looked for that a message from another port continues.
+const CANDIDATES: usize = 64;
+
+impl Session {
+    fn new(id: Id, way: Way, state: &Tally, held: &Tally) -> Self {
+        let (ways, held, charge) = (vec![way], Held::within(held), state.charge(SESSION_OCTETS));
+        Self { id, ways, sequence: Sequence::new(), templates: Stock::new(), held, _charge: charge }
+    }
+
+    fn is_of_datagrams(&self) -> bool {
+        matches!(self.ways.first(), Some(Way::Port(_)))
+    }
+}
+
+/// An address from which messages come.
+#[derive(Debug)]
+pub(super) struct Host {
+    address: IpAddr,
+    /// By their numbers, those that sent last first.
+    sessions: LruCache<u64, Session>,
+    domains: LruCache<Id, Domain>,
+    ways: HashMap<(Id, Way), u64>,
+    next: u64,
+    /// When the last message came.
+    pub(super) seen: Instant,
+    /// Octets of its templates and sessions.
+    state: Tally,
+    _charge: Charge,
+}
+
+impl Host {
+    pub(super) fn new(address: IpAddr, now: Instant, state: &Tally) -> Self {
+        const OCTETS: usize = 1024;
+        let state = state.within();
+        Self {
+            address,
+            sessions: LruCache::unbounded(),
+            domains: LruCache::unbounded(),
+            ways: HashMap::new(),
+            next: 0,
+            seen: now,
+            _charge: state.charge(OCTETS),
+            state,
+        }
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Takes a message that came from `port` by `way`.
+    pub(super) fn take(
+        &mut self,
+        (port, way): (u16, Way),
+        (message, header, content): (&[u8], &Header, Result<Content<'_>, Fault>),
+        now: Moment,
+        shared: &mut Shared,
+        out: &mut ReceivedRecords,
+    ) {
+        self.seen = now.monotonic;
+        let id = (header.version, header.domain);
+        let domain = self.domains.get_or_insert_mut(id, || Domain::new(self.address, header, &self.state));
+        domain.see(port, header, message.len(), now);
+        let content = match content {
+            Ok(content) => content,
+            Err(fault) => return domain.faults.add(fault),
+        };
+        let number = self.route(id, way, header.sequence, &shared.held);
+        let (Some(session), Some(domain)) = (self.sessions.get_mut(&number), self.domains.get_mut(&id)) else { return };
+        let state = &self.state;
+        Intake { header, now, session, domain, state, shared, out }.take(message, content);
+    }
+
+    /// The number of the session of a message: that of its way, or that which expects its sequence number, where an exporter
+    /// sends from changing ports.
+    ///
+    /// A message from a port joins another session of the same version and domain if its number is what that one expects next
+    /// and is not 0, with which everybody begins, unless the port has a count of its own, which is then only interrupted. Two
+    /// exporters behind one address so stay apart.
+    fn route(&mut self, id: Id, way: Way, sequence: u32, held: &Tally) -> u64 {
+        let own = self.ways.get(&(id, way)).copied();
+        if matches!(way, Way::Port(_)) && sequence != 0 {
+            let count = own.and_then(|own| self.sessions.peek(&own)).map(|session| &session.sequence);
+            let stays = count.is_some_and(|count| count.expects(sequence) || count.is_settled());
+            let continues = |(number, session): (&u64, &Session)| {
+                let other = session.id == id && session.is_of_datagrams() && Some(*number) != own;
+                (other && session.sequence.expects(sequence)).then_some(*number)
+            };
+            if !stays && let Some(other) = self.sessions.iter().take(CANDIDATES).find_map(continues) {
+                self.join(id, way, own, other);
+                return other;
+            }
+        }
+        own.unwrap_or_else(|| self.open(id, way, held))
+    }
+
+    fn open(&mut self, id: Id, way: Way, held: &Tally) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.sessions.put(number, Session::new(id, way, &self.state, held));
+        self.ways.insert((id, way), number);
+        if let Some(domain) = self.domains.peek_mut(&id) {
+            domain.sessions.push(number);
+        }
+        number
+    }
+
+    /// Makes `way` one of the session `other`'s. What its own has held, if that had no other way, goes on waiting there.
+    fn join(&mut self, id: Id, way: Way, own: Option<u64>, other: u64) {
+        let mut orphan = None;
+        if let Some((own, session)) = own.and_then(|own| Some((own, self.sessions.peek_mut(&own)?))) {
+            session.ways.retain(|known| *known != way);
+            if session.ways.is_empty() {
+                orphan = self.remove(own);
+            }
+        }
+        let Some(session) = self.sessions.peek_mut(&other) else { return };
+        if let Some(mut orphan) = orphan {
+            session.held.append(&mut orphan.held);
+        }
+        session.ways.push(way);
+        if session.ways.len() > MOST_WAYS {
+            let forgotten = session.ways.remove(0);
+            self.ways.remove(&(id, forgotten));
+        }
+        self.ways.insert((id, way), other);
+        if let Some(domain) = self.domains.peek_mut(&id) {
+            domain.health.joined += 1;
+        }
+    }
+
+    /// Takes a session out.
+    fn remove(&mut self, number: u64) -> Option<Session> {
+        let session = self.sessions.pop(&number)?;
+        for way in &session.ways {
+            self.ways.remove(&(session.id, *way));
+        }
+        if let Some(domain) = self.domains.peek_mut(&session.id) {
+            domain.sessions.retain(|known| *known != number);
+        }
+        Some(session)
+    }
+
+    /// Forgets a session, and counts what it held.
+    fn forget(&mut self, number: u64) {
+        let Some(mut session) = self.remove(number) else { return };
+        if let Some(domain) = self.domains.peek_mut(&session.id) {
+            domain.drop_sets(session.held.clear());
+        }
+    }
+
+    /// Forgets the sessions of a way, which is closed.
+    pub(super) fn close(&mut self, way: Way) {
+        let numbers: Vec<u64> =
+            self.ways.iter().filter(|((_, known), _)| *known == way).map(|(_, number)| *number).collect();
+        numbers.into_iter().for_each(|number| self.forget(number));
+    }
+
+    /// Lets domains, sessions and templates go that are too many, but never the session that sent last. How many sessions went.
+    pub(super) fn trim(&mut self, limits: &Limits) -> u64 {
+        let before = self.sessions.len();
+        while self.domains.len() > limits.sessions.max(1) {
+            let Some((_, domain)) = self.domains.pop_lru() else { break };
+            for number in domain.sessions {
+                self.remove(number);
+            }
+        }
+        let has_room = |host: &Self| host.state.octets() <= limits.state_octets;
+        while self.sessions.len() > 1 && (self.sessions.len() > limits.sessions || !has_room(self)) {
+            let Some((&number, _)) = self.sessions.peek_lru() else { break };
+            self.forget(number);
+        }
+        let gone = before.saturating_sub(self.sessions.len());
+        while !has_room(self)
+            && let Some((_, session)) = self.sessions.iter_mut().next()
+            && session.templates.forget_idlest()
+        {
+            if let Some(domain) = self.domains.peek_mut(&session.id) {
+                domain.health.templates_forgotten += 1;
+            }
+        }
+        gone as u64
+    }
+
+    /// Forgets sets that have waited for too long, and with `templates` also templates that are no longer good.
+    pub(super) fn expire(&mut self, now: Instant, templates: bool, limits: &Limits) {
+        for (_, session) in &mut self.sessions {
+            let Some(domain) = self.domains.peek_mut(&session.id) else { continue };
+            domain.drop_sets(session.held.expire(now, limits));
+            if templates && session.is_of_datagrams() {
+                domain.health.templates_forgotten += session.templates.expire(now, limits);
+            }
+        }
+    }
+
+    /// How each of its domains fares.
+    pub(super) fn health(&self) -> impl Iterator<Item = ExporterHealth> {
+        self.domains.iter().map(|(_, domain)| {
+            let mut health = domain.health();
+            for session in domain.sessions.iter().filter_map(|number| self.sessions.peek(number)) {
+                health.templates += session.templates.len();
+                health.held_sets += session.held.len();
+            }
+            health
+        })
+    }
+}

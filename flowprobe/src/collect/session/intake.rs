@@ -1,0 +1,234 @@
+//! Takes one message into its session.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::DefaultHashBuilder;
+
+use super::super::read::{Context, ShortRecord, TailBook};
+use super::super::received::ReceivedRecords;
+use super::super::template::Version;
+use super::super::wire::{
+    Content, Fault, Faults, Header, Kind, Set, Sets, Told as Said, ToldTemplates, check_sets, fixed_template,
+};
+use super::domain::Domain;
+use super::held::Dropped;
+use super::host::Session;
+use super::sequence::Verdict;
+use super::stock::{Known, Told};
+use super::tally::Tally;
+use super::{Limits, Moment};
+
+/// What all sessions of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) tails: TailBook,
+    /// Octets of templates and sessions.
+    pub(super) state: Tally,
+    /// Octets of sets that wait.
+    pub(super) held: Tally,
+    /// With what octets of messages are hashed, so that nobody can make another message with the hash of one.
+    hasher: DefaultHashBuilder,
+    /// The layouts of NetFlow v5 and v7.
+    fixed: [Option<Known>; 2],
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits) -> Self {
+        let started = std::time::Instant::now();
+        let fixed = [Version::NetFlow5, Version::NetFlow7]
+            .map(|version| Known::of(fixed_template(version), false, started, &Tally::default()));
+        let (state, held) = (Tally::default(), Tally::default());
+        Self { limits, tails: TailBook::new(), state, held, hasher: DefaultHashBuilder::default(), fixed }
+    }
+}
+
+/// A message on its way into its session.
+pub(super) struct Intake<'a> {
+    pub(super) header: &'a Header,
+    pub(super) now: Moment,
+    pub(super) session: &'a mut Session,
+    pub(super) domain: &'a mut Domain,
+    /// Octets of its host's templates and sessions.
+    pub(super) state: &'a Tally,
+    pub(super) shared: &'a mut Shared,
+    pub(super) out: &'a mut ReceivedRecords,
+}
+
+/// What was read of a set.
+#[derive(Clone, Copy)]
+struct Read {
+    records: u32,
+    /// Whether nothing but padding was left.
+    whole: bool,
+}
+
+impl Intake<'_> {
+    /// Takes the message, of which `content` is what is behind its header.
+    pub(super) fn take(mut self, message: &[u8], content: Content<'_>) {
+        let header = self.header;
+        if content.trailing {
+            self.domain.faults.add(Fault::TrailingOctets);
+        }
+        if header.version == Version::Ipfix
+            && let Err(fault) = check_sets(content.octets)
+        {
+            return self.domain.faults.add(fault);
+        }
+        let now = self.now.monotonic;
+        let hash = self.shared.hasher.hash_one(message);
+        let verdict = self.session.sequence.judge(header, hash, now);
+        self.domain.judge(verdict);
+        match verdict {
+            Verdict::Duplicate => return,
+            Verdict::Restart => {
+                self.session.templates.clear();
+                self.domain.drop_sets(self.session.held.clear());
+            }
+            _ => {}
+        }
+        let units = match header.version {
+            Version::NetFlow5 | Version::NetFlow7 => {
+                self.fixed(content.octets);
+                Some(header.count.into())
+            }
+            Version::NetFlow9 => {
+                self.sets(content.octets);
+                Some(1)
+            }
+            Version::Ipfix => self.sets(content.octets),
+        };
+        let found = self.session.sequence.advance(header, hash, verdict, units, now);
+        self.domain.health.missing = self.domain.health.missing.saturating_sub(found.into());
+    }
+
+    /// Reads records of NetFlow v5 or v7.
+    fn fixed(&mut self, octets: &[u8]) {
+        let [v5, v7] = &self.shared.fixed;
+        let known = if self.header.version == Version::NetFlow5 { v5 } else { v7 };
+        if let Some(known) = known {
+            read(known, octets, (self.header, self.now.wall_us), self.domain, &mut self.shared.tails, self.out);
+        }
+    }
+
+    /// Reads sets. How many records were in them; `None` where that is not known.
+    fn sets(&mut self, octets: &[u8]) -> Option<u32> {
+        let mut records = Some(0_u32);
+        for set in Sets::of(octets) {
+            let set = match set {
+                Ok(set) => set,
+                Err(fault) => {
+                    self.domain.faults.add(fault);
+                    return None;
+                }
+            };
+            match set.kind(self.header.version) {
+                Kind::Templates => self.templates(&set, false),
+                Kind::OptionsTemplates => self.templates(&set, true),
+                Kind::Data => records = records.zip(self.data(&set)).map(|(all, more)| all.wrapping_add(more)),
+                Kind::Reserved => self.domain.faults.add(Fault::ReservedSet),
+            }
+        }
+        records
+    }
+
+    /// Reads the records of a set, or holds it until its template comes. How many they were, where that is known.
+    fn data(&mut self, set: &Set<'_>) -> Option<u32> {
+        let (header, wall_us) = (self.header, self.now.wall_us);
+        let Some(known) = self.session.templates.get(set.id) else {
+            let moment = (wall_us, self.now.monotonic);
+            if !self.session.held.hold(header, set, moment, &self.shared.held, &self.shared.limits) {
+                let mut dropped = Dropped::default();
+                dropped.add(set.body);
+                self.domain.drop_sets(dropped);
+            }
+            return None;
+        };
+        let read = read(known, set.body, (header, wall_us), self.domain, &mut self.shared.tails, self.out);
+        read.whole.then_some(read.records)
+    }
+
+    /// Learns templates, and reads what has waited for them.
+    fn templates(&mut self, set: &Set<'_>, options: bool) {
+        let limits = &self.shared.limits;
+        for said in ToldTemplates::of(self.header.version, options, limits.fields, set.body) {
+            let templates = &mut self.session.templates;
+            match said {
+                Err(fault) => self.domain.faults.add(fault),
+                Ok(Said::Withdrawn(id)) => self.domain.health.templates_withdrawn += u64::from(templates.withdraw(id)),
+                Ok(Said::AllWithdrawn) => self.domain.health.templates_withdrawn += templates.withdraw_all(options),
+                Ok(Said::Template(id, template)) => {
+                    let now = self.now.monotonic;
+                    let (told, gone) = templates.learn(id, (template, options), now, (self.state, limits));
+                    self.domain.health.templates_changed += u64::from(told == Told::Changed);
+                    self.domain.health.templates_forgotten += gone;
+                    recover(self.session, id, self.domain, &mut self.shared.tails, self.out);
+                }
+            }
+        }
+    }
+}
+
+/// Reads the sets that have waited for a template, under the headers with which they came.
+fn recover(session: &mut Session, id: u16, domain: &mut Domain, tails: &mut TailBook, out: &mut ReceivedRecords) {
+    let Session { templates, held, .. } = session;
+    let Some(known) = templates.get(id) else { return };
+    for set in held.release(id) {
+        let read = read(known, &set.body, (&set.header, set.received_us), domain, tails, out);
+        domain.health.recovered_sets += 1;
+        domain.health.recovered_records += u64::from(read.records);
+    }
+}
+
+/// Reads the records of a set that came under this header, at this time.
+fn read(
+    known: &Known,
+    body: &[u8],
+    (header, received_us): (&Header, u64),
+    domain: &mut Domain,
+    tails: &mut TailBook,
+    out: &mut ReceivedRecords,
+) -> Read {
+    let Domain { origin, facts, health, faults, .. } = domain;
+    if known.options {
+        let read = each_record(known, body, faults, |record| known.plan.learn(record, facts));
+        health.options_records += u64::from(read.records);
+        return read;
+    }
+    let left_out = tails.left_out();
+    let mut context = Context {
+        origin,
+        export_time_us: header.export_time_us,
+        boot_us: header.boot_us(),
+        sampling_v5: header.sampling,
+        facts,
+        received_us,
+        tails,
+    };
+    let read = each_record(known, body, faults, |record| known.plan.read(record, &mut context, out));
+    health.records += u64::from(read.records);
+    health.tails_left_out += context.tails.left_out() - left_out;
+    read
+}
+
+fn each_record(
+    known: &Known,
+    body: &[u8],
+    faults: &mut Faults,
+    mut take: impl FnMut(&[u8]) -> Result<(), ShortRecord>,
+) -> Read {
+    let mut read = Read { records: 0, whole: true };
+    for record in known.layout.records(body) {
+        match record {
+            Ok(record) => match take(record) {
+                Ok(()) => read.records += 1,
+                Err(_) => faults.add(Fault::ShortRecord),
+            },
+            Err(fault) => {
+                faults.add(fault);
+                read.whole = false;
+            }
+        }
+    }
+    read
+}
