@@ -288,7 +288,8 @@ pub(super) fn check(all: &[Listen], relay: Relay, targets: &[Target]) -> Result<
         }
         if let ListenTransport::Tls(files) = &listen.transport {
             // Read once more when it is used; what is wrong with them is said before anything starts.
-            TlsServer::new(files).map_err(|error| ConfigError::ListenerTls { name: listen.to_string(), error })?;
+            let of = |error| ConfigError::ListenerTls { name: listen.to_string(), error: Box::new(error) };
+            TlsServer::new(files).map_err(of)?;
         }
     }
     let collectors = || targets.iter().flat_map(Target::collectors);

@@ -320,7 +320,7 @@ pub enum ConfigError {
         /// Its URL.
         name: String,
         /// What is wrong with them.
-        error: TlsError,
+        error: Box<TlsError>,
     },
     /// A datagram in a datagram.
     #[error(

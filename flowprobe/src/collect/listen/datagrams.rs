@@ -23,6 +23,9 @@ use crate::config::Listen;
 /// Datagrams of one system call.
 pub(super) const BATCH: usize = 64;
 
+/// Where that many do not come at once, room is made for fewer: at least so many, else twice as many as came last.
+const LEAST: usize = 4;
+
 /// Octets of the longest datagram: what the length of an IP packet has room for.
 const LONGEST: usize = 65_535;
 
@@ -56,6 +59,8 @@ pub(super) struct Receiver<H> {
     /// [`BATCH`] times as many octets as the longest has. Pages that no datagram reaches are never there.
     buffer: Vec<u8>,
     longest: usize,
+    /// Datagrams to make room for next time.
+    width: usize,
     drops: Drops,
     refusals: Seldom,
     losses: Seldom,
@@ -82,6 +87,7 @@ impl<H: Handler> Receiver<H> {
             handler,
             buffer: vec![0; longest * BATCH],
             longest,
+            width: LEAST,
             drops: Drops::default(),
             refusals: Seldom::default(),
             losses: Seldom::default(),
@@ -116,12 +122,15 @@ impl<H: Handler> Receiver<H> {
 
     /// Receives a batch, one datagram at least, and hands it on.
     fn receive(&mut self, flags: MsgFlags) -> nix::Result<()> {
-        let Self { socket, listen, counters, handler, buffer, longest, drops, refusals, losses, .. } = self;
+        let Self { socket, listen, counters, handler, buffer, longest, width, drops, refusals, losses, .. } = self;
         let counts = counters.counts();
         // Anew each time: the kernel has written into the last ones how much of their room it used.
-        let mut headers = MultiHeaders::preallocate(BATCH, Some(cmsg_space!(u32)));
-        let mut slices: Vec<_> = buffer.chunks_exact_mut(*longest).map(|octets| [IoSliceMut::new(octets)]).collect();
+        let mut headers = MultiHeaders::preallocate(*width, Some(cmsg_space!(u32)));
+        let chunks = buffer.chunks_exact_mut(*longest).take(*width);
+        let mut slices: Vec<_> = chunks.map(|octets| [IoSliceMut::new(octets)]).collect();
+        let mut count = 0;
         for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
+            count += 1;
             let dropped = drops.in_total(&message).map_or(0, |total| drops.since_last(total));
             if dropped > 0 {
                 counts.kernel_drops.add(dropped);
@@ -147,6 +156,7 @@ impl<H: Handler> Receiver<H> {
                 handler.message(Peer { address, connection: None }, octets);
             }
         }
+        *width = (2 * count).clamp(LEAST, BATCH);
         Ok(())
     }
 }

@@ -162,13 +162,15 @@ impl Listener {
             }
             Bound::Connections(socket, tls) => {
                 let (ready, told) = mpsc::sync_channel(1);
-                let thread = thread.spawn(move || match stream::Server::new(socket, tls, listen, shared) {
-                    Ok(server) => {
-                        let _ = ready.send(Ok(()));
-                        server.run(handler, stopped);
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
+                let thread = thread.spawn(move || {
+                    match stream::Server::new(socket, tls, listen, shared, stream::most_connections()) {
+                        Ok(server) => {
+                            let _ = ready.send(Ok(()));
+                            server.run(handler, stopped);
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                        }
                     }
                 })?;
                 told.recv().map_err(io::Error::other)??;

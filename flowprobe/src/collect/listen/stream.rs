@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -22,8 +23,8 @@ use super::seldom::Seldom;
 use super::{FLUSH_INTERVAL, Handler, LAST_READS, Peer, TlsServer, unmapped};
 use crate::config::Listen;
 
-/// Connections that are open at once.
-pub(super) const MOST_CONNECTIONS: u64 = 1024;
+/// Connections that are open at once, where the process may have four times as many files open.
+const MOST_CONNECTIONS: u64 = 1024;
 
 /// How long the agreement on TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -34,6 +35,12 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long nobody is accepted when the kernel has refused to.
 const RESPITE: Duration = Duration::from_millis(100);
 
+/// Connections that a listener takes at once: so many that the rest of the process does not run out of files.
+pub(super) fn most_connections() -> u64 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    MOST_CONNECTIONS.min(files / 4)
+}
+
 /// A socket that accepts connections, and what runs its tasks.
 pub(super) struct Server {
     runtime: Runtime,
@@ -41,6 +48,7 @@ pub(super) struct Server {
     acceptor: Option<TlsAcceptor>,
     listen: Listen,
     counters: ListenerCounters,
+    most_connections: u64,
 }
 
 impl Server {
@@ -49,6 +57,7 @@ impl Server {
         tls: Option<TlsServer>,
         listen: Listen,
         counters: ListenerCounters,
+        most_connections: u64,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         listener.set_nonblocking(true)?;
@@ -57,17 +66,18 @@ impl Server {
             tokio::net::TcpListener::from_std(listener)?
         };
         let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config().clone()));
-        Ok(Self { runtime, listener, acceptor, listen, counters })
+        Ok(Self { runtime, listener, acceptor, listen, counters, most_connections })
     }
 
     /// Receives until `stop` is closed, then what the kernel has by then.
     pub(super) fn run<H: Handler>(self, handler: H, stop: watch::Receiver<()>) {
-        let Self { runtime, listener, acceptor, listen, counters } = self;
+        let Self { runtime, listener, acceptor, listen, counters, most_connections } = self;
         let service = Rc::new(Service {
             handler: RefCell::new(handler),
             acceptor,
             listen,
             counters,
+            most_connections,
             refusals: RefCell::default(),
             faults: RefCell::default(),
         });
@@ -82,6 +92,7 @@ struct Service<H> {
     acceptor: Option<TlsAcceptor>,
     listen: Listen,
     counters: ListenerCounters,
+    most_connections: u64,
     refusals: RefCell<Seldom>,
     faults: RefCell<Seldom>,
 }
@@ -147,9 +158,10 @@ impl<H: Handler> Service<H> {
             }
             return false;
         }
-        if self.counts().connections_open.get() >= MOST_CONNECTIONS {
+        let most = self.most_connections;
+        if self.counts().connections_open.get() >= most {
             self.counts().connections_turned_away.add(1);
-            self.remark(format_args!("a connection from {address} is turned away: {MOST_CONNECTIONS} are open"));
+            self.remark(format_args!("a connection from {address} is turned away: {most} are open"));
             return false;
         }
         true

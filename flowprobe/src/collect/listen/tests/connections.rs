@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use super::super::stream::MOST_CONNECTIONS;
+use super::super::stream::Server;
 use super::*;
 
 fn message(length: u16, filling: u8) -> Vec<u8> {
@@ -106,21 +106,27 @@ fn who_is_not_allowed_is_not_connected() {
 
 #[test]
 fn more_connections_than_there_may_be_are_turned_away_until_others_end() {
-    let (running, told) = listening("tcp://127.0.0.1:0");
-    let mut open: Vec<TcpStream> = (0..MOST_CONNECTIONS).map(|_| connect(&running)).collect();
-    until(&running, |health| health.connections_open == MOST_CONNECTIONS);
+    let listen: Listen = "tcp://127.0.0.1:0".parse().expect("a URL");
+    let listener = TcpListener::bind(listen.address).expect("a socket");
+    let to = listener.local_addr().expect("an address");
+    let (stop, stopped) = watch::channel(());
+    let counters = ListenerCounters::new(listen.to_string(), to, None);
+    let shared = counters.clone();
+    let (recorder, told) = Recorder::new();
+    let thread = thread::spawn(move || {
+        let server = Server::new(listener, None, listen, shared, 3).expect("a server");
+        server.run(recorder, stopped);
+    });
+    let running = Running { stop, thread, counters };
+    let mut open: Vec<TcpStream> = (0..3).map(|_| connect(&running)).collect();
+    until(&running, |health| health.connections_open == 3);
     assert!(is_closed(&connect(&running)));
     assert_eq!(running.counters().health().connections_turned_away, 1);
     open.pop();
-    until(&running, |health| health.connections_open < MOST_CONNECTIONS);
+    assert_eq!(next(&told), Told::Closed(3));
     let mut late = connect(&running);
     late.write_all(&message(16, 1)).expect("written");
-    loop {
-        match next(&told) {
-            Told::Message(from, _) => break assert_eq!(from, by(&late, MOST_CONNECTIONS + 1)),
-            other => assert_eq!(other, Told::Closed(MOST_CONNECTIONS)),
-        }
-    }
+    assert_eq!(next(&told), Told::Message(by(&late, 4), message(16, 1)));
     running.stop();
 }
 
