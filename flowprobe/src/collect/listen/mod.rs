@@ -163,7 +163,7 @@ impl Listener {
             Bound::Connections(socket, tls) => {
                 let (ready, told) = mpsc::sync_channel(1);
                 let thread = thread.spawn(move || {
-                    match stream::Server::new(socket, tls, listen, shared, stream::most_connections()) {
+                    match stream::Server::new(socket, tls, listen, shared, stream::Limits::of_this_process()) {
                         Ok(server) => {
                             let _ = ready.send(Ok(()));
                             server.run(handler, stopped);

@@ -23,23 +23,35 @@ use super::seldom::Seldom;
 use super::{FLUSH_INTERVAL, Handler, LAST_READS, Peer, TlsServer, unmapped};
 use crate::config::Listen;
 
-/// Connections that are open at once, where the process may have four times as many files open.
-const MOST_CONNECTIONS: u64 = 1024;
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How many are open at once.
+    pub(super) connections: u64,
+    /// How long the agreement on TLS may take.
+    pub(super) handshake: Duration,
+    /// How long one may bring nothing. Exporters without traffic are silent, and those that vanished are too.
+    pub(super) idle: Duration,
+}
 
-/// How long the agreement on TLS may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+impl Limits {
+    /// So many that the rest of the process does not run out of files.
+    pub(super) fn of_this_process() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self {
+            connections: (files / 4).min(1024),
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(30 * 60),
+        }
+    }
+}
 
-/// How long a connection may bring nothing. Exporters without traffic are silent, and those that vanished are too.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long a connection is still read that brings nothing, when the listener is stopped: that something has arrived is known a
+/// moment later than that it is to stop.
+const LAST_WAIT: Duration = Duration::from_millis(50);
 
 /// How long nobody is accepted when the kernel has refused to.
 const RESPITE: Duration = Duration::from_millis(100);
-
-/// Connections that a listener takes at once: so many that the rest of the process does not run out of files.
-pub(super) fn most_connections() -> u64 {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    MOST_CONNECTIONS.min(files / 4)
-}
 
 /// A socket that accepts connections, and what runs its tasks.
 pub(super) struct Server {
@@ -48,7 +60,7 @@ pub(super) struct Server {
     acceptor: Option<TlsAcceptor>,
     listen: Listen,
     counters: ListenerCounters,
-    most_connections: u64,
+    limits: Limits,
 }
 
 impl Server {
@@ -57,7 +69,7 @@ impl Server {
         tls: Option<TlsServer>,
         listen: Listen,
         counters: ListenerCounters,
-        most_connections: u64,
+        limits: Limits,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         listener.set_nonblocking(true)?;
@@ -66,18 +78,18 @@ impl Server {
             tokio::net::TcpListener::from_std(listener)?
         };
         let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config().clone()));
-        Ok(Self { runtime, listener, acceptor, listen, counters, most_connections })
+        Ok(Self { runtime, listener, acceptor, listen, counters, limits })
     }
 
     /// Receives until `stop` is closed, then what the kernel has by then.
     pub(super) fn run<H: Handler>(self, handler: H, stop: watch::Receiver<()>) {
-        let Self { runtime, listener, acceptor, listen, counters, most_connections } = self;
+        let Self { runtime, listener, acceptor, listen, counters, limits } = self;
         let service = Rc::new(Service {
             handler: RefCell::new(handler),
             acceptor,
             listen,
             counters,
-            most_connections,
+            limits,
             refusals: RefCell::default(),
             faults: RefCell::default(),
         });
@@ -92,7 +104,7 @@ struct Service<H> {
     acceptor: Option<TlsAcceptor>,
     listen: Listen,
     counters: ListenerCounters,
-    most_connections: u64,
+    limits: Limits,
     refusals: RefCell<Seldom>,
     faults: RefCell<Seldom>,
 }
@@ -158,7 +170,7 @@ impl<H: Handler> Service<H> {
             }
             return false;
         }
-        let most = self.most_connections;
+        let most = self.limits.connections;
         if self.counts().connections_open.get() >= most {
             self.counts().connections_turned_away.add(1);
             self.remark(format_args!("a connection from {address} is turned away: {most} are open"));
@@ -186,15 +198,18 @@ impl<H: Handler> Service<H> {
     }
 
     async fn read(&self, mut stream: impl AsyncRead + Unpin, from: Peer, mut stop: watch::Receiver<()>) -> Ended {
-        let mut frames = Frames::default();
+        let (mut frames, mut is_stopped) = (Frames::default(), false);
         loop {
+            let patience = if is_stopped { LAST_WAIT } else { self.limits.idle };
             let read = tokio::select! {
-                // In this order: at the end, what has arrived is still read.
-                biased;
-                read = timeout(IDLE, stream.read_buf(frames.room())) => read,
-                _ = stop.changed() => return Ended::ByUs,
+                read = timeout(patience, stream.read_buf(frames.room())) => read,
+                _ = stop.changed(), if !is_stopped => {
+                    is_stopped = true;
+                    continue;
+                }
             };
             match read {
+                Err(_) if is_stopped => return Ended::ByUs,
                 Err(_) => return Ended::Idle,
                 Ok(Ok(0)) if frames.is_within_message() => return Ended::WithinMessage,
                 Ok(Ok(0)) => return Ended::ByExporter,
@@ -218,8 +233,8 @@ impl<H: Handler> Service<H> {
             Ended::ByExporter | Ended::ByUs => debug!("the connection from {peer} to {} has ended", self.listen),
             Ended::Idle => {
                 counts.ended_idle.add(1);
-                let minutes = IDLE.as_secs() / 60;
-                self.remark(format_args!("the connection from {peer} is closed: nothing came for {minutes} minutes"));
+                let idle = self.limits.idle;
+                self.remark(format_args!("the connection from {peer} is closed: nothing came for {idle:?}"));
             }
             Ended::NotIpfix(error) => {
                 counts.ended_not_ipfix.add(1);
@@ -251,10 +266,10 @@ async fn connection<H: Handler>(open: Open<H>, stream: TcpStream, stop: watch::R
     let service = &open.service;
     let ended = match &service.acceptor {
         None => service.read(stream, open.peer, stop).await,
-        Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Some(acceptor) => match timeout(service.limits.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => service.read(stream, open.peer, stop).await,
             Ok(Err(error)) => Ended::Handshake(error.to_string()),
-            Err(_) => Ended::Handshake(format!("not within {} s", HANDSHAKE.as_secs())),
+            Err(_) => Ended::Handshake(format!("not within {:?}", service.limits.handshake)),
         },
     };
     service.note(open.peer.address, &ended);

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use super::super::stream::Server;
+use super::super::stream::{Limits, Server};
 use super::*;
 
 fn message(length: u16, filling: u8) -> Vec<u8> {
@@ -104,20 +104,35 @@ fn who_is_not_allowed_is_not_connected() {
     assert!(told.try_iter().all(|told| told == Told::Flush));
 }
 
-#[test]
-fn more_connections_than_there_may_be_are_turned_away_until_others_end() {
+/// A listener with other limits.
+fn limited(tls: Option<TlsServer>, limits: Limits) -> (Running, Receiver<Told>) {
     let listen: Listen = "tcp://127.0.0.1:0".parse().expect("a URL");
     let listener = TcpListener::bind(listen.address).expect("a socket");
-    let to = listener.local_addr().expect("an address");
+    let counters = ListenerCounters::new(listen.to_string(), listener.local_addr().expect("an address"), None);
     let (stop, stopped) = watch::channel(());
-    let counters = ListenerCounters::new(listen.to_string(), to, None);
-    let shared = counters.clone();
     let (recorder, told) = Recorder::new();
+    let shared = counters.clone();
     let thread = thread::spawn(move || {
-        let server = Server::new(listener, None, listen, shared, 3).expect("a server");
-        server.run(recorder, stopped);
+        Server::new(listener, tls, listen, shared, limits).expect("a server").run(recorder, stopped);
     });
-    let running = Running { stop, thread, counters };
+    (Running { stop, thread, counters }, told)
+}
+
+#[test]
+fn who_brings_nothing_for_long_is_closed() {
+    let (running, told) = limited(None, Limits { idle: FLUSH_INTERVAL, ..Limits::of_this_process() });
+    let mut stream = connect(&running);
+    stream.write_all(&message(16, 1)[..15]).expect("written");
+    assert!(is_closed(&stream));
+    assert_eq!(next(&told), Told::Closed(1));
+    let health = until(&running, |health| health.connections_open == 0);
+    assert_eq!((health.ended_idle, health.ended_broken), (1, 0));
+    running.stop();
+}
+
+#[test]
+fn more_connections_than_there_may_be_are_turned_away_until_others_end() {
+    let (running, told) = limited(None, Limits { connections: 3, ..Limits::of_this_process() });
     let mut open: Vec<TcpStream> = (0..3).map(|_| connect(&running)).collect();
     until(&running, |health| health.connections_open == 3);
     assert!(is_closed(&connect(&running)));
@@ -139,9 +154,7 @@ fn what_has_arrived_at_the_end_is_still_handed_on_and_every_connection_closed() 
         stream.write_all(&message(16, 9)).expect("written");
     }
     let counters = running.counters().clone();
-    let begin = Instant::now();
     running.stop();
-    assert!(begin.elapsed() < LAST_READS, "nobody was waited for");
     let mut all: Vec<Told> = told.try_iter().collect();
     assert_eq!(all.pop(), Some(Told::Flush));
     assert_eq!(all.iter().filter(|told| matches!(told, Told::Message(..))).count(), 2);
@@ -265,6 +278,19 @@ fn what_speaks_no_tls_is_counted() {
     until(&running, |health| health.handshakes_failed == 1);
     assert_eq!(next(&told), Told::Closed(1));
     assert_eq!(running.counters().health().messages, 0);
+    running.stop();
+}
+
+#[test]
+fn who_does_not_come_to_an_agreement_is_closed() {
+    let authority = Authority::new();
+    let [certificate, key] = ["own.pem", "own.key"].map(|name| authority.path(name));
+    let tls = TlsServer::new(&TlsServerFiles { certificate, key, client_ca: None }).expect("a server");
+    let (running, told) = limited(Some(tls), Limits { handshake: FLUSH_INTERVAL, ..Limits::of_this_process() });
+    let stream = connect(&running);
+    assert!(is_closed(&stream));
+    assert_eq!(next(&told), Told::Closed(1));
+    assert_eq!(running.counters().health().handshakes_failed, 1);
     running.stop();
 }
 
