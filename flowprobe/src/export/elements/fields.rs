@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::table::{LAST_OF_NETFLOW9, usual_length};
 use super::{ELEMENTS, Element, Extras, Family, Group, Place};
 use crate::export::Format;
 use crate::record::SamplingRate;
@@ -279,7 +280,10 @@ impl Fields {
             Self::Chosen { v4, v6 } => if family == Family::V4 { v4 } else { v6 }.clone(),
         };
         let whole = matches!(self, Self::Chosen { .. } | Self::Preset(Preset::Full)) && format == Format::Ipfix;
-        positions.into_iter().map(move |position| (position, length(&ELEMENTS[position], whole)))
+        positions.into_iter().map(move |position| {
+            let Element { id, length, .. } = ELEMENTS[position];
+            (position, if whole { length } else { usual_length(id, length) })
+        })
     }
 }
 
@@ -379,9 +383,6 @@ const FLOW_START_UPTIME: &str = "flowStartSysUpTime";
 const FLOW_END_UPTIME: &str = "flowEndSysUpTime";
 const ICMP_V6: &str = "icmpTypeCode";
 
-/// The largest ElementID that NetFlow v9 and IPFIX share by design (RFC 5102 section 2.1 on compatibility).
-const LAST_OF_NETFLOW9: u16 = 127;
-
 /// What stands in a NetFlow v9 record for an element of a preset: what RFC 3954 or the registry's compatible range has.
 fn as_netflow9(position: usize) -> Option<usize> {
     let element = &ELEMENTS[position];
@@ -394,13 +395,4 @@ fn as_netflow9(position: usize) -> Option<usize> {
     let position = ELEMENTS.iter().position(|element| element.name == stands_for)?;
     let element = &ELEMENTS[position];
     (unsayable(element, Format::NetFlow9).is_none() && element.id <= LAST_OF_NETFLOW9).then_some(position)
-}
-
-/// Octets on the wire. Of the TCP flags the eight that everybody knows are one octet, as in RFC 3954 and as RFC 7125 has it for
-/// whoever sees no others: there are collectors that read two as none.
-fn length(element: &Element, whole: bool) -> u16 {
-    match element.name {
-        "tcpControlBits" | "reverseTcpControlBits" if !whole => 1,
-        _ => element.length,
-    }
 }

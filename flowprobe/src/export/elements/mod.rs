@@ -2,7 +2,7 @@
 //! from one table ([`ELEMENTS`]), and so agree.
 
 mod fields;
-mod image;
+mod places;
 mod schema;
 mod table;
 
@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::record::FlowRecord;
 pub use fields::{Fields, FieldsError, Preset};
-pub use image::Image;
 pub use schema::{Extras, Family, FieldSpecifier, Layout, Schema, Shape};
 pub use table::ELEMENTS;
 
@@ -158,39 +157,6 @@ pub enum Place {
     Full,
     /// In those for which it is asked by name.
     Asked,
-}
-
-/// Groups of which a layout has elements: the others need not be written into its image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Groups(u32);
-
-impl Groups {
-    /// Stands for all elements that are not standard.
-    const BEYOND_STANDARD: u32 = 1 << 31;
-
-    /// Those of these elements.
-    fn of<'a>(elements: impl Iterator<Item = &'a Element>) -> Self {
-        let bit = |element: &Element| {
-            if element.place == Place::Standard { 1 << element.group as u32 } else { Self::BEYOND_STANDARD }
-        };
-        Self(elements.map(bit).fold(0, |all, bit| all | bit))
-    }
-
-    /// Whether elements about the other direction are among them.
-    const fn are_of_biflows(self) -> bool {
-        self.0 & (1 << Group::Reverse as u32 | 1 << Group::ReverseV4 as u32 | 1 << Group::ReverseV6 as u32) != 0
-    }
-
-    /// Whether elements of this group and place are to be written. Those that nearly every record has always are.
-    #[inline(always)]
-    const fn need(self, group: Group, place: Place) -> bool {
-        match place {
-            Place::Standard => {
-                matches!(group, Group::Always | Group::V4 | Group::V6) || self.0 & 1 << group as u32 != 0
-            }
-            Place::Full | Place::Asked => self.0 & Self::BEYOND_STANDARD != 0,
-        }
-    }
 }
 
 #[cfg(test)]

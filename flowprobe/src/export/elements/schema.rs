@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use super::image::{self, Image, Range};
-use super::{ELEMENTS, Element, Fields, Group, Groups};
+use super::places::Places;
+use super::{ELEMENTS, Element, Fields, Group};
 use crate::export::Format;
 use crate::record::{FlowRecord, Role, SamplingRate};
 
@@ -133,8 +133,7 @@ pub struct Layout {
     pub fields: Vec<FieldSpecifier>,
     /// Octets of a Data Record.
     pub record_length: usize,
-    groups: Groups,
-    ranges: Vec<Range>,
+    places: Places,
 }
 
 impl std::fmt::Debug for Layout {
@@ -153,8 +152,7 @@ impl Layout {
             shape,
             template_id,
             record_length: fields.iter().map(|(_, length)| usize::from(*length)).sum(),
-            groups: Groups::of(specifiers.iter().map(|field| field.element)),
-            ranges: image::ranges(fields.iter().copied()),
+            places: Places::of(fields),
             fields: specifiers,
         }
     }
@@ -165,11 +163,10 @@ impl Layout {
     }
 
     /// Writes the Data Record of a flow, or of a biflow with the record of its other direction, to the beginning of `out`, of
-    /// which it takes [`Layout::record_length`] octets; some that follow may be overwritten. `image` is where it is put together.
+    /// which it takes [`Layout::record_length`] octets.
     #[inline]
-    pub fn write(&self, record: &FlowRecord, reverse: Option<&FlowRecord>, image: &mut Image, out: &mut [u8]) {
-        image.paint(record, reverse, self.groups);
-        image.cut(&self.ranges, out);
+    pub fn write(&self, record: &FlowRecord, reverse: Option<&FlowRecord>, out: &mut [u8]) {
+        self.places.fill(record, reverse, &mut out[..self.record_length]);
     }
 }
 

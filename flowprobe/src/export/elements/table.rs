@@ -1,8 +1,10 @@
 //! The table of elements.
 
+use std::hint::cold_path;
+
 use flowprobe_ebpf::{Address, Direction, TunnelKind};
 
-use super::{DataType, Element, Field, Group, Groups, Place, Unit};
+use super::{DataType, Element, Field, Group, Place, Unit};
 use crate::record::{FlowRecord, TCP, UDP};
 
 /// The IANA registry.
@@ -14,7 +16,7 @@ const VMWARE: u32 = 6876;
 /// The Private Enterprise Number of reverse elements (RFC 5103 section 6.1).
 pub(super) const REVERSE: u32 = 29_305;
 
-/// Makes of the rows the table, and the code that writes the values of all of them one after the other ([`super::image`]).
+/// Makes of the rows the table, and the code that writes the values of all of them one after the other ([`super::places`]).
 /// A row: group, place, (enterprise, id), type in the registry, octets on the wire, unit, name, what it says, the value, and of
 /// which records it says something.
 macro_rules! elements {
@@ -38,32 +40,118 @@ macro_rules! elements {
             applies: $applies,
         }),*];
 
-        /// Octets of all elements together.
-        pub(super) const OCTETS: usize = 0 $(+ $length)*;
+        /// Rows of the table.
+        pub(super) const ROWS: usize = [$($id),*].len();
 
-        /// Writes into `image` what the elements of `groups` have to say about `record`, each at its own place: those of the
-        /// other direction of a biflow, or all others.
+        /// Writes into `out` the values that the elements of a part have for `record`, each at its place there, if it has one.
         #[inline(always)]
-        pub(super) fn paint<const REVERSE: bool>(record: &FlowRecord, groups: Groups, image: &mut [u8; OCTETS]) {
+        pub(super) fn write<const PART: u8>(record: &FlowRecord, places: &[u16; ROWS], out: &mut [u8]) {
+            let mut row = 0;
+            $(
+                if part(Group::$group, Place::$place, $id) as u8 == PART {
+                    let $record = record;
+                    let start = usize::from(places[row]);
+                    match out.get_mut(start..start + $length) {
+                        Some(place) => put(place, $value),
+                        None => cold_path(),
+                    }
+                }
+                row += 1;
+            )*
+            debug_assert_eq!(row, ROWS, "every row has its place");
+        }
+
+        /// Octets of a run.
+        pub(super) const fn run_length(run: u8) -> u16 {
+            0 $(+ if is_in_run(run, Group::$group, Place::$place, $id) { usual_length($id, $length) } else { 0 })*
+        }
+
+        /// Writes the values of a run to `out`, which is as long.
+        #[inline(always)]
+        pub(super) fn write_run<const RUN: u8>(record: &FlowRecord, out: &mut [u8]) {
             let mut at = 0;
             $(
-                if Group::$group.is_reverse() == REVERSE && groups.need(Group::$group, Place::$place) {
+                if is_in_run(RUN, Group::$group, Place::$place, $id) {
                     let $record = record;
-                    put(image, at, $length, $value);
+                    let end = at + usize::from(usual_length($id, $length));
+                    put(&mut out[at..end], $value);
+                    at = end;
                 }
-                at += $length;
             )*
-            debug_assert_eq!(at, OCTETS, "every element has its place");
+            debug_assert_eq!(at, out.len(), "a run has its length");
         }
     };
 }
 
-/// Writes a value in `length` octets.
+/// Elements that are written together, so that a record without those of a part need not ask for each whether it has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Part {
+    /// What depends on IP version and format.
+    Kind,
+    /// What nearly every record has besides.
+    Always,
+    /// What is asked for.
+    Rare,
+    /// The other direction of a biflow.
+    Reverse,
+    /// The same, what depends on the IP version.
+    ReverseKind,
+}
+
+/// In which part an element is.
+pub(super) const fn part(group: Group, place: Place, id: u16) -> Part {
+    match (group, place) {
+        (Group::V4 | Group::V6 | Group::Biflow, Place::Standard) => Part::Kind,
+        (Group::Always, Place::Standard) => Part::Always,
+        (Group::Reverse, _) => Part::Reverse,
+        (Group::ReverseV4 | Group::ReverseV6, _) => Part::ReverseKind,
+        // What NetFlow v9 says instead of standard elements.
+        (_, Place::Asked) if matches!(id, 21 | 22 | 32) => Part::Kind,
+        _ => Part::Rare,
+    }
+}
+
+/// Elements that most layouts have one after the other, in the order of the table and in their usual lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Run {
+    /// In IPFIX.
+    Ipfix,
+    /// In NetFlow v9.
+    NetFlow9,
+    /// Of the other direction of a biflow.
+    Reverse,
+}
+
+/// Whether an element is in a run.
+pub(super) const fn is_in_run(run: u8, group: Group, place: Place, id: u16) -> bool {
+    const IPFIX: u8 = Run::Ipfix as u8;
+    const NETFLOW9: u8 = Run::NetFlow9 as u8;
+    match part(group, place, id) {
+        Part::Always => run == IPFIX || (run == NETFLOW9 && id <= LAST_OF_NETFLOW9),
+        Part::Reverse => run == Run::Reverse as u8,
+        _ => false,
+    }
+}
+
+/// The largest ElementID that NetFlow v9 and IPFIX share by design (RFC 5102 section 2.1 on compatibility).
+pub(super) const LAST_OF_NETFLOW9: u16 = 127;
+
+/// Octets on the wire where they were not asked for by name. Of the TCP flags the eight that everybody knows are one octet, as in
+/// RFC 3954 and as RFC 7125 has it for whoever sees no others: there are collectors that read two as none.
+pub(super) const fn usual_length(id: u16, length: u16) -> u16 {
+    if id == TCP_CONTROL_BITS { 1 } else { length }
+}
+
+/// `tcpControlBits`, and under another enterprise number that of the other direction.
+const TCP_CONTROL_BITS: u16 = 6;
+
+/// Writes a value in as many octets as `place` has.
 #[inline(always)]
-fn put(image: &mut [u8; OCTETS], at: usize, length: usize, value: Field) {
-    let place = &mut image[at..at + length];
+pub(super) fn put(place: &mut [u8], value: Field) {
     match value {
-        Field::Unsigned(number) => place.copy_from_slice(&number.to_be_bytes()[8 - length..]),
+        Field::Unsigned(number) => place.copy_from_slice(&number.to_be_bytes()[8 - place.len()..]),
         Field::Float(number) => place.copy_from_slice(&number.to_be_bytes()),
         Field::V4(address) => place.copy_from_slice(&address.octets()),
         Field::V6(address) => place.copy_from_slice(&address.octets()),

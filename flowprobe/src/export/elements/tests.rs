@@ -158,14 +158,3 @@ fn biflows_are_joined_where_records_say_something_of_the_answers() {
     let half = FlowRecord { role: Role::Forward, ..FlowRecord::example() };
     assert!(!Schema::of(Format::Ipfix, with, &chosen(&[])).layout(&half).shape.biflow);
 }
-
-#[test]
-fn the_record_of_an_ipv4_flow_is_cut_in_two() {
-    // Each range is a copy, and this record is nearly every one that there is.
-    let ranges =
-        |layout: &Layout| image::ranges(layout.fields.iter().map(|field| (position(field.element), field.length)));
-    let record = FlowRecord::example();
-    assert_eq!(ranges(Schema::default().layout(&record)).len(), 2);
-    let with_sampling = Schema::new(Extras { next_hops: true, ..Extras::default() });
-    assert_eq!(ranges(with_sampling.layout(&record)).len(), 2);
-}

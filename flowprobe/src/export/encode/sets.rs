@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::Format;
-use super::super::elements::{Image, Schema};
+use super::super::elements::Schema;
 use super::super::options::{self, Facts, OptionsTemplate, VARIABLE, Value};
 use super::super::packed::{Packed, TemplateSet};
 use super::received::ReceivedTemplates;
@@ -35,7 +35,6 @@ pub(super) struct Sets {
     records: u32,
     pub(super) gathered: Gathered,
     uptime: Uptime,
-    image: Image,
     /// Of each layout: where uptimes lie in its records.
     uptimes: Vec<Vec<usize>>,
     /// The templates of records that were received.
@@ -74,7 +73,6 @@ impl Sets {
             records: 0,
             gathered: Gathered::default(),
             uptime: Uptime::default(),
-            image: Image::default(),
             uptimes: Vec::new(),
             received: ReceivedTemplates::default(),
             spare: Vec::new(),
@@ -142,8 +140,8 @@ impl Sets {
             return Pushed::NoRoom;
         }
         let start = self.at;
-        let Self { schema, image, message, .. } = self;
-        schema.layouts()[position].write(record, reverse, image, &mut message[start..]);
+        let Self { schema, message, .. } = self;
+        schema.layouts()[position].write(record, reverse, &mut message[start..]);
         self.at = start + length;
         if self.format == Format::NetFlow9 {
             self.uptime.count_from_boot(&self.uptimes[position], &mut self.message[start..]);
@@ -171,8 +169,8 @@ impl Sets {
             return Pushed::NoRoom;
         }
         let start = self.at;
-        let Self { schema, image, message, .. } = self;
-        schema.layouts_of_received()[position].write(record, reverse, image, &mut message[start..]);
+        let Self { schema, message, .. } = self;
+        schema.layouts_of_received()[position].write(record, reverse, &mut message[start..]);
         self.at = start + own;
         self.write(tail);
         let Self { received, uptime, message, .. } = self;
