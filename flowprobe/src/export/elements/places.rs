@@ -16,7 +16,10 @@ pub(super) struct Places {
     run: Option<(Run, u16)>,
     /// The same of [`Run::Reverse`].
     reverse_run: Option<u16>,
+    /// Whether there are rows of the part outside of runs.
+    has_always: bool,
     has_rare: bool,
+    /// Whether there is anything about the other direction.
     has_reverse: bool,
     /// Values of which there are fewer octets than the table has: their offsets and octets. They are few.
     reduced: Vec<(&'static Element, usize, usize)>,
@@ -42,6 +45,7 @@ impl Places {
             by_row: [NOWHERE; ROWS],
             run: None,
             reverse_run: None,
+            has_always: false,
             has_rare: false,
             has_reverse: fields.iter().any(|(row, _)| ELEMENTS[*row].group.is_reverse()),
             reduced: Vec::new(),
@@ -72,7 +76,9 @@ impl Places {
             self.reduced.push((element, usize::from(at), usize::from(length)));
         } else {
             self.by_row[row] = at;
-            self.has_rare |= part(element.group, element.place, element.id) == Part::Rare;
+            let part = part(element.group, element.place, element.id);
+            self.has_always |= part == Part::Always;
+            self.has_rare |= part == Part::Rare;
         }
     }
 
@@ -85,9 +91,14 @@ impl Places {
         }
         table::write::<KIND>(record, &self.by_row, out);
         match self.run {
-            Some((Run::NetFlow9, start)) => table::write_run::<NETFLOW9_RUN>(record, part_of(out, start, NETFLOW9_RUN)),
-            Some((_, start)) => table::write_run::<IPFIX_RUN>(record, part_of(out, start, IPFIX_RUN)),
-            None => table::write::<ALWAYS>(record, &self.by_row, out),
+            Some((Run::NetFlow9, start)) => {
+                table::write_run::<NETFLOW9_RUN>(record, octets_of(out, start, NETFLOW9_RUN))
+            }
+            Some((_, start)) => table::write_run::<IPFIX_RUN>(record, octets_of(out, start, IPFIX_RUN)),
+            None => {}
+        }
+        if self.has_always {
+            table::write::<ALWAYS>(record, &self.by_row, out);
         }
         if self.has_rare {
             table::write::<RARE>(record, &self.by_row, out);
@@ -95,7 +106,7 @@ impl Places {
         if let (true, Some(reverse)) = (self.has_reverse, reverse) {
             table::write::<REVERSE_KIND>(reverse, &self.by_row, out);
             match self.reverse_run {
-                Some(start) => table::write_run::<REVERSE_RUN>(reverse, part_of(out, start, REVERSE_RUN)),
+                Some(start) => table::write_run::<REVERSE_RUN>(reverse, octets_of(out, start, REVERSE_RUN)),
                 None => table::write::<REVERSE>(reverse, &self.by_row, out),
             }
         }
@@ -116,7 +127,7 @@ fn rows(run: Run) -> Vec<(usize, u16)> {
 
 /// The octets of a run that begins at `start`.
 #[inline(always)]
-fn part_of(out: &mut [u8], start: u16, run: u8) -> &mut [u8] {
+fn octets_of(out: &mut [u8], start: u16, run: u8) -> &mut [u8] {
     let start = usize::from(start);
     &mut out[start..start + usize::from(run_length(run))]
 }
@@ -164,11 +175,15 @@ mod tests {
         let record = FlowRecord { tcp_flags: 0x1ff, mpls_top_label: 0x12_3451, tos: 0xb8, ..example };
         let reverse = FlowRecord { tcp_flags: 0x112, packets: 77, octets: 0x0102_0304_0506, ..record };
         // The addresses of a tunnel have to come before the flow's.
-        let names = ELEMENTS.iter().rev().map(|element| element.name).filter(|name| !name.starts_with("tunnel"));
-        let names: Vec<&str> = names.collect();
-        let backwards = Fields::named(&names).expect("known elements");
+        let all = || ELEMENTS.iter().filter(|element| !element.name.starts_with("tunnel"));
+        let backwards: Vec<&str> = all().rev().map(|element| element.name).collect();
+        // And a run with more of its part behind it.
+        let is_first = |of: &&Element| is_in_run(NETFLOW9_RUN, of.group, of.place, of.id);
+        let (first, others): (Vec<&Element>, Vec<&Element>) = all().partition(is_first);
+        let run_first: Vec<&str> = first.iter().chain(&others).map(|element| element.name).collect();
+        let chosen = [backwards, run_first].map(|names| Fields::named(&names).expect("known elements"));
         let presets = Preset::NAMES.map(|(_, preset)| Fields::Preset(preset));
-        for schema in presets.iter().chain([&backwards]).flat_map(schemas) {
+        for schema in presets.iter().chain(&chosen).flat_map(schemas) {
             for layout in schema.layouts() {
                 for reverse in [Some(&reverse), None] {
                     let mut out = vec![0xa5; layout.record_length];
