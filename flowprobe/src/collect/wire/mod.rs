@@ -7,8 +7,6 @@ mod header;
 mod records;
 mod sets;
 mod templates;
-#[cfg(test)]
-mod tests;
 
 pub use fault::{Fault, Faults};
 pub use fixed::fixed_template;
