@@ -1,6 +1,6 @@
 //! Sets that came before their template.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::super::wire::{Header, Set};
@@ -70,6 +70,11 @@ impl Held {
             self.sets.push_back(HeldSet { header, id: set.id, body, received_us, since, _charge: charge });
         }
         room
+    }
+
+    /// The IDs of the sets, each once.
+    pub(super) fn ids(&self) -> BTreeSet<u16> {
+        self.sets.iter().map(|set| set.id).collect()
     }
 
     /// Takes out the sets of a template, which has come.

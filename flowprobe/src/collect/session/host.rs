@@ -115,19 +115,23 @@ impl Host {
             Ok(content) => content,
             Err(fault) => return domain.faults.add(fault),
         };
-        let number = self.route(id, way, header.sequence, &shared.held);
+        let (number, joined) = self.route(id, way, header.sequence, &shared.held);
         let (Some(session), Some(domain)) = (self.sessions.get_mut(&number), self.domains.get_mut(&id)) else { return };
         let state = &self.state;
-        Intake { header, now, session, domain, state, shared, out }.take(message, content);
+        let mut intake = Intake { header, now, session, domain, state, shared, out };
+        if joined {
+            intake.recover_all();
+        }
+        intake.take(message, content);
     }
 
-    /// The number of the session of a message: that of its way, or that which expects its sequence number, where an exporter
-    /// sends from changing ports.
+    /// The number of the session of a message, and whether its way has just joined that. It is the session of its way, or that
+    /// which expects its sequence number, where an exporter sends from changing ports.
     ///
     /// A message from a port joins another session of the same version and domain if its number is what that one expects next
     /// and is not 0, with which everybody begins, unless the port has a count of its own, which is then only interrupted. Two
     /// exporters behind one address so stay apart.
-    fn route(&mut self, id: Id, way: Way, sequence: u32, held: &Tally) -> u64 {
+    fn route(&mut self, id: Id, way: Way, sequence: u32, held: &Tally) -> (u64, bool) {
         let own = self.ways.get(&(id, way)).copied();
         if matches!(way, Way::Port(_)) && sequence != 0 {
             let count = own.and_then(|own| self.sessions.peek(&own)).map(|session| &session.sequence);
@@ -138,10 +142,10 @@ impl Host {
             };
             if !stays && let Some(other) = self.sessions.iter().take(CANDIDATES).find_map(continues) {
                 self.join(id, way, own, other);
-                return other;
+                return (other, true);
             }
         }
-        own.unwrap_or_else(|| self.open(id, way, held))
+        (own.unwrap_or_else(|| self.open(id, way, held)), false)
     }
 
     fn open(&mut self, id: Id, way: Way, held: &Tally) -> u64 {

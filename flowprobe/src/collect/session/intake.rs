@@ -65,7 +65,7 @@ struct Read {
 
 impl Intake<'_> {
     /// Takes the message, of which `content` is what is behind its header.
-    pub(super) fn take(mut self, message: &[u8], content: Content<'_>) {
+    pub(super) fn take(&mut self, message: &[u8], content: Content<'_>) {
         let header = self.header;
         if content.trailing {
             self.domain.faults.add(Fault::TrailingOctets);
@@ -100,6 +100,13 @@ impl Intake<'_> {
         };
         let found = self.session.sequence.advance(header, hash, verdict, units, now);
         self.domain.health.missing = self.domain.health.missing.saturating_sub(found.into());
+    }
+
+    /// Reads what has waited elsewhere for templates that are known here.
+    pub(super) fn recover_all(&mut self) {
+        for id in self.session.held.ids() {
+            recover(self.session, id, self.domain, &mut self.shared.tails, self.out);
+        }
     }
 
     /// Reads records of NetFlow v5 or v7.
@@ -191,7 +198,7 @@ fn read(
 ) -> Read {
     let Domain { origin, facts, health, faults, .. } = domain;
     if known.options {
-        let read = each_record(known, body, faults, |record| known.plan.learn(record, facts));
+        let read = each_record(known, body, faults, |record| known.plan.learn(record, facts).is_ok());
         health.options_records += u64::from(read.records);
         return read;
     }
@@ -205,20 +212,19 @@ fn read(
         received_us,
         tails,
     };
-    let read = each_record(known, body, faults, |record| known.plan.read(record, &mut context, out));
+    let read = each_record(known, body, faults, |record| known.plan.read(record, &mut context, out).is_ok());
     health.records += u64::from(read.records);
     health.tails_left_out += context.tails.left_out() - left_out;
     read
 }
 
-fn each_record(known: &Known, body: &[u8], faults: &mut Faults, mut take: impl FnMut(&[u8])) -> Read {
+/// Hands each record to `take`, which says whether it was one.
+fn each_record(known: &Known, body: &[u8], faults: &mut Faults, mut take: impl FnMut(&[u8]) -> bool) -> Read {
     let mut read = Read { records: 0, whole: true };
     for record in known.layout.records(body) {
-        match record {
-            Ok(record) => {
-                read.records += 1;
-                take(record);
-            }
+        let taken = record.and_then(|record| if take(record) { Ok(()) } else { Err(Fault::ShortRecord) });
+        match taken {
+            Ok(()) => read.records += 1,
             Err(fault) => {
                 faults.add(fault);
                 read.whole = false;

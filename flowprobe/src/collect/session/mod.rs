@@ -17,6 +17,8 @@ mod limits;
 mod sequence;
 mod stock;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

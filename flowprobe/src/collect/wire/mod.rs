@@ -1,12 +1,16 @@
 //! What messages of NetFlow v5, v7, v9 and IPFIX are made of: headers, sets, templates and records. Pure, and without panics on
 //! any octets: whatever is wrong with a message has a name ([`Fault`]).
 
+#[cfg(test)]
+pub(super) mod build;
 mod fault;
 mod fixed;
 mod header;
 mod records;
 mod sets;
 mod templates;
+#[cfg(test)]
+mod tests;
 
 pub use fault::{Fault, Faults};
 pub use fixed::fixed_template;
