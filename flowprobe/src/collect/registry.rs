@@ -216,3 +216,92 @@ fn put_hex(octets: &[u8], line: &mut String) {
 fn write_to(line: &mut String, value: std::fmt::Arguments<'_>) {
     let _ = line.write_fmt(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tail and its octets as an object.
+    fn json(said: &[(u32, u16, u16, &[u8])]) -> String {
+        let specifier = |&(enterprise, id, length, _): &(u32, u16, u16, &[u8])| Specifier { enterprise, id, length };
+        let tail = Tail { fields: said.iter().map(specifier).collect() };
+        let octets: Vec<u8> = said.iter().flat_map(|(.., octets)| octets.iter().copied()).collect();
+        let mut line = String::from("{\"a\":1");
+        put_tail_json(&tail, &octets, &mut line);
+        line.push('}');
+        line
+    }
+
+    #[test]
+    fn every_line_of_the_registry_is_read() {
+        assert_eq!(REGISTRY.len(), include_str!("registry.tsv").lines().count() - 1);
+        assert_eq!(element(0, 225), Some(("postNATSourceIPv4Address", Kind::Ipv4Address)));
+        assert_eq!(element(REVERSE, 1), Some(("octetDeltaCount", Kind::Unsigned)));
+        assert_eq!((element(0, 416), element(35_632, 1)), (None, None));
+    }
+
+    #[test]
+    fn values_are_written_by_their_type() {
+        let time = (1_700_000_000_u64 + 2_208_988_800) << 32 | 1 << 31;
+        let said: [(u32, u16, u16, &[u8]); 16] = [
+            (0, 16, 4, &[0, 0, 0xfc, 0]),
+            (0, 95, 4, &[3, 0, 0, 80]),
+            (0, 225, 4, &[203, 0, 113, 9]),
+            (0, 276, 1, &[2]),
+            (0, 281, 16, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (0, 320, 4, &0.5_f32.to_be_bytes()),
+            (0, 323, 8, &1_700_000_000_123_u64.to_be_bytes()),
+            (0, 322, 4, &1_700_000_000_u32.to_be_bytes()),
+            (0, 324, 8, &time.to_be_bytes()),
+            (0, 325, 8, &time.to_be_bytes()),
+            (0, 365, 6, &[0, 1, 2, 0xaa, 0xbb, 0xcc]),
+            (0, 371, 6, b"\"a\xff\n\0\0"),
+            (0, 434, 2, &[0xff, 0xfe]),
+            (9, 233, 2, &[0xab, 0xcd]),
+            (35_632, 118, 1, &[7]),
+            (0, 96, VARIABLE_LENGTH, b"\x04http"),
+        ];
+        let expected = [
+            ",\"bgpSourceAsNumber\":64512,\"applicationId\":\"03000050\",\"applicationName\":\"http\"",
+            ",\"postNATSourceIPv4Address\":\"203.0.113.9\",\"dataRecordsReliability\":false",
+            ",\"postNATSourceIPv6Address\":\"2001:db8::1\",\"absoluteError\":0.5",
+            ",\"observationTimeSeconds\":1700000000,\"observationTimeMilliseconds\":1700000000123",
+            ",\"observationTimeMicroseconds\":1700000000500000,\"observationTimeNanoseconds\":1700000000500000000",
+            ",\"staMacAddress\":\"00:01:02:aa:bb:cc\",\"userName\":\"\\\"a\u{fffd}\\n\",\"mibObjectValueInteger\":-2",
+            ",\"egressAclId\":\"abcd\",\"35632/118\":\"07\"}",
+        ];
+        assert_eq!(json(&said), format!("{{\"a\":1{}", expected.concat()));
+    }
+
+    #[test]
+    fn no_name_is_there_twice() {
+        let said: [(u32, u16, u16, &[u8]); 5] = [
+            (0, 8, 4, &[10, 0, 0, 1]),
+            (0, 71, 3, &[0, 0, 1]),
+            (0, 8, 4, &[10, 0, 0, 2]),
+            (REVERSE, 184, 4, &[0, 0, 0, 5]),
+            (REVERSE, 1, 4, &[0, 0, 0, 6]),
+        ];
+        let expected = [
+            ",\"receivedSourceIPv4Address\":[\"10.0.0.1\",\"10.0.0.2\"],\"mplsLabelStackSection2\":\"000001\"",
+            ",\"receivedReverseOctetDeltaCount\":6,\"reverseTcpSequenceNumber\":5}",
+        ];
+        assert_eq!(json(&said), format!("{{\"a\":1{}", expected.concat()));
+    }
+
+    #[test]
+    fn a_value_of_a_length_that_its_type_has_not_is_hexadecimal() {
+        let said: [(u32, u16, u16, &[u8]); 5] = [
+            (0, 16, 9, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            (0, 225, 3, &[1, 2, 3]),
+            (0, 276, 1, &[3]),
+            (0, 320, 8, &f64::NAN.to_be_bytes()),
+            (0, 94, VARIABLE_LENGTH, b"\x09cut"),
+        ];
+        let expected = [
+            ",\"bgpSourceAsNumber\":\"010203040506070809\",\"postNATSourceIPv4Address\":\"010203\"",
+            ",\"dataRecordsReliability\":\"03\",\"absoluteError\":\"7ff8000000000000\"}",
+        ];
+        assert_eq!(json(&said), format!("{{\"a\":1{}", expected.concat()));
+    }
+}

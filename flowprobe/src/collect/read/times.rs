@@ -80,6 +80,9 @@ impl Times {
     }
 }
 
+/// By how much an exporter's clock may be ahead of itself.
+const AHEAD_MS: u64 = 3_600_000;
+
 /// What values are measured from.
 struct Clock {
     export_time_us: u64,
@@ -88,9 +91,12 @@ struct Clock {
 
 impl Clock {
     fn of(values: &Values, context: &Context<'_>) -> Self {
-        let in_record = Some(values.get(Slot::SystemInit)).filter(|&ms| ms != 0).map(|ms| ms.saturating_mul(1000));
-        let boot_us = in_record.or(context.boot_us).or(context.facts.boot_us());
-        Self { export_time_us: context.exported_us(), boot_us }
+        let export_time_us = context.exported_us();
+        let in_record = values.get(Slot::SystemInit).saturating_mul(1000);
+        // One that is to come is none.
+        let is_past = |boot_us: &u64| (1..=export_time_us.saturating_add(AHEAD_MS * 1000)).contains(boot_us);
+        let told = [Some(in_record), context.boot_us, context.facts.boot_us()];
+        Self { export_time_us, boot_us: told.into_iter().flatten().find(is_past) }
     }
 
     /// The first of `slots` that says a time.
@@ -108,27 +114,26 @@ impl Clock {
             Slot::StartMilliseconds | Slot::EndMilliseconds | Slot::ObservationMilliseconds => {
                 number.saturating_mul(1000)
             }
-            Slot::StartDelta | Slot::EndDelta => self.export_time_us.saturating_sub(number),
+            Slot::StartDelta | Slot::EndDelta => self.export_time_us.checked_sub(number)?,
             Slot::StartUptime | Slot::EndUptime => self.of_uptime(u32::try_from(number).ok()?)?,
             _ => microseconds_of_ntp(number),
         })
     }
 
     /// The time at this uptime of the exporter. Uptimes count milliseconds and begin again after 2³² of them, 49.7 days: the one
-    /// that is meant is the last before the message was exported, where a clock that is ahead by up to an hour is forgiven.
+    /// that is meant is the last before the message was exported, where an uptime that is ahead of the header's by up to an hour is forgiven.
     fn of_uptime(&self, uptime_ms: u32) -> Option<u64> {
-        const AHEAD_MS: u32 = 3_600_000;
         let boot_us = self.boot_us?;
         let now_ms = self.export_time_us.saturating_sub(boot_us) / 1000;
         // The low 32 bits are what the exporter's own count of them would be.
         let ahead_ms = uptime_ms.wrapping_sub(u32::try_from(now_ms & 0xffff_ffff).unwrap_or(0));
-        let then_ms = if ahead_ms <= AHEAD_MS {
+        let then_ms = if u64::from(ahead_ms) <= AHEAD_MS {
             now_ms.saturating_add(ahead_ms.into())
         } else {
             // Before the boot where the header's uptime has just begun again: the boot is then 49.7 days later than it was.
             let before_ms = u64::from(ahead_ms.wrapping_neg());
             if before_ms > now_ms {
-                return Some(boot_us.saturating_sub((before_ms - now_ms).saturating_mul(1000)));
+                return boot_us.checked_sub((before_ms - now_ms) * 1000);
             }
             now_ms - before_ms
         };
