@@ -5,7 +5,7 @@ use std::num::TryFromIntError;
 use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::{Address, Direction, FlowKey, Route, Tunnel};
 
-use super::times::Times;
+use super::times::{Clock, Times};
 use super::values::{Place, Side, Slot, Values, Wide};
 use super::{Context, sampling};
 use crate::record::{EndReason, FlowRecord, ICMP, ICMPV6, Role, TCP, TCP_FIN, TCP_RST, UDP};
@@ -88,7 +88,8 @@ impl Chosen {
 impl Outcome {
     /// What these values make: of the flow, and of the answers where the template has such.
     pub(super) fn of(chosen: &Chosen, values: &Values, answers: Option<&Values>, context: &Context<'_>) -> Self {
-        let times = Times::of(values, context);
+        let clock = Clock::of(values, context);
+        let times = Times::of(values, &clock);
         let (key, route) = key(chosen, values);
         let interfaces = [key.ifindex, route.map_or(0, |route| route.ifindex)];
         let (rate, by_sampler) = sampling::of_record(values, chosen.names_sampler, interfaces, context);
@@ -115,7 +116,7 @@ impl Outcome {
         };
         describe(&mut forward, chosen.forward, values);
         forward.end_reason = end_reason(values, &forward);
-        let (reverse, reverse_times) = match answers.map(|answers| reverse(&forward, chosen, answers, times, context)) {
+        let (reverse, reverse_times) = match answers.map(|answers| reverse(&forward, chosen, answers, times, &clock)) {
             Some((reverse, times)) if reverse.packets | reverse.octets != 0 => {
                 forward.role = Role::Forward;
                 (Some(reverse), Some(times))
@@ -227,14 +228,8 @@ fn describe(record: &mut FlowRecord, counts: Counts, values: &Values) {
 
 /// The record of the answers: the key turned round, but for VLANs that the answers have of their own. Of ICMP it keeps type and
 /// code where the exporter does not say those of the answers.
-fn reverse(
-    forward: &FlowRecord,
-    chosen: &Chosen,
-    values: &Values,
-    times: Times,
-    context: &Context<'_>,
-) -> (FlowRecord, Times) {
-    let times = Times::of_answers(values, times, context);
+fn reverse(forward: &FlowRecord, chosen: &Chosen, values: &Values, times: Times, clock: &Clock) -> (FlowRecord, Times) {
+    let times = Times::of_answers(values, times, clock);
     let key = forward.key;
     let is_icmp = forward.is_icmp();
     let own = |slots: &[Slot], other: u16| match values.first(slots) {

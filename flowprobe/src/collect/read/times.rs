@@ -44,8 +44,7 @@ const OBSERVATIONS: [Slot; 4] = [
 impl Times {
     /// Those of a record, each by the finest value that is not 0. What is missing follows from the duration, the time of
     /// observation or the other of the two, and with none of them from when the message was exported.
-    pub(super) fn of(values: &Values, context: &Context<'_>) -> Self {
-        let clock = Clock::of(values, context);
+    pub(super) fn of(values: &Values, clock: &Clock) -> Self {
         let start = clock.first(values, &STARTS);
         let end = clock.first(values, &ENDS);
         if let (Some((start_of, start_us)), Some((end_of, end_us))) = (start, end) {
@@ -71,8 +70,7 @@ impl Times {
     }
 
     /// Those of the answers: their own values, else those of the other direction, from the first answer on where that is said.
-    pub(super) fn of_answers(values: &Values, forward: Self, context: &Context<'_>) -> Self {
-        let clock = Clock::of(values, context);
+    pub(super) fn of_answers(values: &Values, forward: Self, clock: &Clock) -> Self {
         let after = forward.start_us.saturating_add(values.get(Slot::ReverseDelta).saturating_mul(1000));
         let (start_of, start_us) = clock.first(values, &STARTS).unwrap_or((Slot::Nothing, after));
         let (end_of, end_us) = clock.first(values, &ENDS).unwrap_or((Slot::Nothing, forward.end_us.max(start_us)));
@@ -83,14 +81,14 @@ impl Times {
 /// By how much an exporter's clock may be ahead of itself.
 const AHEAD_MS: u64 = 3_600_000;
 
-/// What values are measured from.
-struct Clock {
+/// What the values of both directions are measured from.
+pub(super) struct Clock {
     export_time_us: u64,
     boot_us: Option<u64>,
 }
 
 impl Clock {
-    fn of(values: &Values, context: &Context<'_>) -> Self {
+    pub(super) fn of(values: &Values, context: &Context<'_>) -> Self {
         let export_time_us = context.exported_us();
         let in_record = values.get(Slot::SystemInit).saturating_mul(1000);
         // One that is to come is none.

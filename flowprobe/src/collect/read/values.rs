@@ -182,7 +182,7 @@ pub(super) const fn side_of(enterprise: u32) -> Side {
 /// Elements that a reverse record takes from the reverse ones; its key is that of the forward one turned round.
 const fn is_of_either_side(id: u16) -> bool {
     matches!(id, 1 | 2 | 5 | 6 | 21 | 22 | 25 | 26 | 32 | 52 | 53 | 56 | 58 | 80 | 85 | 86 | 88)
-        || matches!(id, 139 | 150..=162 | 176..=179 | 192 | 197 | 243 | 245 | 352 | 353)
+        || matches!(id, 139 | 150..=159 | 161 | 162 | 176..=179 | 192 | 197 | 243 | 245 | 352 | 353)
 }
 
 /// The values of one direction.
