@@ -55,11 +55,11 @@ impl Kind {
     }
 }
 
-/// Name and kind of an element, by enterprise and ID.
-type Registry = HashMap<(u32, u16), (&'static str, Kind)>;
+/// The name of an element, and what its octets are.
+type Named = (&'static str, Kind);
 
 /// The table in the file beside this one: enterprise, ID, name and type, a line each behind one of headings.
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+static REGISTRY: LazyLock<HashMap<(u32, u16), Named>> = LazyLock::new(|| {
     let row = |line: &'static str| {
         let mut columns = line.split('\t');
         let (enterprise, id) = (columns.next()?.parse().ok()?, columns.next()?.parse().ok()?);
@@ -73,7 +73,7 @@ static OWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| ELEMENTS.iter().m
 
 /// The name of an element, without a prefix, and what its octets are. Reverse elements have those of what they reverse.
 #[must_use]
-pub fn element(enterprise: u32, id: u16) -> Option<(&'static str, Kind)> {
+pub fn element(enterprise: u32, id: u16) -> Option<Named> {
     REGISTRY.get(&(if enterprise == REVERSE { 0 } else { enterprise }, id)).copied()
 }
 

@@ -163,8 +163,8 @@ impl Said {
 fn equals(value: Field, octets: &[u8]) -> bool {
     match value {
         Field::Unsigned(number) => {
-            let (beyond, last) = octets.split_at(octets.len().saturating_sub(8));
-            beyond.iter().all(|&octet| octet == 0) && super::number(last) == number
+            // A number that is too large for 64 bits is read as the largest of them.
+            super::number(octets) == number && (number != u64::MAX || octets.len() == 8)
         }
         Field::Float(number) => matches!(octets.len(), 4 | 8) && super::float(octets).to_bits() == number.to_bits(),
         Field::V4(address) => address.octets() == octets,

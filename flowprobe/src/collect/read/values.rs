@@ -226,7 +226,7 @@ impl Values {
     }
 }
 
-/// The number that octets make: of more than eight the last eight.
+/// The number that octets make; the largest where it is larger.
 #[inline]
 pub(in crate::collect) fn number(octets: &[u8]) -> u64 {
     match *octets {
@@ -234,7 +234,11 @@ pub(in crate::collect) fn number(octets: &[u8]) -> u64 {
         [a, b] => u16::from_be_bytes([a, b]).into(),
         [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).into(),
         [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        _ => octets.iter().fold(0, |number, &octet| number << 8 | u64::from(octet)),
+        _ => {
+            let (beyond, last) = octets.split_at(octets.len().saturating_sub(8));
+            let number = last.iter().fold(0, |number, &octet| number << 8 | u64::from(octet));
+            if beyond.iter().all(|&octet| octet == 0) { number } else { u64::MAX }
+        }
     }
 }
 

@@ -109,9 +109,9 @@ fn without_a_boot_uptimes_are_no_times() {
     assert_eq!(read(&said).tail(), said);
 
     let boot = n(160, 8, NOW_MS - 100_000);
-    let with_boot = [&said[..], &[boot.clone()]].concat();
+    let with_boot = [&said[..], std::slice::from_ref(&boot)].concat();
     assert_eq!(before(&read(&with_boot)), (9000, 4000));
-    assert_eq!(read(&with_boot).tail(), [boot.clone()]);
+    assert_eq!(read(&with_boot).tail(), std::slice::from_ref(&boot));
 
     let mut exporter = Exporter::default();
     exporter.learn(&[n(144, 4, 1), boot]);
