@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O, the times are handed in, and no octets make it panic. A template is compiled once ([`Plan::of`]): where the value
 //! of each field goes, and which fields say nothing that the `FlowRecord` does not. **The rule of tails**: a field stays out of the
-//! tail only where the same value could be written again from the `FlowRecord`, as one of our own elements ([`said`]), or
+//! tail only where the same value could be written again from the `FlowRecord`, as one of our own elements (`said.rs`), or
 //! where it is zero and the `FlowRecord` knows better. That is looked at for each record; but a field that once had something to
 //! say of its own is in the tails of its template from then on, so that an exporter's records are laid out in few ways.
 //!

@@ -239,7 +239,7 @@ impl Plan {
             }
         }
         if told != before {
-            self.told.store(told, Relaxed);
+            self.told.fetch_or(told, Relaxed);
         }
         told
     }

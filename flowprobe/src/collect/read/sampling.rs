@@ -6,7 +6,7 @@ use super::Context;
 use super::values::{Slot, Values};
 use crate::record::SamplingRate;
 
-/// Values that name a sampler. Exporters that are asked by the one number in options records may use the other in those of flows.
+/// Values that name a sampler. An exporter may use one of them in options records and the other in those of flows.
 pub(super) const SAMPLERS: [Slot; 2] = [Slot::Selector, Slot::Sampler];
 
 /// What one record, of a flow or of options, says about sampling; `None` where it says nothing.

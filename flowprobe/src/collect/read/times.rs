@@ -58,7 +58,7 @@ impl Times {
         };
         match (start, end) {
             (Some((start_of, start_us)), _) => {
-                let end_us = lasted.map(|lasted| start_us.saturating_add(lasted)).or(observed);
+                let end_us = lasted.map(|lasted| start_us.saturating_add(lasted)).filter(is_time).or(observed);
                 Self { start_us, end_us: end_us.unwrap_or(0).max(start_us), start_of, end_of: Slot::Nothing }
             }
             (None, end) => {
@@ -71,11 +71,18 @@ impl Times {
 
     /// Those of the answers: their own values, else those of the other direction, from the first answer on where that is said.
     pub(super) fn of_answers(values: &Values, forward: Self, clock: &Clock) -> Self {
-        let after = forward.start_us.saturating_add(values.get(Slot::ReverseDelta).saturating_mul(1000));
+        let after = forward.start_us.saturating_add(values.get(Slot::ReverseDelta).saturating_mul(1000)).min(LATEST_US);
         let (start_of, start_us) = clock.first(values, &STARTS).unwrap_or((Slot::Nothing, after));
         let (end_of, end_us) = clock.first(values, &ENDS).unwrap_or((Slot::Nothing, forward.end_us.max(start_us)));
         Self { start_us, end_us, start_of, end_of }
     }
+}
+
+/// The end of the year 9999: what is said to be later is no time, so that what follows can calculate with times.
+const LATEST_US: u64 = 253_402_300_799_999_999;
+
+const fn is_time(us: &u64) -> bool {
+    *us <= LATEST_US
 }
 
 /// By how much an exporter's clock may be ahead of itself.
@@ -101,7 +108,7 @@ impl Clock {
     fn first(&self, values: &Values, slots: &[Slot]) -> Option<(Slot, u64)> {
         slots.iter().find_map(|&slot| {
             let number = values.get(slot);
-            if number == 0 { None } else { Some((slot, self.time(slot, number)?)) }
+            if number == 0 { None } else { Some((slot, self.time(slot, number).filter(is_time)?)) }
         })
     }
 

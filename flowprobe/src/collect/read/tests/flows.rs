@@ -170,6 +170,9 @@ fn a_value_that_does_not_fit_stays_in_the_tail() {
     assert_eq!((read.one().key.source_port, read.one().extremes.length_max), (u16::MAX, u16::MAX));
     assert_eq!((read.one().key.direction, read.one().mpls_top_label), (0, 0x101));
     assert_eq!(read.tail(), said);
+    let many = o(1, &[1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let read = super::read(&flow(TCP, std::slice::from_ref(&many)));
+    assert_eq!((read.one().octets, read.tail()), (u64::MAX, vec![many]));
 }
 
 #[test]

@@ -80,6 +80,16 @@ fn a_message_without_a_time_was_exported_when_it_came() {
     assert_eq!(out.records[0].start_us, NOW_US + 5);
 }
 
+#[test]
+fn what_is_after_the_year_9999_is_no_time() {
+    let said = [n(152, 8, u64::MAX), n(153, 8, NOW_MS - 4000), n(161, 8, u64::MAX)];
+    let read = read(&said);
+    assert_eq!((read.one().start_us, read.one().end_us), (0, NOW_US - 4_000_000));
+    assert_eq!(read.tail(), [n(152, 8, u64::MAX), n(161, 8, u64::MAX)]);
+    let read = super::read(&[n(152, 8, NOW_MS), n(161, 8, u64::MAX)]);
+    assert_eq!((read.one().start_us, read.one().end_us), (NOW_US, NOW_US));
+}
+
 /// The wrap of 32 bits of milliseconds.
 const WRAP_MS: u64 = 1 << 32;
 
