@@ -30,6 +30,8 @@ pub struct FlowDelta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EndReason {
+    /// An exporter has not said why; 0 is reserved in the registry.
+    Unsaid = 0,
     /// No packet for as long as the idle timeout.
     IdleTimeout = 1,
     /// The flow goes on; it has been reported at the active timeout.

@@ -8,7 +8,7 @@ use flowprobe_ebpf::{Address, Direction, FlowKey, Route, Tunnel};
 use super::times::{Clock, Times};
 use super::values::{Place, Side, Slot, Values, Wide};
 use super::{Context, sampling};
-use crate::record::{EndReason, FlowRecord, ICMP, ICMPV6, Role, TCP, TCP_FIN, TCP_RST, UDP};
+use crate::record::{EndReason, FlowRecord, ICMP, ICMPV6, Role, TCP, UDP};
 
 /// What was made of a record.
 pub(super) struct Outcome {
@@ -34,6 +34,8 @@ pub(super) struct Chosen {
     pub(super) names_sampler: bool,
     /// Whether there are values about answers.
     pub(super) has_reverse: bool,
+    /// Whether there is a type of ICMP by itself: 0 is an echo reply then, not a value that is missing.
+    has_icmp_type: bool,
 }
 
 /// The values of one direction that count.
@@ -66,6 +68,7 @@ impl Chosen {
             has_v6: has_any([Place::Wide(Wide::Source), Place::Wide(Wide::Destination)]),
             names_sampler: has_any([Place::Unsigned(Slot::Sampler), Place::Unsigned(Slot::Selector)]),
             has_reverse: places.iter().any(|&(side, _)| side == Side::Reverse),
+            has_icmp_type: has_any([Place::Unsigned(Slot::IcmpType), Place::Unsigned(Slot::IcmpV6Type)]),
         }
     }
 
@@ -111,11 +114,11 @@ impl Outcome {
             destination_mac: [0; 6],
             route,
             sampling: rate,
-            end_reason: EndReason::IdleTimeout,
+            end_reason: EndReason::Unsaid,
             role: Role::Single,
         };
         describe(&mut forward, chosen.forward, values);
-        forward.end_reason = end_reason(values, &forward);
+        forward.end_reason = end_reason(values);
         let (reverse, reverse_times) = match answers.map(|answers| reverse(&forward, chosen, answers, times, &clock)) {
             Some((reverse, times)) if reverse.packets | reverse.octets != 0 => {
                 forward.role = Role::Forward;
@@ -136,7 +139,7 @@ fn key(chosen: &Chosen, values: &Values) -> (FlowKey, Option<Route>) {
         _ => [Address::default(); 2],
     };
     let protocol = fit(values.get(Slot::Protocol), u8::MAX);
-    let [source_port, destination_port] = ports(protocol, values);
+    let [source_port, destination_port] = ports(protocol, values, chosen.has_icmp_type);
     let is_egress = values.get(Slot::Direction) == u64::from(Direction::Egress as u8);
     let [ingress, egress] = [chosen.ingress, chosen.egress].map(|slot| fit(values.get(slot), u32::MAX));
     let (direction, ifindex, other) =
@@ -171,7 +174,7 @@ fn route(values: &Values, ip_version: u8, ifindex: u32) -> Option<Route> {
 }
 
 /// Both ports. That of the destination is the type and code of ICMP, which exporters say in several ways or there.
-fn ports(protocol: u8, values: &Values) -> [u16; 2] {
+fn ports(protocol: u8, values: &Values, has_icmp_type: bool) -> [u16; 2] {
     let [of_source, of_destination] = match protocol {
         TCP => [Slot::TcpSourcePort, Slot::TcpDestinationPort],
         UDP => [Slot::UdpSourcePort, Slot::UdpDestinationPort],
@@ -179,10 +182,13 @@ fn ports(protocol: u8, values: &Values) -> [u16; 2] {
     };
     let (_, source) = values.first(&[Slot::SourcePort, of_source]);
     let (_, mut destination) = values.first(&[Slot::DestinationPort, of_destination]);
-    if matches!(protocol, ICMP | ICMPV6)
-        && let Some(said) = type_and_code(protocol, values)
-    {
-        destination = said;
+    if matches!(protocol, ICMP | ICMPV6) {
+        match type_and_code(protocol, values) {
+            Some(said) => destination = said,
+            // What stands for a port is the identifier of the echo.
+            None if has_icmp_type => destination = 0,
+            None => {}
+        }
     }
     [source, destination].map(|port| fit(port, u16::MAX))
 }
@@ -267,9 +273,8 @@ fn ethertype(values: &Values, ip_version: u8) -> u16 {
     }
 }
 
-/// Why the record left its exporter. Where that is not said: a firewall's events tell whether the flow goes on, a FIN or RST
-/// that it has ended, and of what is left most has run into the idle timeout.
-fn end_reason(values: &Values, record: &FlowRecord) -> EndReason {
+/// Why the record left its exporter, as it says, or as a firewall's events tell whether the flow goes on.
+fn end_reason(values: &Values) -> EndReason {
     /// `firewallEvent`: flow created, deleted, updated.
     const CREATED: u64 = 1;
     const DELETED: u64 = 2;
@@ -282,8 +287,7 @@ fn end_reason(values: &Values, record: &FlowRecord) -> EndReason {
         (5, _) => EndReason::LackOfResources,
         (_, CREATED | UPDATED) => EndReason::ActiveTimeout,
         (_, DELETED) => EndReason::EndOfFlow,
-        _ if u32::from(record.tcp_flags) & (TCP_FIN | TCP_RST) != 0 => EndReason::EndOfFlow,
-        _ => EndReason::IdleTimeout,
+        _ => EndReason::Unsaid,
     }
 }
 

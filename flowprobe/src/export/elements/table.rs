@@ -5,7 +5,7 @@ use std::hint::cold_path;
 use flowprobe_ebpf::{Address, Direction, TunnelKind};
 
 use super::{DataType, Element, Field, Group, Place, Unit};
-use crate::record::{FlowRecord, TCP, UDP};
+use crate::record::{EndReason, FlowRecord, SamplingRate, TCP, UDP};
 
 /// The IANA registry.
 const IANA: u32 = 0;
@@ -174,24 +174,24 @@ elements! {
     V6, Standard, (IANA, 27), Ipv6Address, 16, None, "sourceIPv6Address", "Source address of the flow.", |record| v6(record.key.source), always;
     V6, Standard, (IANA, 28), Ipv6Address, 16, None, "destinationIPv6Address", "Destination address of the flow.", |record| v6(record.key.destination), always;
     V6, Standard, (IANA, 139), Unsigned16, 2, None, "icmpTypeCodeIPv6", "Type × 256 + code.", |record| icmp_type_code(record), FlowRecord::is_icmp;
-    V4, Standard, (IANA, 8), Ipv4Address, 4, None, "sourceIPv4Address", "Source address of the flow.", |record| v4(record.key.source), always;
-    V4, Standard, (IANA, 12), Ipv4Address, 4, None, "destinationIPv4Address", "Destination address of the flow.", |record| v4(record.key.destination), always;
+    V4, Standard, (IANA, 8), Ipv4Address, 4, None, "sourceIPv4Address", "Source address of the flow.", |record| v4(record.key.source), |record| record.key.ip_version != 0;
+    V4, Standard, (IANA, 12), Ipv4Address, 4, None, "destinationIPv4Address", "Destination address of the flow.", |record| v4(record.key.destination), |record| record.key.ip_version != 0;
     V4, Standard, (IANA, 32), Unsigned16, 2, None, "icmpTypeCodeIPv4", "Type × 256 + code.", |record| icmp_type_code(record), FlowRecord::is_icmp;
     Always, Standard, (IANA, 152), DateTimeMilliseconds, 8, Milliseconds, "flowStartMilliseconds", "First packet of the record.", |record| unsigned(record.start_us / 1000), always;
     Always, Standard, (IANA, 153), DateTimeMilliseconds, 8, Milliseconds, "flowEndMilliseconds", "Last packet of the record.", |record| unsigned(record.end_us / 1000), always;
     Always, Standard, (IANA, 7), Unsigned16, 2, None, "sourceTransportPort", "Of TCP, UDP, SCTP, DCCP and UDP-Lite.", |record| unsigned(record.key.source_port), FlowRecord::has_ports;
     Always, Standard, (IANA, 11), Unsigned16, 2, None, "destinationTransportPort", "Of TCP, UDP, SCTP, DCCP and UDP-Lite. In IPFIX it also carries type and code of ICMP, as collectors expect since NetFlow.", |record| unsigned(record.key.destination_port), FlowRecord::has_ports;
     Always, Standard, (IANA, 4), Unsigned8, 1, None, "protocolIdentifier", "Transport protocol; of IPv6 the one after the extension headers.", |record| unsigned(record.key.protocol), always;
-    Always, Standard, (IANA, 60), Unsigned8, 1, None, "ipVersion", "4 or 6.", |record| unsigned(record.key.ip_version), always;
+    Always, Standard, (IANA, 60), Unsigned8, 1, None, "ipVersion", "4 or 6.", |record| unsigned(record.key.ip_version), |record| record.key.ip_version != 0;
     Always, Standard, (IANA, 5), Unsigned8, 1, None, "ipClassOfService", "Type of service or traffic class of the first packet.", |record| unsigned(record.tos), always;
     Always, Standard, (IANA, 6), Unsigned16, 2, None, "tcpControlBits", "TCP flags of all packets, or-ed. One octet with the eight; two, with NS, in the preset `full` and where it is asked for by name.", |record| unsigned(record.tcp_flags), |record| record.key.protocol == TCP;
-    Always, Standard, (IANA, 52), Unsigned8, 1, Hops, "minimumTTL", "Smallest TTL or hop limit.", |record| unsigned(record.extremes.ttl_min), always;
-    Always, Standard, (IANA, 53), Unsigned8, 1, Hops, "maximumTTL", "Largest TTL or hop limit.", |record| unsigned(record.extremes.ttl_max), always;
-    Always, Standard, (IANA, 25), Unsigned64, 2, Octets, "minimumIpTotalLength", "Octets of the shortest packet, from its IP header on.", |record| unsigned(record.extremes.length_min), always;
-    Always, Standard, (IANA, 26), Unsigned64, 2, Octets, "maximumIpTotalLength", "Octets of the longest packet; 65,535 where it is longer.", |record| unsigned(record.extremes.length_max), always;
+    Always, Standard, (IANA, 52), Unsigned8, 1, Hops, "minimumTTL", "Smallest TTL or hop limit.", |record| unsigned(record.extremes.ttl_min), has_ttl;
+    Always, Standard, (IANA, 53), Unsigned8, 1, Hops, "maximumTTL", "Largest TTL or hop limit.", |record| unsigned(record.extremes.ttl_max), has_ttl;
+    Always, Standard, (IANA, 25), Unsigned64, 2, Octets, "minimumIpTotalLength", "Octets of the shortest packet, from its IP header on.", |record| unsigned(record.extremes.length_min), has_lengths;
+    Always, Standard, (IANA, 26), Unsigned64, 2, Octets, "maximumIpTotalLength", "Octets of the longest packet; 65,535 where it is longer.", |record| unsigned(record.extremes.length_max), has_lengths;
     Always, Standard, (IANA, 2), Unsigned64, 8, Packets, "packetDeltaCount", "Packets since the flow's previous record.", |record| unsigned(record.packets), always;
     Always, Standard, (IANA, 1), Unsigned64, 8, Octets, "octetDeltaCount", "Octets from the IP header on since the flow's previous record.", |record| unsigned(record.octets), always;
-    Always, Standard, (IANA, 352), Unsigned64, 8, Octets, "layer2OctetDeltaCount", "Octets of the whole frames, without preamble and frame check sequence.", |record| unsigned(record.layer2_octets), always;
+    Always, Standard, (IANA, 352), Unsigned64, 8, Octets, "layer2OctetDeltaCount", "Octets of the whole frames, without preamble and frame check sequence.", |record| unsigned(record.layer2_octets), |record| record.layer2_octets != 0;
     Always, Standard, (IANA, 10), Unsigned32, 4, None, "ingressInterface", "Index of the interface where the packets came in. Of flows that were metered where they leave: with --next-hop.", |record| unsigned(record.interface(Direction::Ingress)), |record| record.interface(Direction::Ingress) != 0;
     Always, Standard, (IANA, 14), Unsigned32, 4, None, "egressInterface", "Index of the interface where the packets leave. Of flows that were metered where they came in: with --next-hop.", |record| unsigned(record.interface(Direction::Egress)), |record| record.interface(Direction::Egress) != 0;
     Always, Standard, (IANA, 61), Unsigned8, 1, None, "flowDirection", "0 ingress, 1 egress.", |record| unsigned(record.key.direction), always;
@@ -200,15 +200,15 @@ elements! {
     Always, Standard, (IANA, 245), Unsigned16, 2, None, "dot1qCustomerVlanId", "Identifier of the second VLAN tag.", |record| unsigned(record.key.customer_vlan), |record| record.key.customer_vlan != 0;
     Always, Standard, (IANA, 70), OctetArray, 3, None, "mplsTopLabelStackSection", "First MPLS label stack entry of the first packet: label (20 bits), traffic class (3), bottom of stack (1); in JSON the number that they make.", |record| unsigned(record.mpls_top_label), |record| record.mpls_top_label != 0;
     Always, Standard, (IANA, 197), Unsigned8, 1, None, "fragmentFlags", "32 (more fragments follow) where the flow held fragments.", |record| fragment_flags(record), |record| record.fragmented;
-    Always, Standard, (IANA, 256), Unsigned16, 2, None, "ethernetType", "EtherType of the network layer: 2048 or 34525.", |record| unsigned(record.ethertype), always;
+    Always, Standard, (IANA, 256), Unsigned16, 2, None, "ethernetType", "EtherType of the network layer: 2048 or 34525.", |record| unsigned(record.ethertype), |record| record.ethertype != 0;
     Always, Standard, (IANA, 56), MacAddress, 6, None, "sourceMacAddress", "Of the first packet.", |record| Field::Mac(record.source_mac), |record| record.source_mac != [0; 6];
     Always, Standard, (IANA, 80), MacAddress, 6, None, "destinationMacAddress", "Of the first packet.", |record| Field::Mac(record.destination_mac), |record| record.destination_mac != [0; 6];
-    Always, Standard, (IANA, 136), Unsigned8, 1, None, "flowEndReason", "1 idle timeout, 2 active timeout, 3 end of flow, 4 forced end, 5 lack of resources.", |record| unsigned(record.end_reason as u8), always;
+    Always, Standard, (IANA, 136), Unsigned8, 1, None, "flowEndReason", "1 idle timeout, 2 active timeout, 3 end of flow, 4 forced end, 5 lack of resources.", |record| unsigned(record.end_reason as u8), |record| record.end_reason != EndReason::Unsaid;
 
     // What is asked for by other settings.
     NextHop, Standard, (IANA, 15), Ipv4Address, 4, None, "ipNextHopIPv4Address", "Next hop by the routing tables, of a tunnel that of its own header; 0.0.0.0 where the destination is on the link, the next hop is IPv6 or nothing is known.", |record| v4(next_hop(record, 4)), |record| has_next_hop(record, 4);
     NextHop, Standard, (IANA, 62), Ipv6Address, 16, None, "ipNextHopIPv6Address", "The same where it is IPv6, as it may be for IPv4 flows too (RFC 8950).", |record| v6(next_hop(record, 6)), |record| has_next_hop(record, 6);
-    Sampled, Standard, (IANA, 34), Unsigned32, 4, None, "samplingInterval", "Of how many packets or flows one was metered.", |record| unsigned(record.sampling.interval()), always;
+    Sampled, Standard, (IANA, 34), Unsigned32, 4, None, "samplingInterval", "Of how many packets or flows one was metered.", |record| unsigned(record.sampling.interval()), |record| record.sampling != SamplingRate::All;
     SampledPackets, Standard, (IANA, 304), Unsigned16, 2, None, "selectorAlgorithm", "4: uniform probabilistic (RFC 5475).", |_record| unsigned(UNIFORM_PROBABILISTIC), always;
     SampledPackets, Standard, (IANA, 305), Unsigned32, 4, Packets, "samplingPacketInterval", "1: packets chosen …", |_record| unsigned(1_u32), always;
     SampledPackets, Standard, (IANA, 306), Unsigned32, 4, Packets, "samplingPacketSpace", "… for this many that were not, on average.", |record| unsigned(record.sampling.interval() - 1), always;
@@ -272,6 +272,16 @@ const INITIATOR: u8 = 1;
 
 /// The bit "more fragments" of `fragmentFlags`.
 const MORE_FRAGMENTS: u8 = 0x20;
+
+/// Whether it is known how long the packets were. Of our own flows it always is; exporters need not say so.
+fn has_lengths(record: &FlowRecord) -> bool {
+    record.extremes.length_max != 0
+}
+
+/// The same of how far they had come.
+fn has_ttl(record: &FlowRecord) -> bool {
+    has_lengths(record) || record.extremes.ttl_max != 0
+}
 
 fn always(_: &FlowRecord) -> bool {
     true

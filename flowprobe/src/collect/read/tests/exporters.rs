@@ -57,7 +57,7 @@ fn netflow5() {
     assert_eq!((record.packets, record.octets, record.tos, record.tcp_flags), (10, 15_000, 0x10, 0x1b));
     assert_eq!((record.start_us, record.end_us), (NOW_US - 90_000_000, NOW_US - 80_000_000));
     assert_eq!((record.key.ifindex, record.route.map(|route| (route.ifindex, route.ip_version))), (3, Some((4, 4))));
-    assert_eq!((record.sampling.interval(), record.end_reason), (1000, EndReason::EndOfFlow));
+    assert_eq!((record.sampling.interval(), record.end_reason), (1000, EndReason::Unsaid));
     assert_eq!(record.scaled(), (10_000, 15_000_000));
     assert_eq!(read.tail(), [n(16, 2, 0xfc00), n(17, 2, 42), n(9, 1, 24), n(13, 1, 16)]);
 }

@@ -189,10 +189,10 @@ fn interfaces_are_by_direction_and_physical_ones_stand_in() {
 }
 
 #[test]
-fn why_a_record_ended_is_guessed_where_it_is_not_said() {
+fn why_a_record_ended_is_what_its_exporter_or_a_firewalls_event_says() {
     let reason = |said: &[Said]| read(&flow(TCP, said)).one().end_reason;
-    assert_eq!(reason(&[n(6, 1, 0x1b)]), EndReason::EndOfFlow);
-    assert_eq!(reason(&[n(6, 1, 0x1a)]), EndReason::IdleTimeout);
+    assert_eq!(reason(&[n(6, 1, 0x1b)]), EndReason::Unsaid);
+    assert_eq!(reason(&[n(136, 1, 1)]), EndReason::IdleTimeout);
     assert_eq!(reason(&[n(6, 1, 0x1b), n(136, 1, 5)]), EndReason::LackOfResources);
     assert_eq!(reason(&[n(233, 1, 1)]), EndReason::ActiveTimeout);
     assert_eq!(reason(&[n(233, 1, 2)]), EndReason::EndOfFlow);
