@@ -92,7 +92,7 @@ impl Places {
         table::write::<KIND>(record, &self.by_row, out);
         match self.run {
             Some((Run::NetFlow9, start)) => {
-                table::write_run::<NETFLOW9_RUN>(record, octets_of(out, start, NETFLOW9_RUN))
+                table::write_run::<NETFLOW9_RUN>(record, octets_of(out, start, NETFLOW9_RUN));
             }
             Some((_, start)) => table::write_run::<IPFIX_RUN>(record, octets_of(out, start, IPFIX_RUN)),
             None => {}
