@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -74,6 +75,46 @@ pub fn ethernet_frames(file: &[u8]) -> Vec<&[u8]> {
         rest = after;
     }
     frames
+}
+
+/// A datagram of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The address and port from which it came.
+    pub source: SocketAddr,
+    /// What was in it.
+    pub payload: Vec<u8>,
+}
+
+/// The UDP datagrams of an Ethernet capture, of IPv4 and IPv6, with or without VLAN tags; none of the corpus is fragmented.
+#[must_use]
+pub fn datagrams(file: &[u8]) -> Vec<Datagram> {
+    ethernet_frames(file).into_iter().filter_map(datagram).collect()
+}
+
+fn datagram(frame: &[u8]) -> Option<Datagram> {
+    let mut rest = frame.get(12..)?;
+    while let [0x81 | 0x88, 0x00 | 0xa8, _, _, behind @ ..] = rest {
+        rest = behind;
+    }
+    let (address, udp): (IpAddr, &[u8]) = match rest {
+        [0x08, 0x00, packet @ ..] => {
+            let [first, .., protocol, _, _] = *packet.first_chunk::<12>()?;
+            let is_udp = protocol == 17;
+            let header = usize::from(first & 15) * 4;
+            let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
+            (source.into(), is_udp.then(|| packet.get(header..))??)
+        }
+        [0x86, 0xdd, packet @ ..] => {
+            let source: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
+            (source.into(), (packet.get(6) == Some(&17)).then(|| packet.get(40..))??)
+        }
+        _ => return None,
+    };
+    let [port_high, port_low, _, _, length_high, length_low, _, _] = *udp.first_chunk::<8>()?;
+    let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+    let port = u16::from_be_bytes([port_high, port_low]);
+    Some(Datagram { source: (address, port).into(), payload: udp.get(8..length)?.to_vec() })
 }
 
 /// How far into a frame mutations reach: past the headers of nearly all.

@@ -26,6 +26,10 @@ pub struct Report {
     pub records: Vec<Object>,
     /// Its accounting objects, oldest first.
     pub accounting: Vec<Object>,
+    /// What it said at its end of each address at which it listened.
+    pub listeners: Vec<Object>,
+    /// What it said at its end of each exporter that it heard.
+    pub exporters: Vec<Object>,
 }
 
 /// `flowprobe` with these arguments, in a namespace.
@@ -61,7 +65,8 @@ pub fn memory_bound(max_flows: u32) -> Result<u64> {
 }
 
 impl Daemon {
-    /// Starts `flowprobe run --json` with more arguments and waits until it meters every interface that they name.
+    /// Starts `flowprobe run --json` with more arguments and waits until it meters every interface and listens at every address
+    /// that they name.
     ///
     /// # Errors
     /// It ends before.
@@ -80,8 +85,9 @@ impl Daemon {
         fold: impl FnMut(&str) -> bool + Send + 'static,
     ) -> Result<Self> {
         let mut process = Process::start_folding(flowprobe(namespace, &["run", "--json"])?.args(arguments), fold)?;
-        let interfaces = arguments.iter().filter(|argument| **argument == "-i").count();
-        process.wait_for_error_lines(" metering ", interfaces)?;
+        let named = |flag: &str| arguments.iter().filter(|argument| **argument == flag).count();
+        process.wait_for_error_lines(" metering ", named("-i"))?;
+        process.wait_for_error_lines(" listening at ", named("--listen"))?;
         Ok(Self { process })
     }
 
@@ -183,13 +189,29 @@ impl Daemon {
         Ok(last)
     }
 
+    /// Waits until `flowprobe status` says something of the `kind` (`listeners` or `exporters`) for which `wanted` holds;
+    /// returns what it says of it.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn wait_for_health(&self, kind: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let (mut found, mut last) = (None, Value::Null);
+        let waited = wait_until(what, || {
+            last = self.status().unwrap_or_default()[kind].take();
+            found = last.as_array().and_then(|all| all.iter().find(|one| wanted(one))).cloned();
+            Ok(found.is_some())
+        });
+        waited.with_context(|| format!("{kind}: {last}; {:?}", self.log()))?;
+        found.context("waited for nothing")
+    }
+
     /// The records that it has printed so far.
     ///
     /// # Errors
     /// One is no record.
     pub fn printed(&self) -> Result<Vec<Object>> {
         let lines = self.process.output();
-        let records = lines.iter().filter(|line| !line.starts_with("{\"accounting\""));
+        let records = lines.iter().filter(|line| is_record(line));
         records.map(|line| serde_json::from_str(line).with_context(|| line.clone())).collect()
     }
 
@@ -224,7 +246,7 @@ impl Daemon {
     }
 
     /// Ends it, and makes sure of what holds for every run: exit code 0, lines that are JSON, sums that balance in every
-    /// accounting object, nothing held at the end, every record's time running forwards.
+    /// accounting object, nothing held at the end, time running forwards in every record that is its own.
     ///
     /// # Errors
     /// One of these does not hold.
@@ -232,25 +254,28 @@ impl Daemon {
         let finished = self.process.stop(signal)?;
         ensure!(finished.status.success(), "the daemon ended with {}: {:?}", finished.status, finished.stderr);
         let (mut records, mut accounting) = (Vec::new(), Vec::new());
+        let (mut listeners, mut exporters) = (Vec::new(), Vec::new());
         for line in &finished.stdout {
             let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
             let object = value.as_object().with_context(|| format!("no object: {line}"))?;
-            match object.get("accounting").and_then(Value::as_object) {
-                Some(sum) => accounting.push(sum.clone()),
+            let of = [("accounting", &mut accounting), ("listener", &mut listeners), ("exporter", &mut exporters)];
+            let named = |name: &str| object.get(name).and_then(Value::as_object);
+            match of.into_iter().find_map(|(name, all)| Some((named(name)?, all))) {
+                Some((said, all)) => all.push(said.clone()),
                 None => records.push(object.clone()),
             }
         }
         for sum in &accounting {
             must_balance(sum)?;
         }
-        for record in &records {
+        for record in records.iter().filter(|record| !was_received(record)) {
             let time = |name| crate::truth::number(record, name);
             ensure!(
                 time("flowStartMilliseconds")? <= time("flowEndMilliseconds")?,
                 "a flow ends before it starts: {record:?}"
             );
         }
-        let report = Report { finished, records, accounting };
+        let report = Report { finished, records, accounting, listeners, exporters };
         for interface in report.interfaces() {
             ensure!(report.term(&interface, "held")? == Total::default(), "{interface}: flows are held at the end");
         }
@@ -295,11 +320,19 @@ impl Report {
     }
 }
 
+/// Whether a record came from an exporter, rather than from an interface.
+#[must_use]
+pub fn was_received(record: &Object) -> bool {
+    ["exporterIPv4Address", "exporterIPv6Address"].iter().any(|name| record.contains_key(*name))
+}
+
+/// Whether a line of JSON is a record, rather than what the daemon says of itself.
+fn is_record(line: &str) -> bool {
+    !["{\"accounting\"", "{\"listener\"", "{\"exporter\""].iter().any(|start| line.starts_with(start))
+}
+
 fn record(line: &str) -> Option<Object> {
-    if line.starts_with("{\"accounting\"") {
-        return None;
-    }
-    serde_json::from_str::<Object>(line).ok()
+    is_record(line).then(|| serde_json::from_str::<Object>(line).ok())?
 }
 
 fn seen(line: &str, interface: &str, direction: &str) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
 //! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]) and the
-//! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed), and the
-//! comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
+//! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed), exporters whose every record is known
+//! ([`exporting`]), and the comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
 //! [`accuracy`] puts these together for traffic of millions of packets a second, whose truth is counted where it arrives, and
 //! for faults that are injected meanwhile.
 //!
@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod counterpart;
 pub mod daemon;
 pub mod disk;
+pub mod exporting;
 pub mod fragments;
 pub mod frames;
 pub mod inject;

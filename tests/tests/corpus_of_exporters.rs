@@ -1,0 +1,187 @@
+//! Holds that of many vendors' exporters, as they were captured, every flow record is read, and what it says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::captures::{Datagram, datagrams, shared};
+use flowprobe_tests::daemon::{Daemon, Report};
+use flowprobe_tests::exporting::{Sender, says};
+use flowprobe_tests::namespace::Namespace;
+use flowprobe_tests::truth::Object;
+use flowprobe_tests::{require, skip};
+use serde_json::{Value, json};
+
+/// Where every daemon of these tests listens, in a namespace of its own.
+const HERE: &str = "127.0.0.1:2055";
+
+/// Why ipfixcol2 has fewer: it reads no data whose header is older than that of their template, and captures of templates were
+/// often taken later. Export times are not the order in which messages were sent.
+const LATE_TEMPLATE: &str =
+    "the template's message is the later one by its header, and describes the data all the same";
+
+/// Groups of which collectors have different numbers, or all of them not what the standard says: flow records, and why so many.
+const DECIDED: [(&str, usize, &str); 19] = [
+    (
+        "akvorado__data+templates",
+        21,
+        "the first FlowSet of the message is before the one with its template, and is as readable (RFC 3954 section 9)",
+    ),
+    ("akvorado__datalink", 1, "the data came before the template, and are as readable (RFC 7011 section 9)"),
+    ("akvorado__ethernet-over-mpls-with-control-word", 10, LATE_TEMPLATE),
+    ("akvorado__juniper-cpid", 1, LATE_TEMPLATE),
+    ("logstash__ipfix_test_viptela", 1, LATE_TEMPLATE),
+    (
+        "logstash__netflow5",
+        2,
+        "several messages in one payload, as no exporter sends them: a datagram is one message, and the rest is counted",
+    ),
+    ("logstash__netflow9_test_0length_fields", 10, "fields of no octets; nfacctd's six are aggregates"),
+    ("logstash__netflow9_test_cisco_aci", 3, "three templates come before a FlowSet of length 0, and stay"),
+    ("logstash__netflow9_test_cisco_wlc", 19, LATE_TEMPLATE),
+    ("logstash__netflow9_test_fortigate_fortios_521", 1, LATE_TEMPLATE),
+    (
+        "logstash__netflow9_test_h3c_netstream_varstring",
+        1,
+        "a length of 65535, which is IPFIX's, in a template of NetFlow v9",
+    ),
+    ("logstash__netflow9_test_invalid01", 2, "FlowSets without padding to four octets, which only should be there"),
+    ("logstash__netflow9_test_streamcore", 4, LATE_TEMPLATE),
+    ("pmacct__101-NFv9-CISCO-cust_primitives", 51, LATE_TEMPLATE),
+    ("pmacct__102-NFv9-CISCO-f2rd-pretag-sampling-reload", 35, LATE_TEMPLATE),
+    ("pmacct__106-IPFIXv10-HUAWEI-vrf_name", 3, LATE_TEMPLATE),
+    ("pmacct__111-IPFIXv10-NFv9-IPv6-IPv4-mix_sources", 24, LATE_TEMPLATE),
+    ("pmacct__400-IPFIXv10-BMP-CISCO-SRv6-multiple-sources", 766, LATE_TEMPLATE),
+    ("pmacct__502-IPFIXv10-BGP-IPv6-CISCO-SRv6-lcomms", 75, "nfacctd's 74 are aggregates"),
+];
+
+/// Files that one exporter sent, and how many flow records collectors made of them.
+struct Group {
+    name: String,
+    messages: Vec<Datagram>,
+    records: usize,
+}
+
+/// The groups of the corpus, or those that are named.
+fn groups(folder: &Path, named: &[&str]) -> Result<Vec<Group>> {
+    let table = fs::read_to_string(folder.join("EXPECTED.tsv"))?;
+    let mut groups = Vec::new();
+    for line in table.lines().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let &[name, files, _versions, count, ref collectors @ ..] = &columns[..] else {
+            anyhow::bail!("not seven columns: {line}");
+        };
+        if !named.is_empty() && !named.contains(&name) {
+            continue;
+        }
+        let counts = collectors.iter().map(|count| Ok(count.parse()?)).collect::<Result<Vec<usize>>>()?;
+        let decided = DECIDED.iter().find(|(group, ..)| *group == name).map(|(_, records, _)| *records);
+        let agreed = counts.iter().all(|count| *count == counts[0]).then_some(counts[0]);
+        let records = decided.or(agreed).with_context(|| format!("{name}: collectors disagree, and nobody decided"))?;
+        ensure!(decided != agreed, "{name}: nothing was to be decided");
+        let mut messages = Vec::new();
+        for file in files.split(',').map(|file| folder.join(file)) {
+            messages.extend(messages_of(&file)?);
+        }
+        ensure!(messages.len() == count.parse::<usize>()?, "{name}: {} messages", messages.len());
+        groups.push(Group { name: name.to_owned(), messages, records });
+    }
+    ensure!(named.is_empty() || groups.len() == named.len(), "not all of {named:?} are in the corpus");
+    Ok(groups)
+}
+
+/// The messages of a file: those of a capture, or one, which is the file.
+fn messages_of(file: &PathBuf) -> Result<Vec<Datagram>> {
+    let octets = fs::read(file).with_context(|| file.display().to_string())?;
+    if file.extension().is_some_and(|extension| extension == "pcap") {
+        return Ok(datagrams(&octets));
+    }
+    let nobody = SocketAddr::from(([0; 4], 40_000));
+    Ok(vec![Datagram { source: nobody, payload: octets }])
+}
+
+/// Has a daemon read `groups`, each source of each from an address of its own. Returns its report and each group's records.
+fn read(groups: &[Group]) -> Result<(Report, Vec<Vec<Object>>)> {
+    let room = Namespace::new()?;
+    let daemon = Daemon::start(&room, &["--listen", &format!("udp://{HERE}")])?;
+    for (number, group) in groups.iter().enumerate() {
+        let mut senders: BTreeMap<SocketAddr, Sender> = BTreeMap::new();
+        let mut hosts: Vec<IpAddr> = Vec::new();
+        for message in &group.messages {
+            let host = place(&mut hosts, message.source.ip());
+            if !senders.contains_key(&message.source) {
+                let from = format!("127.1.{}.{}:{}", number + 1, host + 1, message.source.port());
+                senders.insert(message.source, Sender::new(&room, &from, HERE)?);
+            }
+            senders.get(&message.source).context("the sender above")?.send(&message.payload)?;
+        }
+    }
+    let sent: usize = groups.iter().map(|group| group.messages.len()).sum();
+    daemon.wait_for_health("listeners", "every datagram", |listener| listener["datagrams"] == sent)?;
+    let report = daemon.stop()?;
+    let mut records = vec![Vec::new(); groups.len()];
+    for record in &report.records {
+        let from = record.get("exporterIPv4Address").and_then(Value::as_str).context("a record without exporter")?;
+        let octets = from.parse::<std::net::Ipv4Addr>()?.octets();
+        records[usize::from(octets[2]) - 1].push(record.clone());
+    }
+    Ok((report, records))
+}
+
+/// Where `item` is among `items`; it is put there if it is not.
+fn place<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
+    items.iter().position(|known| *known == item).unwrap_or_else(|| {
+        items.push(item);
+        items.len() - 1
+    })
+}
+
+#[test]
+fn every_flow_record_of_every_vendor_is_read() -> Result<()> {
+    require!();
+    let Some(folder) = shared("corpus/netflow") else {
+        skip::note("every_flow_record_of_every_vendor_is_read", "no corpus lies beside the checkout");
+        return Ok(());
+    };
+    let groups = groups(&folder, &[])?;
+    ensure!(DECIDED.iter().all(|(name, ..)| groups.iter().any(|group| group.name == *name)), "a group is gone");
+    let (report, records) = read(&groups)?;
+    let mut wrong = Vec::new();
+    for (group, records) in groups.iter().zip(&records) {
+        if records.len() != group.records {
+            wrong.push(format!("{}: {} records, expected {}", group.name, records.len(), group.records));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), report.exporters);
+    Ok(())
+}
+
+/// What single records say, by the octets in the captures: the group, what finds the record, and what else it says.
+fn known() -> Vec<(&'static str, Value, Value)> {
+    vec![]
+}
+
+#[test]
+fn records_say_what_their_octets_say() -> Result<()> {
+    require!();
+    let Some(folder) = shared("corpus/netflow") else {
+        skip::note("records_say_what_their_octets_say", "no corpus lies beside the checkout");
+        return Ok(());
+    };
+    let known = known();
+    let mut names: Vec<&str> = known.iter().map(|(group, ..)| *group).collect();
+    names.sort_unstable();
+    names.dedup();
+    let groups = groups(&folder, &names)?;
+    let (_, records) = read(&groups)?;
+    for (group, which, told) in &known {
+        let place = groups.iter().position(|found| found.name == *group).context("a group that was read")?;
+        let [which, told] = [which, told].map(|value| value.as_object().cloned().unwrap_or_default());
+        let found: Vec<&Object> = records[place].iter().filter(|record| says(record, &which)).collect();
+        ensure!(found.len() == 1, "{group}: {} records say {which:?}: {:?}", found.len(), records[place]);
+        ensure!(says(found[0], &told), "{group}: not {told:?}, but {:?}", found[0]);
+    }
+    Ok(())
+}
