@@ -24,6 +24,7 @@ pub mod lab;
 pub mod live;
 pub mod namespace;
 pub mod process;
+pub mod relayed;
 pub mod resources;
 pub mod second_reading;
 pub mod skip;
