@@ -1,9 +1,10 @@
 //! What the end-to-end tests are made of: a laboratory of network namespaces ([`namespace`]), the daemon in it ([`daemon`]),
 //! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]) and the
-//! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed), exporters whose every record is known
-//! ([`exporting`]), and the comparison of what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`].
-//! [`accuracy`] puts these together for traffic of millions of packets a second, whose truth is counted where it arrives, and
-//! for faults that are injected meanwhile.
+//! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed, [`relayed`] for what came from others),
+//! exporters whose every record is known ([`exporting`]) and a daemon that hears them ([`listening`]), and the comparison of
+//! what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`]. [`accuracy`] puts
+//! these together for traffic of millions of packets a second, whose truth is counted where it arrives, and for faults that
+//! are injected meanwhile.
 //!
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
@@ -21,6 +22,7 @@ pub mod inject;
 pub mod ipfix;
 pub mod kernel;
 pub mod lab;
+pub mod listening;
 pub mod live;
 pub mod namespace;
 pub mod process;
