@@ -63,7 +63,7 @@ impl Listening {
     /// # Errors
     /// It does not read them, or see [`Daemon::stop_with`].
     pub fn stop(self) -> Result<Report> {
-        self.daemon.wait_for_health("listeners", "every datagram", |listener| listener["datagrams"] == self.sent)?;
+        self.daemon.wait_for_health("listeners", "every datagram", |listener| listener["messages"] == self.sent)?;
         self.daemon.stop()
     }
 }

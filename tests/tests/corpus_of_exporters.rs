@@ -119,7 +119,7 @@ fn read(groups: &[Group]) -> Result<(Report, Vec<Vec<Object>>)> {
         }
     }
     let sent: usize = groups.iter().map(|group| group.messages.len()).sum();
-    daemon.wait_for_health("listeners", "every datagram", |listener| listener["datagrams"] == sent)?;
+    daemon.wait_for_health("listeners", "every datagram", |listener| listener["messages"] == sent)?;
     let report = daemon.stop()?;
     let mut records = vec![Vec::new(); groups.len()];
     for record in &report.records {
@@ -160,7 +160,97 @@ fn every_flow_record_of_every_vendor_is_read() -> Result<()> {
 
 /// What single records say, by the octets in the captures: the group, what finds the record, and what else it says.
 fn known() -> Vec<(&'static str, Value, Value)> {
-    vec![]
+    vec![
+        // A firewall's event: addresses and ports before and after translation, by Cisco's numbers of that time.
+        (
+            "logstash__netflow9_test_cisco_asa_1",
+            json!({"flowId": 8500}),
+            json!({
+                "sourceIPv4Address": "192.168.14.1", "destinationIPv4Address": "2.2.2.11", "protocolIdentifier": 1,
+                "ingressInterface": 3, "egressInterface": 2, "octetDeltaCount": 56,
+                "flowStartMilliseconds": 1_444_384_067_569_u64, "observationTimeMilliseconds": 1_444_384_069_599_u64,
+                "9/7233": "c0a80e01", "9/7234": "0202020b", "9/7235": "0000", "9/7236": "448d", "9/7237": "02",
+                "firewallExtendedEvent": 2025, "username": "",
+            }),
+        ),
+        // Another's, with the application by name.
+        (
+            "logstash__netflow9_test_paloalto_panos",
+            json!({"flowId": 0x66ee4}),
+            json!({
+                "sourceIPv4Address": "23.35.171.27", "destinationIPv4Address": "10.32.91.205", "firewallEvent": 1,
+                "sourceTransportPort": 80, "destinationTransportPort": 49_519, "tcpControlBits": 18,
+                "privateEnterpriseNumber": 25_461, "flowStartMilliseconds": 1_510_583_971_000_u64,
+            }),
+        ),
+        // Sampled by options: one packet, then a space of nine; labels, and IPv6.
+        (
+            "akvorado__mpls",
+            json!({"sourceTransportPort": 49_153}),
+            json!({
+                "samplingInterval": 10, "packetDeltaCount": 1, "octetDeltaCount": 89, "scaledPacketDeltaCount": 10,
+                "scaledOctetDeltaCount": 890, "mplsTopLabelStackSection": 0x04_e250, "mplsLabelStackSection2": "7ffda1",
+                "sourceIPv6Address": "fd00::1:0:1:7:1", "destinationIPv6Address": "fd00::1:0:1:5:1", "egressVRFID": 1,
+                "flowStartMilliseconds": 1_699_893_330_381_u64,
+            }),
+        ),
+        // Sampled by the selector that options name: one of a population of 256.
+        (
+            "pmacct__104-IPFIXv10-IPv6-CISCO-sampling_option",
+            json!({"ingressVRFID": 0x6000_0000, "sourceIPv6Address": "fe80::fa53:29ff:fe3a:3152"}),
+            json!({
+                "samplingInterval": 256, "scaledOctetDeltaCount": 72 * 256, "protocolIdentifier": 58,
+                "forwardingStatus": 195, "ipClassOfService": 192, "minimumTTL": 255,
+            }),
+        ),
+        // Sampled by the record.
+        (
+            "akvorado__samplingrate",
+            json!({"sourceTransportPort": 13_245}),
+            json!({"samplingInterval": 2048, "scaledOctetDeltaCount": 160 * 2048, "vlanId": 701}),
+        ),
+        // Uptimes: the boot is at 1444331070 s − 45.076 s.
+        (
+            "logstash__netflow9_test_softflowd",
+            json!({"sourceIPv4Address": "172.16.32.100", "destinationIPv4Address": "172.16.32.248"}),
+            json!({
+                "flowStartMilliseconds": 1_444_331_026_140_u64, "flowEndMilliseconds": 1_444_331_026_141_u64,
+                "octetDeltaCount": 76, "sourceTransportPort": 123,
+            }),
+        ),
+        // Uptimes since an initialization that the record tells; Huawei's elements, and which VRF.
+        (
+            "pmacct__106-IPFIXv10-HUAWEI-vrf_name",
+            json!({"sourceIPv6Address": "fd00::2"}),
+            json!({
+                "flowStartMilliseconds": 1_737_989_300_000_u64, "2011/232": "0001", "ingressVRFID": 1,
+                "sourceTransportPort": 54_194, "destinationTransportPort": 179, "ipNextHopIPv6Address": "::1",
+            }),
+        ),
+        // Elements of enterprises: of nProbe, some of no octets, and strings.
+        (
+            "telegraf__ipfix_pen_35632",
+            json!({"sourceTransportPort": 51_413}),
+            json!({
+                "35632/118": "0025", "35632/188": "", "sourceMacAddress": "00:50:56:b3:86:e7", "octetDeltaCount": 122,
+                "flowStartMilliseconds": 1_684_767_922_502_u64,
+            }),
+        ),
+        (
+            "logstash__ipfix_test_barracuda_extended_uniflow",
+            json!({"sourceIPv4Address": "10.236.5.4"}),
+            json!({"10704/5": "6874747073", "10704/7": "4e6f726d616c204f7065726174696f6e", "firewallEvent": 1}),
+        ),
+        // A biflow, with times of NTP's kind.
+        (
+            "akvorado__ipfixprobe",
+            json!({"sourceTransportPort": 56_166}),
+            json!({
+                "flowStartMilliseconds": 1_254_722_767_492_u64, "flowEndMilliseconds": 1_254_722_767_526_u64,
+                "octetDeltaCount": 62, "reverseOctetDeltaCount": 128, "reversePacketDeltaCount": 1, "flowEndReason": 4,
+            }),
+        ),
+    ]
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn only_who_may_is_heard() -> Result<()> {
             told.push((address.trim_end_matches(":9000"), of_this));
         }
     }
-    let refused = |listener: &Value| listener["refusedDatagrams"] == 2;
+    let refused = |listener: &Value| listener["refused"] == 2;
     listening.daemon.wait_for_health("listeners", "two refused", refused)?;
     let report = listening.stop()?;
     for (address, of_this) in &told {
@@ -76,7 +76,7 @@ fn what_the_kernel_drops_is_counted() -> Result<()> {
     let mut process = ExportingProcess::new(9, 1);
     let layout = Layout::plain(300, &process);
     sender.send(&process.message(&[layout.template()]))?;
-    listening.daemon.wait_for_health("listeners", "the template", |listener| listener["datagrams"] == 1)?;
+    listening.daemon.wait_for_health("listeners", "the template", |listener| listener["messages"] == 1)?;
     listening.daemon.signal(Signal::STOP)?;
     for flow in &flows(0, MESSAGES, &process) {
         sender.send(&process.message(&[layout.data(std::slice::from_ref(flow), &process)]))?;
@@ -84,7 +84,7 @@ fn what_the_kernel_drops_is_counted() -> Result<()> {
     listening.daemon.signal(Signal::CONT)?;
     // The kernel says what it has dropped with the next datagram that it has room for.
     let count = |listener: &Value, name: &str| listener[name].as_u64().unwrap_or_default();
-    let sum = |listener: &Value| count(listener, "datagrams") + count(listener, "kernelDrops");
+    let sum = |listener: &Value| count(listener, "messages") + count(listener, "kernelDrops");
     let (mut sent, mut before, mut listener) = (u64::from(MESSAGES) + 1, 0, Value::Null);
     let mut number = MESSAGES;
     wait_until("the sum of what was read and dropped", || {
@@ -101,7 +101,7 @@ fn what_the_kernel_drops_is_counted() -> Result<()> {
     let report = listening.daemon.stop()?;
     let dropped = count(&listener, "kernelDrops");
     ensure!(dropped > 0, "nothing was dropped: {listener}");
-    ensure!(report.records.len() as u64 == count(&listener, "datagrams") - 1, "{} records", report.records.len());
+    ensure!(report.records.len() as u64 == count(&listener, "messages") - 1, "{} records", report.records.len());
     // One message each, so the exporter's numbers say the same.
     ensure!(health(&report, "127.0.0.2", "missing")? == dropped, "{dropped} dropped, {:?}", report.exporters);
     Ok(())
@@ -119,7 +119,7 @@ fn exporters_with_ipv6_and_those_that_come_mapped_have_their_addresses() -> Resu
         let flow = Flow::numbered(7, &process).v6();
         Sender::new(&room, from, to)?.send(&process.message(&[layout.template(), layout.data(&[flow], &process)]))?;
     }
-    daemon.wait_for_health("listeners", "both", |listener| listener["datagrams"] == 2)?;
+    daemon.wait_for_health("listeners", "both", |listener| listener["messages"] == 2)?;
     let report = daemon.stop()?;
     let told = Flow::numbered(7, &ExportingProcess::new(10, 1)).v6();
     for address in ["::1", "127.0.0.2"] {
@@ -144,7 +144,7 @@ fn what_is_metered_and_what_is_received_come_side_by_side() -> Result<()> {
     let told = flows(0, 20, &process);
     sender.send(&process.message(&[layout.template(), layout.data(&told, &process)]))?;
     daemon.wait_until_seen("vb", 60)?;
-    daemon.wait_for_health("listeners", "the datagram", |listener| listener["datagrams"] == 1)?;
+    daemon.wait_for_health("listeners", "the datagram", |listener| listener["messages"] == 1)?;
     let report = daemon.stop()?;
     let (received, metered): (Vec<&Object>, Vec<&Object>) =
         report.records.iter().partition(|record| was_received(record));

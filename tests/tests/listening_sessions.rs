@@ -230,7 +230,7 @@ fn a_template_changes_over_udp_when_it_comes_again() -> Result<()> {
         }
         let report = listening.stop()?;
         must_be_told(&told, &of(&report, "127.0.0.2"))?;
-        ensure!(health(&report, "127.0.0.2", "templateChanges")? == 1, "{:?}", report.exporters);
+        ensure!(health(&report, "127.0.0.2", "templatesChanged")? == 1, "{:?}", report.exporters);
     }
     Ok(())
 }
@@ -256,6 +256,6 @@ fn a_template_is_withdrawn_and_used_again_over_tcp() -> Result<()> {
     daemon.wait_for_health("exporters", "every message", |exporter| exporter["messages"] == 3)?;
     let report = daemon.stop()?;
     must_be_told(&told, &of(&report, "127.0.0.1"))?;
-    ensure!(health(&report, "127.0.0.1", "withdrawals")? == 1, "{:?}", report.exporters);
+    ensure!(health(&report, "127.0.0.1", "templatesWithdrawn")? == 1, "{:?}", report.exporters);
     Ok(())
 }

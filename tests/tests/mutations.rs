@@ -208,7 +208,7 @@ fn datagrams_gone_wrong_do_no_harm() -> Result<()> {
     let at_end = memory(daemon.id(), "VmRSS")?;
     println!("{} MiB after a tenth, {} MiB in the end", after_warm_up >> 20, at_end >> 20);
     let sent = count as u64 + u64::from(sound.sent / FLOWS);
-    let read = |listener: &serde_json::Value| listener["datagrams"] == sent && listener["kernelDrops"] == 0;
+    let read = |listener: &serde_json::Value| listener["messages"] == sent && listener["kernelDrops"] == 0;
     daemon.wait_for_health("listeners", "every datagram", read).with_context(|| format!("{sent} sent"))?;
     let report = daemon.stop()?;
     ensure!(at_end <= after_warm_up + GROWTH, "seed {seed}: from {after_warm_up} octets to {at_end}");
@@ -216,7 +216,7 @@ fn datagrams_gone_wrong_do_no_harm() -> Result<()> {
     let [exporter] = &report.exporters[..] else {
         anyhow::bail!("not one sound exporter: {:?}", report.exporters);
     };
-    for (name, expected) in [("dataRecords", sound.sent), ("missing", 0), ("duplicates", 0), ("restarts", 0)] {
+    for (name, expected) in [("records", sound.sent), ("missing", 0), ("duplicates", 0), ("restarts", 0)] {
         ensure!(number(exporter, name)? == u64::from(expected), "seed {seed}: {name} of {exporter:?}");
     }
     Ok(())

@@ -22,7 +22,7 @@ fn pass_on(room: &Namespace, more: &[&str], messages: &[Vec<u8>]) -> Result<Repo
     for message in messages {
         sender.send(message)?;
     }
-    daemon.wait_for_health("listeners", "every datagram", |listener| listener["datagrams"] == messages.len())?;
+    daemon.wait_for_health("listeners", "every datagram", |listener| listener["messages"] == messages.len())?;
     daemon.stop()
 }
 
