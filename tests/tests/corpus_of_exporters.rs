@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_tests::captures::{Datagram, datagrams, shared};
 use flowprobe_tests::daemon::{Daemon, Report};
 use flowprobe_tests::exporting::{Sender, says};
+use flowprobe_tests::listening::{HERE, Listening};
 use flowprobe_tests::namespace::Namespace;
-use flowprobe_tests::truth::Object;
+use flowprobe_tests::truth::{Object, number};
 use flowprobe_tests::{require, skip};
 use serde_json::{Value, json};
-
-/// Where every daemon of these tests listens, in a namespace of its own.
-const HERE: &str = "127.0.0.1:2055";
 
 /// Why ipfixcol2 has fewer: it reads no data whose header is older than that of their template, and captures of templates were
 /// often taken later. Export times are not the order in which messages were sent.
@@ -273,5 +272,26 @@ fn records_say_what_their_octets_say() -> Result<()> {
         ensure!(found.len() == 1, "{group}: {} records say {which:?}: {:?}", found.len(), records[place]);
         ensure!(says(found[0], &told), "{group}: not {told:?}, but {:?}", found[0]);
     }
+    Ok(())
+}
+
+/// An IPFIX file is what a connection carries. Its sequence numbers begin anew in the middle, and no record is the worse for it.
+#[test]
+fn an_ipfix_file_is_read_from_a_connection() -> Result<()> {
+    require!();
+    let Some(file) = shared("corpus/netflow/ipfixcol2__example_flows.ipfix") else {
+        skip::note("an_ipfix_file_is_read_from_a_connection", "no corpus lies beside the checkout");
+        return Ok(());
+    };
+    let listening = Listening::at(&["tcp://127.0.0.1:4739"])?;
+    let mut stream = listening.room.inside(|| Ok(TcpStream::connect("127.0.0.1:4739")?))?;
+    stream.write_all(&fs::read(file)?)?;
+    drop(stream);
+    listening.daemon.wait_for_health("listeners", "every message", |listener| listener["messages"] == 68)?;
+    let report = listening.daemon.stop()?;
+    let sum = |name: &str| report.records.iter().map(|record| number(record, name)).sum::<Result<u64>>();
+    let found = (report.records.len(), sum("packetDeltaCount")?, sum("octetDeltaCount")?);
+    // Added up from the file's octets.
+    ensure!(found == (3979, 56_695, 49_001_404), "{found:?}: {:?}", report.exporters);
     Ok(())
 }
