@@ -87,7 +87,7 @@ impl Daemon {
         let mut process = Process::start_folding(flowprobe(namespace, &["run", "--json"])?.args(arguments), fold)?;
         let named = |flag: &str| arguments.iter().filter(|argument| **argument == flag).count();
         process.wait_for_error_lines(" metering ", named("-i"))?;
-        process.wait_for_error_lines(" listening at ", named("--listen"))?;
+        process.wait_for_error_lines(" listening on ", named("--listen"))?;
         Ok(Self { process })
     }
 

@@ -148,12 +148,15 @@ fn every_flow_record_of_every_vendor_is_read() -> Result<()> {
     ensure!(DECIDED.iter().all(|(name, ..)| groups.iter().any(|group| group.name == *name)), "a group is gone");
     let (report, records) = read(&groups)?;
     let mut wrong = Vec::new();
-    for (group, records) in groups.iter().zip(&records) {
+    for ((group, records), number) in groups.iter().zip(&records).zip(1..) {
         if records.len() != group.records {
-            wrong.push(format!("{}: {} records, expected {}", group.name, records.len(), group.records));
+            let from = format!("127.1.{number}.");
+            let is_of_group = |exporter: &&Object| exporter["address"].as_str().is_some_and(|it| it.starts_with(&from));
+            let health: Vec<&Object> = report.exporters.iter().filter(is_of_group).collect();
+            wrong.push(format!("{}: {} records, not {}: {health:?}", group.name, records.len(), group.records));
         }
     }
-    ensure!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), report.exporters);
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -185,7 +188,7 @@ fn known() -> Vec<(&'static str, Value, Value)> {
         // Sampled by options: one packet, then a space of nine; labels, and IPv6.
         (
             "akvorado__mpls",
-            json!({"sourceTransportPort": 49_153}),
+            json!({"sourceTransportPort": 49_153, "egressInterface": 16}),
             json!({
                 "samplingInterval": 10, "packetDeltaCount": 1, "octetDeltaCount": 89, "scaledPacketDeltaCount": 10,
                 "scaledOctetDeltaCount": 890, "mplsTopLabelStackSection": 0x04_e250, "mplsLabelStackSection2": "7ffda1",
@@ -270,7 +273,9 @@ fn records_say_what_their_octets_say() -> Result<()> {
         let [which, told] = [which, told].map(|value| value.as_object().cloned().unwrap_or_default());
         let found: Vec<&Object> = records[place].iter().filter(|record| says(record, &which)).collect();
         ensure!(found.len() == 1, "{group}: {} records say {which:?}: {:?}", found.len(), records[place]);
-        ensure!(says(found[0], &told), "{group}: not {told:?}, but {:?}", found[0]);
+        for (name, value) in &told {
+            ensure!(found[0].get(name) == Some(value), "{group}: {name} is not {value}: {:?}", found[0]);
+        }
     }
     Ok(())
 }

@@ -70,8 +70,8 @@ fn only_who_may_is_heard() -> Result<()> {
 #[test]
 fn what_the_kernel_drops_is_counted() -> Result<()> {
     require!();
-    const MESSAGES: u32 = 3000;
-    let listening = Listening::at(&[&format!("udp://{HERE}?receive-buffer=64KiB")])?;
+    const MESSAGES: u32 = 20_000;
+    let listening = Listening::at(&[&format!("udp://{HERE}?receive-buffer=1M")])?;
     let sender = listening.from("127.0.0.2:9000")?;
     let mut process = ExportingProcess::new(9, 1);
     let layout = Layout::plain(300, &process);
