@@ -7,7 +7,8 @@
 //!
 //! 1. *Duplicate*: it and all octets are those of one of the last [`REMEMBERED`] messages. The message is dropped.
 //! 2. *Restart*: the uptime has fallen by more than [`UPTIME_SLACK`], which neither the order on the way nor an uptime that
-//!    began again after 2³² ms explains, and the number does not go on.
+//!    began again after 2³² ms explains, to no more than what has passed since the message before, and the number does not go
+//!    on. One that has been up for longer has not begun anew: its messages come out of order, or it has several uptimes.
 //! 3. *Unjudged*: there is nothing to compare it with, since the message is the first one, or the one before had records that
 //!    could not be counted because their template is not known.
 //! 4. *In order*: it is what was expected.
@@ -214,6 +215,7 @@ impl Sequence {
         let back = Duration::from_millis(before.saturating_sub(uptime).into());
         let forward = Duration::from_millis(uptime.wrapping_sub(before).into());
         let passed = now.saturating_duration_since(then);
-        back > UPTIME_SLACK && forward.abs_diff(passed) > CLOCK_SLACK
+        let up = Duration::from_millis(uptime.into());
+        back > UPTIME_SLACK && forward.abs_diff(passed) > CLOCK_SLACK && up <= passed + CLOCK_SLACK
     }
 }

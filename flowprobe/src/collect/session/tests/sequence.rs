@@ -143,6 +143,18 @@ fn an_uptime_that_began_again_after_32_bits_or_came_late_is_no_restart() {
 }
 
 #[test]
+fn an_exporter_that_has_been_up_for_longer_than_since_its_last_message_has_not_restarted() {
+    let mut listener = Listener::new();
+    let templates = [set(0, &template(256, &FIELDS))];
+    listener.take(a(), &netflow9((90_000_000, START), 500, 1, &templates));
+    // As in captures whose data were written before the template: 19 seconds older, by both clocks.
+    assert_eq!(listener.take(a(), &netflow9((89_981_000, START - 19), 486, 1, &[flows(256, &[1])])), [1]);
+    // An exporter whose uptimes are of several line cards.
+    assert_eq!(listener.take(a(), &netflow9((89_800_000, START + 16), 516, 1, &[flows(256, &[2])])), [2]);
+    assert_eq!(listener.health().restarts, 0);
+}
+
+#[test]
 fn netflow_v5_that_restarts_loses_nothing() {
     let mut listener = Listener::new();
     listener.take(a(), &netflow5((90_000_000, START), 500, &[1; 5]));
