@@ -19,7 +19,9 @@ pub(super) fn said(values: &Values) -> Option<SamplingRate> {
         one_in(values.get(Slot::SamplingPopulation), values.get(Slot::SamplingSize)),
         of_probability(f64::from_bits(values.get(Slot::SamplingProbability))),
     ];
-    if let Some(&interval) = one_of.iter().find(|&&interval| interval != 0) {
+    // Cisco's routers say an interval of one packet without a space beside the one of 256 that they sample.
+    let said = |least| one_of.into_iter().find(|&interval| interval >= least);
+    if let Some(interval) = said(2).or_else(|| said(1)) {
         return Some(rate(interval, SamplingRate::Packets));
     }
     let chosen = values.get(Slot::FlowInterval);

@@ -37,6 +37,8 @@ fn a_record_says_how_it_was_sampled_in_many_ways() {
     assert_eq!(sampled(&[probability(0.25)]), (packets(4), none.clone()));
     let size = [n(309, 4, 2), n(310, 4, 100)];
     assert_eq!(sampled(&size), (packets(50), size.to_vec()));
+    let population = [n(309, 4, 1), n(310, 4, 256)];
+    assert_eq!(sampled(&[&[n(305, 4, 1)], &population[..]].concat()), (packets(256), population.to_vec()));
     assert_eq!(sampled(&[n(390, 2, 4), n(396, 4, 1), n(397, 4, 9)]), (flows(10), none));
     for nonsense in [f64::NAN, -1.0, 0.0, 2.0, f64::INFINITY] {
         assert_eq!(sampled(&[probability(nonsense)]).0, SamplingRate::All);
