@@ -232,7 +232,7 @@ fn known() -> Vec<(&'static str, Value, Value)> {
         // Elements of enterprises: of nProbe, some of no octets, and strings.
         (
             "telegraf__ipfix_pen_35632",
-            json!({"sourceTransportPort": 51_413}),
+            json!({"sourceTransportPort": 51_413, "destinationTransportPort": 44_400}),
             json!({
                 "35632/118": "0025", "35632/188": "", "sourceMacAddress": "00:50:56:b3:86:e7", "octetDeltaCount": 122,
                 "flowStartMilliseconds": 1_684_767_922_502_u64,
