@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use flowprobe_tests::captures::{captures_in, ethernet_frames, shared, unpacked};
+use flowprobe_tests::captures::{self, captures_in, ethernet_frames, shared, unpacked};
 
 /// Octets of a frame that are enough: its headers.
 const HEADERS: usize = 256;
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let folder: PathBuf = std::env::args_os().nth(1).context("which folder?")?.into();
     let Some(corpus) = shared("corpus") else {
         println!("no captures beside this checkout: the fuzzer begins with its dictionary only");
-        for target in ["parser", "capture"] {
+        for target in ["parser", "capture", "exporters"] {
             write(&folder.join(target), &[])?;
         }
         return Ok(());
@@ -38,6 +38,7 @@ fn main() -> Result<()> {
             }
         }
     }
+    write(&folder.join("exporters"), &exporters_inputs(&corpus.join("netflow"))?)?;
     write(&folder.join("capture"), &captures)?;
     write(&folder.join("parser"), &frames.into_values().collect::<Vec<_>>())
 }
@@ -49,6 +50,35 @@ fn parser_input(frame: &[u8]) -> Vec<u8> {
     input.extend(frame.get(12..14).unwrap_or_default());
     input.extend([0, 14]);
     input
+}
+
+/// The messages in a file: a capture's, or one that is the file.
+fn datagrams(path: &Path) -> Result<Vec<Vec<u8>>> {
+    let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if path.extension().is_none_or(|extension| extension != "pcap") {
+        return Ok(vec![file]);
+    }
+    Ok(captures::datagrams(&file).into_iter().map(|datagram| datagram.payload).collect())
+}
+
+/// Messages as the target `exporters` takes them: those of one exporter one after the other, each behind its length.
+fn exporters_inputs(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let groups = fs::read_to_string(folder.join("EXPECTED.tsv"))?;
+    let mut inputs = Vec::new();
+    for files in groups.lines().skip(1).filter_map(|line| line.split('\t').nth(1)) {
+        let mut input = Vec::new();
+        for name in files.split(',') {
+            for datagram in datagrams(&folder.join(name))? {
+                let Some(length) = u16::try_from(datagram.len()).ok().filter(|length| *length < 0x0800) else {
+                    continue;
+                };
+                input.extend(length.to_be_bytes());
+                input.extend(datagram);
+            }
+        }
+        inputs.push(input);
+    }
+    Ok(inputs)
 }
 
 /// Writes each input to a file whose name is made of its content.

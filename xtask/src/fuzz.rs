@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: arbitrary octets as frames and as captures, with cargo-fuzz and nightly Rust.
+//! `cargo xtask fuzz`: arbitrary octets as frames, as captures and as messages of exporters, with cargo-fuzz and nightly Rust.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) const MANIFEST: &str = "flowprobe-ebpf/fuzz/Cargo.toml";
 /// The release series of cargo-fuzz that is installed.
 const CARGO_FUZZ: &str = "0.13";
 
-/// Give the parser and the reader of captures arbitrary octets
+/// Give the parser, the reader of captures and the listening side arbitrary octets
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to fuzz; each in turn if not given
@@ -33,15 +33,18 @@ pub(crate) enum Target {
     Parser,
     /// Captures: their reader, the table and the outputs
     Capture,
+    /// Messages of exporters: the listening side, JSON, and IPFIX read again
+    Exporters,
 }
 
 impl Target {
-    pub(crate) const ALL: [Self; 2] = [Self::Parser, Self::Capture];
+    pub(crate) const ALL: [Self; 3] = [Self::Parser, Self::Capture, Self::Exporters];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Parser => "parser",
             Self::Capture => "capture",
+            Self::Exporters => "exporters",
         }
     }
 
@@ -50,14 +53,16 @@ impl Target {
         match self {
             Self::Parser => "fuzz frames",
             Self::Capture => "fuzz captures",
+            Self::Exporters => "fuzz messages of exporters",
         }
     }
 
-    /// Octets of the largest input: all headers that a frame can have; a few frames.
+    /// Octets of the largest input: all headers that a frame can have; a few frames; a few messages.
     const fn longest(self) -> u32 {
         match self {
             Self::Parser => 512,
             Self::Capture => 4096,
+            Self::Exporters => 8192,
         }
     }
 }
