@@ -9,7 +9,8 @@ use crate::record::{FlowRecord, conversations};
 use crate::sink::Event;
 
 /// Records that a sink was to take and that went nowhere, in the terms of RFC 7011 section 4.3. For a sink that wants deltas
-/// these stand for records, and for one that prints ticks each counts as one without packets.
+/// these stand for records, and for one that prints ticks each counts as one without packets. Sums stay at the most that there
+/// is: what records of exporters say may be anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Records.
@@ -32,7 +33,8 @@ impl Lost {
     #[inline]
     pub fn of_one(record: &FlowRecord, reverse: Option<&FlowRecord>) -> Self {
         let (packets, octets) = reverse.map_or((0, 0), |reverse| (reverse.packets, reverse.octets));
-        Self { records: 1, packets: record.packets + packets, octets: record.octets + octets }
+        let (packets, octets) = (record.packets.saturating_add(packets), record.octets.saturating_add(octets));
+        Self { records: 1, packets, octets }
     }
 
     /// Those of these records that `has` a part in.
@@ -59,8 +61,8 @@ impl Lost {
     fn sum(records: impl Iterator<Item = (u64, u64)>) -> Self {
         records.fold(Self::default(), |sum, (packets, octets)| Self {
             records: sum.records + 1,
-            packets: sum.packets + packets,
-            octets: sum.octets + octets,
+            packets: sum.packets.saturating_add(packets),
+            octets: sum.octets.saturating_add(octets),
         })
     }
 }
@@ -68,8 +70,8 @@ impl Lost {
 impl std::ops::AddAssign for Lost {
     fn add_assign(&mut self, other: Self) {
         self.records += other.records;
-        self.packets += other.packets;
-        self.octets += other.octets;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.octets = self.octets.saturating_add(other.octets);
     }
 }
 
@@ -81,7 +83,8 @@ impl Losses {
     /// Counts `lost` more.
     pub fn add(&self, lost: Lost) {
         for (total, more) in self.0.iter().zip([lost.records, lost.packets, lost.octets]) {
-            total.fetch_add(more, Ordering::Relaxed);
+            // It always says what to set.
+            let _ = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| Some(total.saturating_add(more)));
         }
     }
 
@@ -129,6 +132,19 @@ mod tests {
         let half = |role, packets| FlowRecord { role, packets, octets: packets * 10, ..FlowRecord::example() };
         let records = [half(Role::Single, 1), half(Role::Forward, 20), half(Role::Reverse, 300)];
         assert_eq!(Lost::of(&records), Lost { records: 2, packets: 321, octets: 3210 });
+    }
+
+    #[test]
+    fn sums_of_whatever_exporters_say_stay_at_the_most() {
+        let most = FlowRecord { packets: u64::MAX, octets: u64::MAX, ..FlowRecord::example() };
+        let half = |role| FlowRecord { role, ..most };
+        let records = [most, half(Role::Forward), half(Role::Reverse)];
+        let lost = Lost { records: 2, packets: u64::MAX, octets: u64::MAX };
+        assert_eq!((Lost::of(&records), Lost::of_share(&records, |_| true)), (lost, lost));
+        let losses = Losses::default();
+        losses.add(lost);
+        losses.add(lost);
+        assert_eq!(losses.total(), Lost { records: 4, ..lost });
     }
 
     #[test]

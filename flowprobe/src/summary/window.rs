@@ -149,8 +149,9 @@ fn count<K: Hash + Eq>(amounts: &mut HashMap<K, Amount>, key: K, amount: Amount)
         keep_busier_half(amounts, |amount| amount.octets);
     }
     let sum = amounts.entry(key).or_default();
-    sum.packets += amount.packets;
-    sum.octets += amount.octets;
+    // What exporters say may be anything.
+    sum.packets = sum.packets.saturating_add(amount.packets);
+    sum.octets = sum.octets.saturating_add(amount.octets);
 }
 
 fn merge<K: Hash + Eq + Copy>(amounts: &mut HashMap<K, Amount>, more: &HashMap<K, Amount>) {
