@@ -2,6 +2,7 @@
 //! is bounded, and of another exporter's stream beside them no record is lost or changed. `FLOWPROBE_LONG` makes it ten million.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -184,7 +185,16 @@ fn datagrams_gone_wrong_do_no_harm() -> Result<()> {
     let process = ExportingProcess::new(10, 1);
     let came = Arc::new(Mutex::new(Came::default()));
     let fold = compare(process.clone(), Arc::clone(&came));
-    let daemon = Daemon::start_folding(&room, &["--listen", &format!("udp://{HERE}")], fold)?;
+    // Encoders are to live, too: a collector for each format, at sockets that nobody reads.
+    let unread = room.inside(|| {
+        let sockets = ["ipfix", "netflow9", "netflow5"].map(|format| Ok((format, UdpSocket::bind("127.0.0.1:0")?)));
+        sockets.into_iter().collect::<Result<Vec<_>>>()
+    })?;
+    let urls = unread.iter().map(|(format, socket)| Ok(format!("udp://{}?format={format}", socket.local_addr()?)));
+    let collectors = urls.collect::<Result<Vec<_>>>()?;
+    let listen = format!("udp://{HERE}");
+    let arguments = collectors.iter().flat_map(|url| ["--collector", url]).chain(["--listen", &listen]);
+    let daemon = Daemon::start_folding(&room, &arguments.collect::<Vec<_>>(), fold)?;
     let layout = Layout::plain(300, &process);
     let sender = Sender::new(&room, &format!("{SOUND}:9000"), HERE)?;
     let mut sound = Sound { sender, process, layout, sent: 0, came };
