@@ -1,9 +1,11 @@
 //! Debian packages that tests and benchmarks call by their programs.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::process;
 
@@ -11,19 +13,24 @@ use crate::process;
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 11] = [
+pub(crate) const COUNTERPARTS: [Need; 12] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
     ("nfdump", "nfdump"),
     ("nfacctd", "pmacct"),
+    ("softflowd", "softflowd"),
     ("ipfixDump", "libfixbuf-tools"),
     ("tshark", "tshark"),
     ("socat", "socat"),
     ("openssl", "openssl"),
     ("bpftool", "bpftool"),
 ];
+
+/// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are
+/// installed: these are unpacked, and found there.
+pub(crate) const UNPACKED: [Need; 1] = [("fprobe", "fprobe")];
 
 /// Whether we may install packages: Debian's kind of system, and root.
 fn can_install() -> bool {
@@ -55,6 +62,44 @@ pub(crate) fn install(programs: &[Need], allowed: bool) -> Vec<String> {
             Err(error) => not_installed(&[package], &format!("{error:#}")),
         })
         .collect()
+}
+
+/// Unpacks those of `programs` that are nowhere into `folder`; what stays missing is returned, as lines to show.
+pub(crate) fn unpack(programs: &[Need], folder: &Path, allowed: bool) -> Vec<String> {
+    let there = |program: &str| process::on_path(program) || folder.join(PROGRAMS).join(program).is_file();
+    let missing = programs.iter().filter(|(program, _)| !there(program));
+    missing
+        .flat_map(|(_, package)| {
+            if !allowed {
+                return not_installed(&[package], "--no-install");
+            }
+            match unpack_one(package, folder) {
+                Ok(()) => Vec::new(),
+                Err(error) => not_installed(&[package], &format!("{error:#}")),
+            }
+        })
+        .collect()
+}
+
+/// `PATH`, and behind it the programs that were unpacked into `folder`.
+pub(crate) fn path_with(folder: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([folder.join(PROGRAMS)]);
+    std::env::join_paths(folders).context("PATH cannot be extended")
+}
+
+/// Where a daemon's program lies in its package.
+const PROGRAMS: &str = "usr/sbin";
+
+fn unpack_one(package: &str, folder: &Path) -> Result<()> {
+    let downloads = folder.join("download");
+    fs::create_dir_all(&downloads).with_context(|| format!("cannot create {}", downloads.display()))?;
+    // Else apt complains that its own user cannot write there.
+    let download = ["-qq", "-o", "APT::Sandbox::User=root", "download", package];
+    process::run(apt_get().args(download).current_dir(&downloads))?;
+    let file = fs::read_dir(&downloads)?.next().context("apt-get downloaded no package")??.path();
+    process::run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(folder))?;
+    fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove {}", downloads.display()))
 }
 
 fn not_installed(packages: &[&str], why: &str) -> Vec<String> {

@@ -31,6 +31,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for line in packages::install(&packages::COUNTERPARTS, !args.no_install) {
         tally.note(line);
     }
+    let unpacked = target.join("counterparts");
+    for line in packages::unpack(&packages::UNPACKED, &unpacked, !args.no_install) {
+        tally.note(line);
+    }
     tally.step("format", || {
         passes(workspace::cargo().args(["fmt", "--all", "--check"]))?;
         passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
@@ -44,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let arguments = ["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"];
         tests(workspace::cargo().args(arguments), &skips)
     });
-    tally.step("end-to-end tests", || end_to_end(args.long, &skips));
+    tally.step("end-to-end tests", || end_to_end(args.long, &skips, &unpacked));
     let seconds = if args.long { 60 } else { 10 };
     for target in Target::ALL {
         tally.step(target.step(), || fuzz_for(target, seconds));
@@ -101,11 +105,11 @@ fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
     }
 }
 
-fn end_to_end(long: bool, skips: &Path) -> Result<Outcome> {
+fn end_to_end(long: bool, skips: &Path, unpacked: &Path) -> Result<Outcome> {
     let daemon: PathBuf = workspace::build_daemon().context("the daemon does not build")?;
     let mut command = workspace::cargo();
     command.args(["test", "--package", "flowprobe-tests", "--no-fail-fast", "--", "--test-threads=1"]);
-    command.env("FLOWPROBE_BIN", daemon);
+    command.env("FLOWPROBE_BIN", daemon).env("PATH", packages::path_with(unpacked)?);
     if long {
         command.env("FLOWPROBE_LONG", "1");
     }
