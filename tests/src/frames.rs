@@ -208,6 +208,31 @@ pub fn truncated() -> Vec<u8> {
     [&NOBODY[..], &SENDER, &[0x08, 0, 0x45, 0, 0, 40]].concat()
 }
 
+/// An untagged IPv4 frame without options as two fragments, of which the first has `first` octets of payload, a multiple of 8.
+///
+/// # Errors
+/// There is no payload beyond.
+pub fn fragments(frame: &[u8], first: usize, identification: u16) -> Result<[Vec<u8>; 2]> {
+    let (headers, payload) = frame.split_at_checked(14 + 20).context("a frame with an IPv4 header")?;
+    let (one, other) = payload.split_at_checked(first).context("a payload of two fragments")?;
+    ensure!(first.is_multiple_of(8), "fragments begin at multiples of 8 octets");
+    let offset = u16::try_from(first / 8)?;
+    // More fragments; and where the second begins.
+    let fragment = |payload: &[u8], flags_and_offset: u16| -> Result<Vec<u8>> {
+        let mut frame = headers.to_vec();
+        let header = frame.get_mut(14..).context("an IPv4 header")?;
+        header[2..4].copy_from_slice(&u16::try_from(20 + payload.len())?.to_be_bytes());
+        header[4..6].copy_from_slice(&identification.to_be_bytes());
+        header[6..8].copy_from_slice(&flags_and_offset.to_be_bytes());
+        header[10..12].fill(0);
+        let sum = checksum(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        frame.extend(payload);
+        Ok(frame)
+    };
+    Ok([fragment(one, 0x2000)?, fragment(other, offset)?])
+}
+
 /// The Internet checksum (RFC 1071).
 fn checksum(octets: &[u8]) -> u16 {
     let words = octets.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)));

@@ -2,15 +2,21 @@
 //!
 //! Each is made to show all that it can ([`Reading`]). What it cannot show, and what a format cannot carry, is listed in one
 //! table with the reasons; all else must be as the daemon says and as it was sent ([`View`]).
+//!
+//! And real exporters, to which the daemon listens: softflowd and fprobe.
 
+mod fprobe;
 mod ipfixdump;
 mod nfacctd;
 mod nfcapd;
 mod reading;
+mod softflowd;
 mod tshark;
 
+pub use fprobe::Fprobe;
 pub use ipfixdump::{ipfixdump, ipfixdump_with_a_gap};
 pub use nfacctd::Nfacctd;
 pub use nfcapd::Nfcapd;
 pub use reading::{Format, Reader, Reading, View};
+pub use softflowd::Softflowd;
 pub use tshark::{BAD, Capture, Captured, tshark_on_file};

@@ -37,11 +37,15 @@ impl Nfcapd {
     /// # Errors
     /// It has found an error in what it received, or a record cannot be read.
     pub fn stop(self) -> Result<Flows> {
-        let mut readings = self.readings()?;
-        for reading in &mut readings {
-            reading.insert("layer2OctetDeltaCount".to_owned(), 0.into());
-        }
-        Flows::of_records(&readings)
+        flows(self.readings()?)
+    }
+
+    /// The same for an exporter that does not number its messages as its format has it.
+    ///
+    /// # Errors
+    /// As [`Nfcapd::stop`], but for the numbers.
+    pub fn stop_whatever_the_numbers(self) -> Result<Flows> {
+        flows(self.read(|verdict| verdict.contains("Bad Packets: 0"))?)
     }
 
     /// Stops it and reads its files with nfdump.
@@ -49,13 +53,18 @@ impl Nfcapd {
     /// # Errors
     /// It has found an error in what it received, or a record cannot be read.
     pub fn readings(self) -> Result<Vec<Reading>> {
+        self.read(|verdict| verdict.contains("Sequence Errors: 0, Bad Packets: 0"))
+    }
+
+    /// Stops it and reads its files with nfdump, if its verdict on every exporter is good.
+    fn read(self, good: fn(&str) -> bool) -> Result<Vec<Reading>> {
         let finished = self.process.stop(Signal::TERM)?;
         // Its decoders say nothing else than that an exporter is new, unless something is wrong.
         let complaint = finished.stderr.iter().find(|line| line.starts_with("Process_") && !line.contains(": New "));
         ensure!(complaint.is_none(), "nfcapd: {complaint:?}");
         let mut verdicts = finished.stderr.iter().filter(|line| line.contains("Sequence Errors")).peekable();
         ensure!(verdicts.peek().is_some(), "nfcapd has received nothing: {:?}", finished.stderr);
-        let bad = verdicts.find(|verdict| !verdict.contains("Sequence Errors: 0, Bad Packets: 0"));
+        let bad = verdicts.find(|verdict| !good(verdict));
         ensure!(bad.is_none(), "nfcapd: {bad:?}");
         // nfdump prints local time.
         let mut nfdump = Command::new("nfdump");
@@ -63,6 +72,14 @@ impl Nfcapd {
         let records: Vec<Object> = serde_json::from_str(&read(&mut nfdump)?).context("nfdump's JSON")?;
         records.iter().map(reading).collect()
     }
+}
+
+/// The flows of what nfdump shows.
+fn flows(mut readings: Vec<Reading>) -> Result<Flows> {
+    for reading in &mut readings {
+        reading.insert("layer2OctetDeltaCount".to_owned(), 0.into());
+    }
+    Flows::of_records(&readings)
 }
 
 /// What nfdump shows as it is in the record, and the registry's names for it.
