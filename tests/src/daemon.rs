@@ -50,6 +50,16 @@ pub fn binary() -> Result<std::ffi::OsString> {
     std::env::var_os("FLOWPROBE_BIN").context("FLOWPROBE_BIN is not set")
 }
 
+/// What `flowprobe status` says of the daemon of this process id.
+///
+/// # Errors
+/// It does not answer.
+pub fn status_of(pid: u32) -> Result<Value> {
+    let socket = format!("/run/flowprobe/{pid}.sock");
+    let text = read(Command::new(binary()?).args(["status", "--json", "--socket", &socket]))?;
+    serde_json::from_str(&text).with_context(|| text.clone())
+}
+
 /// What `flowprobe check-config` says that a daemon with a table of `max_flows`, which prints JSON, may come to have in memory,
 /// octets.
 ///
@@ -166,9 +176,7 @@ impl Daemon {
     /// # Errors
     /// It does not answer.
     pub fn status(&self) -> Result<Value> {
-        let socket = format!("/run/flowprobe/{}.sock", self.id());
-        let text = read(Command::new(binary()?).args(["status", "--json", "--socket", &socket]))?;
-        serde_json::from_str(&text).with_context(|| text.clone())
+        status_of(self.id())
     }
 
     /// Waits until `flowprobe status` says something of the sink whose name contains `name`; returns what it says of it.

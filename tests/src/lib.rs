@@ -10,6 +10,7 @@
 //! ([`skip`]).
 
 pub mod accuracy;
+pub mod barrage;
 pub mod captures;
 pub mod certificates;
 pub mod counterpart;

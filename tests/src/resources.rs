@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -26,6 +27,19 @@ pub fn memory(pid: u32, line: &str) -> Result<u64> {
     let value = field(&text, line).with_context(|| format!("no {line} of process {pid}"))?;
     let kibibytes: u64 = value.trim_end_matches("kB").trim().parse().with_context(|| format!("{line}: {value}"))?;
     Ok(kibibytes << 10)
+}
+
+/// CPU time that a process has taken so far, all threads, in user space and in the kernel.
+///
+/// # Errors
+/// The process is gone.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may contain anything.
+    let (_, rest) = text.rsplit_once(')').context("no name in brackets")?;
+    let mut ticks = rest.split_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, kernel) = (ticks.next().context("no user time")??, ticks.next().context("no system time")??);
+    Ok(Duration::from_millis((user + kernel) * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// How many descriptors of each kind a process has open: `anon_inode:bpf-map`, `anon_inode:bpf-prog`, `anon_inode:bpf_link`,

@@ -16,7 +16,7 @@ mod tshark;
 pub use fprobe::Fprobe;
 pub use ipfixdump::{ipfixdump, ipfixdump_with_a_gap};
 pub use nfacctd::Nfacctd;
-pub use nfcapd::Nfcapd;
+pub use nfcapd::{CountingNfcapd, Nfcapd};
 pub use reading::{Format, Reader, Reading, View};
 pub use softflowd::Softflowd;
 pub use tshark::{BAD, Capture, Captured, tshark_on_file};

@@ -74,6 +74,48 @@ impl Nfcapd {
     }
 }
 
+/// A running nfcapd whose files are removed as soon as they are full: only what it counts is of interest.
+pub struct CountingNfcapd {
+    process: Process,
+    _folder: TempDir,
+}
+
+impl CountingNfcapd {
+    /// Starts it on a port of 127.0.0.1 in the namespace, with a receive buffer of so many octets, and its files in memory.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(namespace: &Namespace, port: u16, receive_buffer: u32) -> Result<Self> {
+        let folder = TempDir::new_in("/dev/shm")?;
+        let mut command = namespace.command("nfcapd");
+        command.arg("-w").arg(folder.path()).args(["-b", "127.0.0.1", "-p", &port.to_string()]);
+        command.args(["-B", &receive_buffer.to_string(), "-t", "5", "-x", "rm %d/%f"]);
+        let mut process = Process::start(&mut command)?;
+        process.wait_for_error_lines("Startup nfcapd", 1)?;
+        Ok(Self { process, _folder: folder })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Stops it; returns how many records it has read.
+    ///
+    /// # Errors
+    /// It does not end, or does not say.
+    pub fn stop(self) -> Result<u64> {
+        let finished = self.process.stop(Signal::TERM)?;
+        // One of each file.
+        let verdicts = finished.stderr.iter().filter_map(|line| line.split_once(" Flows: "));
+        let counts = verdicts.map(|(_, rest)| Ok(rest.split(',').next().unwrap_or_default().parse::<u64>()?));
+        let counts: Vec<u64> = counts.collect::<Result<_>>()?;
+        ensure!(!counts.is_empty(), "nfcapd has received nothing: {:?}", finished.stderr);
+        Ok(counts.iter().sum())
+    }
+}
+
 /// The flows of what nfdump shows.
 fn flows(mut readings: Vec<Reading>) -> Result<Flows> {
     for reading in &mut readings {
