@@ -90,7 +90,7 @@ impl Intake {
     fn hand_on(&mut self) {
         self.handed_on = Instant::now();
         if !self.records.records.is_empty() {
-            let _ = self.out.send(Drained::Received(std::mem::take(&mut self.records)));
+            let _ = self.out.send(Drained::Received(self.records.take()));
         }
         if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.octets > 0) {
             datagrams.octets = 0;

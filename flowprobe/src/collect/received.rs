@@ -95,6 +95,12 @@ impl Beyond {
         self.push(origin, [ingress_name.clone(), egress_name.clone()], tail, octets);
     }
 
+    /// None yet, and room for as many as are here.
+    #[must_use]
+    fn another(&self) -> Self {
+        Self { each: Vec::with_capacity(self.each.len()), octets: Vec::with_capacity(self.octets.len()) }
+    }
+
     /// How many records have something here.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -131,6 +137,14 @@ pub struct ReceivedRecords {
 }
 
 impl ReceivedRecords {
+    /// Takes all that is here, and leaves room for as many: what comes is much like what came, and a record that has its place at
+    /// once is not moved when there are more.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let room = Self { records: Vec::with_capacity(self.records.len()), beyond: self.beyond.another() };
+        std::mem::replace(self, room)
+    }
+
     /// Records, a biflow as one.
     #[must_use]
     pub fn conversations(&self) -> usize {
