@@ -180,13 +180,17 @@ fn ports(protocol: u8, values: &Values, has_icmp_type: bool) -> [u16; 2] {
         UDP => [Slot::UdpSourcePort, Slot::UdpDestinationPort],
         _ => [Slot::Nothing; 2],
     };
-    let (_, source) = values.first(&[Slot::SourcePort, of_source]);
+    let (_, mut source) = values.first(&[Slot::SourcePort, of_source]);
     let (_, mut destination) = values.first(&[Slot::DestinationPort, of_destination]);
     if matches!(protocol, ICMP | ICMPV6) {
         match type_and_code(protocol, values) {
             Some(said) => destination = said,
             // What stands for a port is the identifier of the echo.
             None if has_icmp_type => destination = 0,
+            // fprobe's way: the type in the one and the code in the other.
+            None if (1..=255).contains(&source) && destination <= 255 => {
+                (source, destination) = (0, source * 256 + destination);
+            }
             None => {}
         }
     }

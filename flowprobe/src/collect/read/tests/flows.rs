@@ -126,6 +126,7 @@ fn type_and_code_of_icmp_are_the_destination_port_however_they_come() {
     };
     let none = vec![];
     assert_eq!(port(ICMP, &[n(7, 2, 0), n(11, 2, 0x0301)]), (0x0301, none.clone()));
+    assert_eq!(port(ICMP, &[n(7, 2, 3), n(11, 2, 1)]), (0x0301, none.clone()));
     assert_eq!(port(ICMP, &[n(11, 2, 0), n(32, 2, 0x0800)]), (0x0800, none.clone()));
     assert_eq!(port(ICMP, &[n(11, 2, 0x0303), n(32, 2, 0x0303)]), (0x0303, none.clone()));
     assert_eq!(port(ICMP, &[n(176, 1, 3), n(177, 1, 1)]), (0x0301, none.clone()));
