@@ -1,6 +1,7 @@
 //! Holds that of many vendors' exporters, as they were captured, every flow record is read, and what it says.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -110,11 +111,14 @@ fn read(groups: &[Group]) -> Result<(Report, Vec<Vec<Object>>)> {
         let mut hosts: Vec<IpAddr> = Vec::new();
         for message in &group.messages {
             let host = place(&mut hosts, message.source.ip());
-            if !senders.contains_key(&message.source) {
-                let from = format!("127.1.{}.{}:{}", number + 1, host + 1, message.source.port());
-                senders.insert(message.source, Sender::new(&room, &from, HERE)?);
-            }
-            senders.get(&message.source).context("the sender above")?.send(&message.payload)?;
+            let sender = match senders.entry(message.source) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let from = format!("127.1.{}.{}:{}", number + 1, host + 1, message.source.port());
+                    new.insert(Sender::new(&room, &from, HERE)?)
+                }
+            };
+            sender.send(&message.payload)?;
         }
     }
     let sent: usize = groups.iter().map(|group| group.messages.len()).sum();

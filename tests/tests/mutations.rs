@@ -129,7 +129,7 @@ impl Sound {
     fn send(&mut self) -> Result<()> {
         let told = flows(self.sent, FLOWS, &self.process);
         let mut sets = vec![self.layout.data(&told, &self.process)];
-        if self.sent % (FLOWS * 64) == 0 {
+        if self.sent.is_multiple_of(FLOWS * 64) {
             sets.insert(0, self.layout.template());
         }
         self.sent += FLOWS;
