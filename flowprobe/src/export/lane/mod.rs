@@ -41,6 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that are taken out of the store at once.
 const AT_ONCE: usize = 16;
 
+/// Records of NetFlow v5 that one that was received becomes at most: 4 TiB. One octet of an exporter gone wrong claims more than
+/// can be sent in a day.
+const MOST_PIECES_OF_RECEIVED: usize = 1024;
+
 /// What a lane is to do.
 #[derive(Debug)]
 pub struct Plan {
@@ -312,7 +316,12 @@ impl Lane {
 
     fn push_one(&mut self, record: &FlowRecord, reverse: Option<&FlowRecord>, said: Option<Said<'_>>) {
         if self.plan.format == Format::NetFlow5 {
-            for piece in netflow5_pieces(record) {
+            let pieces = netflow5_pieces(record);
+            // Its range knows how many there are.
+            if said.is_some() && pieces.size_hint().0 > MOST_PIECES_OF_RECEIVED {
+                return self.health.add_skipped(Lost::of_one(record, None));
+            }
+            for piece in pieces {
                 self.encode(&piece, None, said);
             }
         } else {
