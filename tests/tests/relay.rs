@@ -151,6 +151,27 @@ fn netflow_5_has_what_it_can_say() -> Result<()> {
 }
 
 #[test]
+fn an_absurd_count_is_not_told_in_billions_of_records_of_netflow_5() -> Result<()> {
+    require!();
+    let room = Namespace::new()?;
+    let keeper = Keeper::udp(&room)?;
+    let mut process = ExportingProcess::new(10, 77);
+    let absurd = Layout::of(300, &[(8, 4), (12, 4), (7, 2), (11, 2), (4, 1), (2, 4), (152, 8), (153, 8)]);
+    let absurd = absurd.with(Field::iana(85, 8), &[0x7f; 8]);
+    let plain = Layout::plain(301, &process);
+    let (first, second) = (flows(0, 1, &process), flows(1, 1, &process));
+    let sets = [absurd.template(), plain.template(), absurd.data(&first, &process), plain.data(&second, &process)];
+    let message = process.message(&sets);
+    let collector = format!("{}?format=netflow5", keeper.url());
+    let report = pass_on(&room, &["--collector", &collector], &[message])?;
+    ensure!(report.records.len() == 2, "{:?}", report.records);
+    let messages = keeper.stop()?;
+    ensure!(messages.len() == 1 && messages[0].len() == 24 + 48, "{} messages", messages.len());
+    ensure!(messages[0][24 + 32..][..2] == second[0].source_port.to_be_bytes(), "{:?}", messages[0]);
+    Ok(())
+}
+
+#[test]
 fn nothing_is_passed_on_where_that_is_asked() -> Result<()> {
     require!();
     let room = Namespace::new()?;
