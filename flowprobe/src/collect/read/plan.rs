@@ -141,7 +141,8 @@ impl Plan {
     }
 
     fn read_cut(&self, record: &[u8], spans: &[Span], context: &mut Context<'_>, out: &mut ReceivedRecords) {
-        let (forward, reverse) = self.values(record, spans);
+        let (mut forward, mut reverse) = (Values::NONE, None);
+        self.values(record, spans, &mut forward, &mut reverse);
         let outcome = Outcome::of(&self.chosen, &forward, reverse.as_ref(), context);
         let names = DIRECTIONS.map(|direction| context.facts.interface_name(outcome.forward.interface(direction)));
         let told = self.told(record, spans, &outcome);
@@ -177,7 +178,8 @@ impl Plan {
     pub fn learn(&self, record: &[u8], facts: &mut Facts) -> Result<(), ShortRecord> {
         let mut cut = Vec::new();
         let spans = self.spans(record, &mut cut)?;
-        let (values, _) = self.values(record, spans);
+        let mut values = Values::NONE;
+        self.values(record, spans, &mut values, &mut None);
         let text = |field: Option<usize>| {
             field.and_then(|field| spans.get(field)).map_or(&[][..], |span| value(record, *span))
         };
@@ -213,18 +215,18 @@ impl Plan {
         Ok(cut)
     }
 
-    /// Each value at its place, by direction.
-    fn values(&self, record: &[u8], spans: &[Span]) -> (Values, Option<Values>) {
-        let mut forward = Values::NONE;
-        let mut reverse = if self.chosen.has_reverse { Some(Values::NONE) } else { None };
+    /// Puts each value to its place, by direction. They are many, and so are not returned but left where they are wanted.
+    fn values(&self, record: &[u8], spans: &[Span], forward: &mut Values, reverse: &mut Option<Values>) {
+        if self.chosen.has_reverse {
+            *reverse = Some(Values::NONE);
+        }
         for step in &self.steps {
             let Some(&span) = spans.get(step.field) else { continue };
-            match (step.side, &mut reverse) {
+            match (step.side, &mut *reverse) {
                 (Side::Reverse, Some(reverse)) => reverse.put(step.place, value(record, span)),
                 _ => forward.put(step.place, value(record, span)),
             }
         }
-        (forward, reverse)
     }
 
     /// Bits of the fields that have to be in the tail: those that have something to say of their own in this record, or had in
