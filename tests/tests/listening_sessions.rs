@@ -140,7 +140,7 @@ fn must_be_scaled(record: &Object, flow: &Flow, interval: Option<u32>) -> Result
     let scaled = |count: u32| interval.map(|interval| json!(u64::from(count) * u64::from(interval)));
     ensure!(says(record, &flow.told()), "{record:?}");
     let expected = [
-        ("samplingInterval", Some(json!(interval.unwrap_or(1)))),
+        ("samplingInterval", interval.map(|interval| json!(interval))),
         ("scaledPacketDeltaCount", scaled(flow.packets)),
         ("scaledOctetDeltaCount", scaled(flow.octets)),
     ];

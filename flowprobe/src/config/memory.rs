@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use flowprobe_ebpf::room::{MARKS_PER_BLOCK, mark_blocks};
 use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
 
-use super::{Config, OutputMode, Target};
+use super::{Config, Listen, ListenTransport, OutputMode, Target};
+use crate::collect::Received;
+use crate::collect::session::Limits;
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
@@ -53,12 +55,31 @@ impl MemoryBound {
         let queues = DRAINED_QUEUE as u64 * batch
             + config.export.targets.iter().flat_map(Target::collectors).map(|_| records + OF_COLLECTOR).sum::<u64>()
             + output;
-        let daemon = DAEMON + flows * table::OCTETS_PER_FLOW + marks + queues;
+        // Batches of received records wait in the same queue as what is drained.
+        let received = if config.listen.is_empty() { 0 } else { DRAINED_QUEUE as u64 * OF_RECEIVED_BATCH };
+        let listeners = received + config.listen.iter().map(of_listener).sum::<u64>();
+        let own = if config.interfaces.is_empty() { 0 } else { flows * table::OCTETS_PER_FLOW + marks };
+        let daemon = DAEMON + own + queues + listeners;
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
-        let kernel = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);
+        let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);
+        let kernel = if config.interfaces.is_empty() { 0 } else { maps };
         Self { daemon, kernel }
     }
+}
+
+/// A batch of records that were received: as many as go on at once, with their tails.
+const OF_RECEIVED_BATCH: u64 = (RECORDS_PER_EVENT * (size_of::<FlowRecord>() + size_of::<Received>() + 256)) as u64;
+
+/// What a listener remembers of exporters, what it reads into, and what the kernel keeps for it.
+fn of_listener(listen: &Listen) -> u64 {
+    let limits = Limits::default();
+    let remembered = (limits.state_octets_of_all + limits.held_octets_of_all) as u64;
+    let buffers = match listen.transport {
+        ListenTransport::Udp { receive_buffer } => u64::from(receive_buffer) + (64 << 16),
+        ListenTransport::Tcp | ListenTransport::Tls(_) => 1024 << 16,
+    };
+    remembered + buffers
 }
 
 /// A flow map of one generation.
@@ -85,6 +106,19 @@ mod tests {
         settings.max_flows = NonZeroU32::new(max_flows);
         settings.selection.tunnels = Some(tunnels);
         MemoryBound::of(&settings.check().expect("a configuration"))
+    }
+
+    #[test]
+    fn without_interfaces_there_is_no_map_and_a_listener_takes_its_part() {
+        let settings = |listen: &[&str]| Settings {
+            interfaces: None,
+            listen: Some(listen.iter().map(|url| url.parse().expect("a URL")).collect()),
+            ..Settings::default()
+        };
+        let one = MemoryBound::of(&settings(&["udp://127.0.0.1:1"]).check().expect("a configuration"));
+        let two = MemoryBound::of(&settings(&["udp://127.0.0.1:1", "udp://127.0.0.1:2"]).check().expect("another"));
+        assert_eq!(one.kernel, 0);
+        assert!(two.daemon - one.daemon > 128 << 20, "{one:?} {two:?}");
     }
 
     #[test]
