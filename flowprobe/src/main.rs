@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
+use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
 use flowprobe::export::{CannotUse, Format};
 use flowprobe::{logging, probe, replay, run, status};
@@ -43,7 +44,7 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
 
 /// A wrong setting that only the start has found is as wrong as one that the check has.
 fn ended(error: anyhow::Error) -> Failure {
-    if error.is::<CannotUse>() { Failure::Usage(error) } else { Failure::Running(error) }
+    if error.is::<CannotUse>() || error.is::<ListenError>() { Failure::Usage(error) } else { Failure::Running(error) }
 }
 
 fn meter(args: RunArgs) -> Result<(), Failure> {

@@ -158,7 +158,9 @@ impl Metering {
     /// Hands on what was received. Its records are finished: whoever sent them has had them in a table of its own.
     fn hand_on(&self, received: ReceivedRecords) {
         if self.sinks.iter().any(Sink::wants_deltas) {
-            let deltas: Vec<FlowDelta> = received.records.iter().map(FlowRecord::to_delta).collect();
+            // Records of events, such as a firewall's, may have counted nothing.
+            let counted = received.records.iter().filter(|record| record.packets > 0 || record.octets > 0);
+            let deltas: Vec<FlowDelta> = counted.map(FlowRecord::to_delta).collect();
             self.offer(&Event::Deltas(deltas.into()));
         }
         let ReceivedRecords { records, beyond } = received;

@@ -78,3 +78,29 @@ pub struct Exporter {
     #[serde(flatten)]
     pub health: ExporterHealth,
 }
+
+#[cfg(test)]
+impl Listening {
+    /// A listener that hears one exporter, of which something is missing.
+    pub(crate) fn example() -> Self {
+        let counters =
+            ListenerCounters::new("udp://0.0.0.0:2055".to_owned(), ([0, 0, 0, 0], 2055).into(), Some(1 << 20));
+        let faults = |name: &str| [(name.to_owned(), 3)].into();
+        let decoded = ListenerTotals { faults: faults("unsupportedVersion"), ..ListenerTotals::default() };
+        let health = ExporterHealth {
+            address: Some(std::net::Ipv6Addr::from([0xfd; 16]).into()),
+            domain: u32::MAX,
+            version: 10,
+            last_seen_ms: 1_699_999_990_000,
+            records: 1234,
+            missing: 5,
+            duplicates: 2,
+            clock_skew_ms: -1500,
+            faults: faults("shortRecord"),
+            ..ExporterHealth::default()
+        };
+        let socket = ListenerHealth { messages: 77, refused: 8, kernel_drops: 9, ..counters.health() };
+        let exporters = vec![Exporter { listener: socket.url.clone(), health }];
+        Self { listeners: vec![Listener { socket, decoded }], exporters }
+    }
+}

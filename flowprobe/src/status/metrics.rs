@@ -295,6 +295,9 @@ mod tests {
             "flowprobe_collector_sent_records_total{sink=\"udp://192.0.2.1:4739\"} 900",
             "flowprobe_collector_waiting_octets{sink=\"udp://192.0.2.1:4739\"} 6000",
             "flowprobe_collector_skipped_records_total{sink=\"udp://192.0.2.1:4739\"} 7",
+            "flowprobe_listener_kernel_drops_total{listener=\"udp://0.0.0.0:2055\"} 9",
+            "flowprobe_exporter_missing_total{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
+            "flowprobe_exporter_clock_skew_seconds{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} -1.5",
             "# HELP flowprobe_sink_lost_records Records that a sink was to take and that went nowhere.",
             "# TYPE flowprobe_packets counter",
         ] {

@@ -205,6 +205,15 @@ Lost on the way out                         records      packets       octets
 
 Records of collectors                          sent      waiting      skipped
   …:2001:db8::2001:db8::]:4739 (away)           900           50            7
+
+Listeners                                  messages      refused      dropped
+  udp://0.0.0.0:2055                             77            8            9
+      unsupportedVersion                          3
+
+Exporters                                   records      missing       faults
+  …dfd:fdfd v10 4294967295 (10 s ago)          1234            5            3
+      shortRecord                                                           3
+      came twice                                                            2
 ";
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= 80));

@@ -218,6 +218,6 @@ pub(super) fn example() -> Snapshot {
                 skipped: Lost { records: 7, packets: 8, octets: 900 },
             }),
         }],
-        listening: Listening::default(),
+        listening: Listening::example(),
     }
 }

@@ -57,7 +57,11 @@ impl Summary {
             Some(_) => format!("flowprobe {} · up {} · {metered}", env!("CARGO_PKG_VERSION"), duration(up)),
             None => format!("flowprobe {} · {metered}", env!("CARGO_PKG_VERSION")),
         };
-        let mut lines = vec![shortened(&title, WIDTH), self.rates(tick)];
+        let mut lines = vec![shortened(&title, WIDTH)];
+        // Without interfaces nothing was seen here, and nothing is open.
+        if !tick.accounting.is_empty() || tick.listening.listeners.is_empty() {
+            lines.push(self.rates(tick));
+        }
         lines.extend(accounting::lines(&tick.accounting, rows / 3));
         lines.extend(received(&tick.listening));
         for sink in tick.sinks.iter().filter(|sink| sink.lost.records > 0) {
@@ -135,13 +139,15 @@ fn received(listening: &Listening) -> impl Iterator<Item = String> {
             (exporters + 1, records + one.health.records, missing + one.health.missing)
         });
         let dropped = listener.socket.kernel_drops + listener.socket.truncated;
-        format!(
-            "{}: {} records of {exporters} exporters · {} missing · {} datagrams dropped",
-            listener.socket.url,
-            count(records),
-            count(missing),
-            count(dropped)
-        )
+        let plural = if exporters == 1 { "" } else { "s" };
+        let numbers = format!(
+            ": {} records of {exporters} exporter{plural} · {} missing · {} dropped",
+            compact(records),
+            compact(missing),
+            compact(dropped)
+        );
+        let room = WIDTH.saturating_sub(numbers.chars().count()).max(8);
+        format!("{}{numbers}", shortened(&listener.socket.url, room))
     })
 }
 

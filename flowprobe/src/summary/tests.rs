@@ -110,3 +110,13 @@ fn the_last_one_shows_no_rate() {
     let text = draw(&mut summary, &[], &Tick { last: true, ..tick(1_001_000_000, 12) });
     assert!(text.contains("\ntotal 12 packets, 1.36 kB\n") && !text.contains("now "), "{text}");
 }
+
+#[test]
+fn who_only_listens_sees_what_was_received() {
+    let listening = Listening::example();
+    let tick = Tick { accounting: Vec::new(), listening, ..tick(1_000_000_000, 0) };
+    let text = draw(&mut summary(), &[], &tick);
+    let expected = "udp://0.0.0.0:2055: 1,234 records of 1 exporter · 5 missing · 9 dropped";
+    assert!(text.contains(expected) && !text.contains("now "), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+}

@@ -96,7 +96,7 @@ impl Count {
 }
 
 impl ListenerCounters {
-    pub(super) fn new(url: String, address: SocketAddr, receive_buffer: Option<u64>) -> Self {
+    pub(in crate::collect) fn new(url: String, address: SocketAddr, receive_buffer: Option<u64>) -> Self {
         Self(Arc::new(Shared { url, address, receive_buffer, counts: Counts::default() }))
     }
 
