@@ -6,6 +6,7 @@
 //! probe ─► (kernel) ─► drain ─► table ─► export  ─► collectors
 //!                                   └──► output  ─► JSON lines
 //!                        └────────────►  summary ─► terminal
+//! exporters ─► collect ────────────────► all three
 //! ```
 //!
 //! [`config`] is checked once, before anything starts; [`run`] wires the stages; [`accounting`] proves their numbers.
