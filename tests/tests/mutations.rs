@@ -21,13 +21,13 @@ use flowprobe_tests::truth::{Object, number};
 const SOUND: &str = "127.0.0.2";
 
 /// Datagrams that are on their way at once: what a socket's buffer has room for, and the queues behind it.
-const WINDOW: usize = 500;
+const WINDOW: usize = 4000;
 
 /// Flows of each message of the sound stream.
 const FLOWS: u32 = 4;
 
 /// How much more than after the first tenth the daemon may have in memory at the end.
-const GROWTH: u64 = 64 << 20;
+const GROWTH: u64 = 32 << 20;
 
 /// How many, and from which seed.
 fn plan() -> (usize, u64) {
