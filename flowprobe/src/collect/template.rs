@@ -34,7 +34,8 @@ pub enum Scope {
 /// A field of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
-    /// An Information Element. Those of NetFlow v9 above 32,767 are of Cisco (Private Enterprise Number 9), 32,768 less.
+    /// An Information Element. Those of NetFlow v9 above 32,767 are of Cisco (Private Enterprise Number 9), 32,768 less, where IANA has none for
+    /// the same.
     Element(Specifier),
     /// A scope of NetFlow v9, and its octets.
     Scope(Scope, u16),

@@ -11,6 +11,13 @@ const ENTERPRISE: u16 = 0x8000;
 /// Cisco's Private Enterprise Number.
 const CISCO: u32 = 9;
 
+/// `postNATSourceIPv4Address`, which `postNATDestinationIPv4Address`, `postNAPTSourceTransportPort` and
+/// `postNAPTDestinationTransportPort` follow.
+const POST_NAT_SOURCE: u16 = 225;
+
+/// `firewallEvent`.
+const FIREWALL_EVENT: u16 = 233;
+
 /// What a record in a set of templates says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -105,8 +112,14 @@ fn ipfix_fields(rest: &mut &[u8], count: u16) -> Option<Vec<Field>> {
 fn netflow9_fields(rest: &mut &[u8], count: u16) -> Option<Vec<Field>> {
     let field = |rest: &mut &[u8]| {
         let (id, length) = (take_u16(rest)?, take_u16(rest)?);
-        let enterprise = if id & ENTERPRISE == 0 { 0 } else { CISCO };
-        Some(Field::Element(Specifier { enterprise, id: id & !ENTERPRISE, length }))
+        let (enterprise, id) = match id {
+            // What the ASA said before it said the elements of IANA's registry: addresses and ports after translation, and the event.
+            40_001..=40_004 => (0, id - 40_001 + POST_NAT_SOURCE),
+            40_005 => (0, FIREWALL_EVENT),
+            _ if id & ENTERPRISE == 0 => (0, id),
+            _ => (CISCO, id & !ENTERPRISE),
+        };
+        Some(Field::Element(Specifier { enterprise, id, length }))
     };
     (0..count).map(|_| field(rest)).collect()
 }
