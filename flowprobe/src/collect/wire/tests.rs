@@ -141,6 +141,15 @@ fn templates_of_netflow_v9_have_scopes_and_elements_of_cisco() {
 }
 
 #[test]
+fn what_older_firewalls_call_by_numbers_of_their_own_is_known() {
+    let body = template(256, &[(40_000, 20), (40_001, 4), (40_004, 2), (40_005, 1), (40_006, 1)]);
+    let fields =
+        vec![element(9, 7232, 20), element(0, 225, 4), element(0, 228, 2), element(0, 233, 1), element(9, 7238, 1)];
+    let expected = Told::Template(256, of_fields(Version::NetFlow9, fields));
+    assert_eq!(told(Version::NetFlow9, false, &body), [Ok(expected)]);
+}
+
+#[test]
 fn options_templates_of_ipfix_say_how_many_of_their_fields_are_the_scope() {
     let expected = Template {
         version: Version::Ipfix,
