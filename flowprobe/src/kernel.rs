@@ -337,6 +337,23 @@ pub fn forbid_fragments(socket: BorrowedFd<'_>, is_ipv6: bool) -> io::Result<()>
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Datagrams that the kernel has dropped since the socket was made because its receive buffer was full, in 32 bits that begin anew
+/// (`SK_MEMINFO_DROPS` of `include/uapi/linux/sock_diag.h`).
+///
+/// # Errors
+/// The socket is none, or a security module forbids it.
+pub fn dropped_datagrams(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    const DROPS: usize = 8;
+    let mut information = [0_u32; DROPS + 1];
+    let mut length = option_length::<[u32; DROPS + 1]>();
+    let place = information.as_mut_ptr();
+    // SAFETY: `place` has as many octets as `length` says, and the kernel writes no more; integers of any value are valid.
+    let status = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, place.cast(), &raw mut length)
+    };
+    if status == 0 { Ok(information[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Octets of a TCP connection that the peer has not acknowledged, a FIN counted as one (`tcp(7)`, `SIOCOUTQ`). Once the
 /// connection is broken, it stays what it was then.
 ///

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
@@ -19,6 +19,7 @@ use super::health::ListenerCounters;
 use super::seldom::Seldom;
 use super::{FLUSH_INTERVAL, Handler, LAST_READS, Peer, bound, unmapped};
 use crate::config::Listen;
+use crate::kernel;
 
 /// Datagrams of one system call.
 pub(super) const BATCH: usize = 64;
@@ -104,10 +105,13 @@ impl<H: Handler> Receiver<H> {
             }
             let flags = if until.is_some() { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
             let outcome = self.receive(flags);
+            if outcome == Err(Errno::EAGAIN) {
+                self.ask_for_drops();
+            }
             self.handler.flush();
             match (outcome, until) {
                 (Ok(()) | Err(Errno::EINTR), Some(until)) if Instant::now() < until => {}
-                (_, Some(_)) => return,
+                (_, Some(_)) => return self.ask_for_drops(),
                 (Ok(()) | Err(Errno::EAGAIN | Errno::EINTR), None) => {}
                 (Err(error), None) => {
                     self.counters.counts().receive_errors.add(1);
@@ -120,26 +124,37 @@ impl<H: Handler> Receiver<H> {
         }
     }
 
+    /// Counts what was dropped after the last datagram that came: no other has told it.
+    fn ask_for_drops(&mut self) {
+        if let Ok(total) = kernel::dropped_datagrams(self.socket.as_fd()) {
+            let dropped = self.drops.since_last(total);
+            self.tell_drops(dropped);
+        }
+    }
+
+    fn tell_drops(&mut self, dropped: u64) {
+        if dropped == 0 {
+            return;
+        }
+        self.counters.counts().kernel_drops.add(dropped);
+        if let Some(unsaid) = self.losses.due(Instant::now()) {
+            let listen = &self.listen;
+            error!("the kernel has dropped {dropped} datagrams to {listen}: its receive buffer was full{unsaid}");
+        }
+    }
+
     /// Receives a batch, one datagram at least, and hands it on.
     fn receive(&mut self, flags: MsgFlags) -> nix::Result<()> {
-        let Self { socket, listen, counters, handler, buffer, longest, width, drops, refusals, losses, .. } = self;
+        let Self { socket, listen, counters, handler, buffer, longest, width, drops, refusals, .. } = self;
         let counts = counters.counts();
         // Anew each time: the kernel has written into the last ones how much of their room it used.
         let mut headers = MultiHeaders::preallocate(*width, Some(cmsg_space!(u32)));
         let chunks = buffer.chunks_exact_mut(*longest).take(*width);
         let mut slices: Vec<_> = chunks.map(|octets| [IoSliceMut::new(octets)]).collect();
-        let mut count = 0;
+        let (mut count, mut dropped) = (0, 0);
         for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
             count += 1;
-            let dropped = drops.in_total(&message).map_or(0, |total| drops.since_last(total));
-            if dropped > 0 {
-                counts.kernel_drops.add(dropped);
-                if let Some(unsaid) = losses.due(Instant::now()) {
-                    error!(
-                        "the kernel has dropped {dropped} datagrams to {listen}: its receive buffer was full{unsaid}"
-                    );
-                }
-            }
+            dropped += drops.in_total(&message).map_or(0, |total| drops.since_last(total));
             let Some(address) = message.address.as_ref().and_then(sender) else { continue };
             let octets = message.iovs().next().unwrap_or_default();
             if !listen.allows(address.ip()) {
@@ -157,6 +172,7 @@ impl<H: Handler> Receiver<H> {
             }
         }
         *width = (2 * count).clamp(LEAST, BATCH);
+        self.tell_drops(dropped);
         Ok(())
     }
 }
@@ -176,9 +192,13 @@ impl Drops {
         })
     }
 
-    /// How many there are more than last time.
+    /// How many there are more than last time. A datagram brings the number of the moment in which it was queued, which may be
+    /// before the one in which the kernel was asked.
     fn since_last(&mut self, total: u32) -> u64 {
         let more = total.wrapping_sub(self.last);
+        if more > u32::MAX / 2 {
+            return 0;
+        }
         self.last = total;
         u64::from(more)
     }
@@ -194,9 +214,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_are_counted_beyond_thirty_two_bits() {
+    fn drops_are_counted_beyond_thirty_two_bits_and_never_twice() {
         let mut drops = Drops::default();
-        let more: Vec<u64> = [7, 7, u32::MAX - 1, 3].into_iter().map(|total| drops.since_last(total)).collect();
-        assert_eq!(more, [7, 0, u64::from(u32::MAX) - 8, 5]);
+        let half = u32::MAX / 2;
+        let totals = [7, 7, half, 2 * half, 3];
+        let more: Vec<u64> = totals.into_iter().map(|total| drops.since_last(total)).collect();
+        assert_eq!(more, [7, 0, u64::from(half) - 7, u64::from(half), 5]);
+        // One that was queued before the kernel was asked.
+        assert_eq!([1, 3, 4].map(|total| drops.since_last(total)), [0, 0, 1]);
     }
 }

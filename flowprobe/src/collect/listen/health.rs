@@ -24,7 +24,7 @@ pub struct ListenerHealth {
     pub refused: u64,
     /// Octets of these datagrams.
     pub refused_octets: u64,
-    /// Datagrams that the kernel dropped, as known with the last one that came after: the receive buffer was full.
+    /// Datagrams that the kernel dropped because the receive buffer was full.
     pub kernel_drops: u64,
     /// Datagrams that were longer than what UDP over IP may carry, and are lost.
     pub truncated: u64,
