@@ -5,6 +5,7 @@ mod damage;
 mod health;
 mod holding;
 mod joining;
+mod second_reading;
 mod sequence;
 mod templates;
 
