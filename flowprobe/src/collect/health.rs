@@ -86,7 +86,7 @@ pub struct ListenerTotals {
     pub addresses: usize,
     /// Transport sessions that are known now.
     pub sessions: usize,
-    /// Octets in which templates and sessions are kept.
+    /// Octets in which templates, sessions and what options records have told are kept.
     pub state_octets: usize,
     /// Octets in which sets wait for their templates.
     pub held_octets: usize,

@@ -143,7 +143,7 @@ metrics! {
     listener_kernel_drops: Family<Listener, Counter>,
     /// Connections of exporters that are open.
     listener_connections: Family<Listener, Gauge<u64, AtomicU64>>,
-    /// Octets in which a listener keeps templates and sessions.
+    /// Octets in which a listener keeps templates, sessions and what options records have told.
     listener_state_octets: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Messages of an exporter.
     exporter_messages: Family<Exporter, Counter>,

@@ -14,6 +14,9 @@ const MOST: usize = 4096;
 /// Octets of a name or description.
 const LONGEST_TEXT: usize = 255;
 
+/// Octets that each of them takes, besides those of its text.
+const PER_FACT: usize = 64;
+
 /// What the options records of an exporter have taught: how it samples, and what its interfaces are called. What comes later
 /// wins; what would be one too many to remember is counted and not learnt.
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ pub struct Facts {
     descriptions: HashMap<u32, Arc<str>>,
     boot_us: Option<u64>,
     refused: u64,
+    /// Octets of all names and descriptions.
+    text_octets: usize,
 }
 
 impl Facts {
@@ -67,6 +72,13 @@ impl Facts {
         self.interfaces.get(&index).copied()
     }
 
+    /// Octets that all of it takes, about.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        let numbers = self.samplers.len() + self.interfaces.len();
+        (numbers + self.names.len() + self.descriptions.len()) * PER_FACT + self.text_octets
+    }
+
     /// Facts that were not learnt because there were too many.
     #[must_use]
     pub const fn refused(&self) -> u64 {
@@ -101,7 +113,10 @@ impl Facts {
         if index != 0 {
             for (texts, octets) in [(&mut self.names, name), (&mut self.descriptions, description)] {
                 if let Some(text) = text(octets) {
-                    self.refused += u64::from(!put_text(texts, index, &text));
+                    let before = texts.get(&index).map_or(0, |known| known.len());
+                    let learnt = put_text(texts, index, &text);
+                    self.text_octets = self.text_octets - before + if learnt { text.len() } else { before };
+                    self.refused += u64::from(!learnt);
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::held::Dropped;
 use super::sequence::Verdict;
 use super::tally::{Charge, Tally};
 
-/// Octets that a domain takes besides what options records have taught, which bounds itself.
+/// Octets that a domain takes besides what options records have taught.
 const OCTETS: usize = 1024;
 
 /// An observation domain of an exporter, in one version.
@@ -26,7 +26,7 @@ pub(super) struct Domain {
     /// Numbers of its sessions.
     pub(super) sessions: Vec<u64>,
     sampling_v5: Option<u16>,
-    _charge: Charge,
+    charge: Charge,
 }
 
 impl Domain {
@@ -44,7 +44,7 @@ impl Domain {
             faults: Faults::default(),
             sessions: Vec::new(),
             sampling_v5: None,
-            _charge: state.charge(OCTETS),
+            charge: state.charge(OCTETS),
         }
     }
 
@@ -74,6 +74,11 @@ impl Domain {
             Verdict::Unjudged(true) | Verdict::Resumed => health.sequence_unknown += 1,
             Verdict::Unjudged(false) | Verdict::InOrder => {}
         }
+    }
+
+    /// Takes note that options records have taught something.
+    pub(super) fn learnt(&mut self) {
+        self.charge.resize(OCTETS + self.facts.octets());
     }
 
     pub(super) fn drop_sets(&mut self, dropped: Dropped) {

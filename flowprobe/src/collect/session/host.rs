@@ -73,7 +73,7 @@ pub(super) struct Host {
     next: u64,
     /// When the last message came.
     pub(super) seen: Instant,
-    /// Octets of its templates and sessions.
+    /// Octets of its templates, sessions and facts.
     state: Tally,
     _charge: Charge,
 }
@@ -213,13 +213,13 @@ impl Host {
     /// Lets domains, sessions and templates go that are too many, but never the session that sent last. How many sessions went.
     pub(super) fn trim(&mut self, limits: &Limits) -> u64 {
         let before = self.sessions.len();
-        while self.domains.len() > limits.sessions.max(1) {
+        let has_room = |host: &Self| host.state.octets() <= limits.state_octets;
+        while self.domains.len() > 1 && (self.domains.len() > limits.sessions || !has_room(self)) {
             let Some((_, domain)) = self.domains.pop_lru() else { break };
             for number in domain.sessions {
                 self.remove(number);
             }
         }
-        let has_room = |host: &Self| host.state.octets() <= limits.state_octets;
         while self.sessions.len() > 1 && (self.sessions.len() > limits.sessions || !has_room(self)) {
             let Some((&number, _)) = self.sessions.peek_lru() else { break };
             self.forget(number);

@@ -23,7 +23,7 @@ use super::{Limits, Moment};
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) tails: TailBook,
-    /// Octets of templates and sessions.
+    /// Octets of templates, sessions and facts.
     pub(super) state: Tally,
     /// Octets of sets that wait.
     pub(super) held: Tally,
@@ -49,7 +49,7 @@ pub(super) struct Intake<'a> {
     pub(super) now: Moment,
     pub(super) session: &'a mut Session,
     pub(super) domain: &'a mut Domain,
-    /// Octets of its host's templates and sessions.
+    /// Octets of its host's templates, sessions and facts.
     pub(super) state: &'a Tally,
     pub(super) shared: &'a mut Shared,
     pub(super) out: &'a mut ReceivedRecords,
@@ -200,6 +200,7 @@ fn read(
     if known.options {
         let read = each_record(known, body, faults, |record| known.plan.learn(record, facts).is_ok());
         health.options_records += u64::from(read.records);
+        domain.learnt();
         return read;
     }
     let left_out = tails.left_out();

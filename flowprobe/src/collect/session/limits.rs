@@ -13,7 +13,7 @@ pub struct Limits {
     pub templates: usize,
     /// Fields of a template.
     pub fields: usize,
-    /// Octets of an address's templates and sessions.
+    /// Octets of an address's templates and sessions, and of what its options records have taught.
     pub state_octets: usize,
     /// The same of all addresses. More than of one.
     pub state_octets_of_all: usize,

@@ -41,6 +41,17 @@ pub(super) struct Charge {
     octets: usize,
 }
 
+impl Charge {
+    /// Counts so many octets instead.
+    pub(super) fn resize(&mut self, octets: usize) {
+        for count in self.tally.counts() {
+            count.fetch_add(octets, Ordering::Relaxed);
+            count.fetch_sub(self.octets, Ordering::Relaxed);
+        }
+        self.octets = octets;
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         for count in self.tally.counts() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{FIELDS, Listener, NONE, START, a, flows, from, told};
 use crate::collect::session::{Limits, Peer};
-use crate::collect::wire::build::{ipfix, set, template};
+use crate::collect::wire::build::{ipfix, set, template, words};
 
 #[test]
 fn of_too_many_addresses_the_idlest_go() {
@@ -71,6 +71,26 @@ fn octets_of_templates_are_bounded_by_address_and_in_all() {
         assert!(alone.exporters.totals().state_octets <= 100_000);
     }
     assert!(alone.health().templates >= 2 && alone.health().templates_forgotten >= 90, "{:?}", alone.health());
+}
+
+#[test]
+fn octets_of_what_options_told_are_bounded_too() {
+    let mut listener = Listener::within(Limits { state_octets: 100_000, ..Limits::default() });
+    let options = set(3, &words([300, 2, 1, 10, 4, 82, 200]));
+    let name = |index: u32| [&index.to_be_bytes()[..], &[b'n'; 200]].concat();
+    let names = set(300, &(1..=100).flat_map(name).collect::<Vec<u8>>());
+    for domain in 1..=30 {
+        let message = ipfix(START, 0, domain, &[options.clone(), names.clone()]);
+        listener.take(a(), &message);
+        let before = listener.exporters.totals().state_octets;
+        listener.pass(Duration::from_secs(1));
+        listener.take(a(), &ipfix(START + 1, 100, domain, std::slice::from_ref(&names)));
+        assert_eq!(listener.exporters.totals().state_octets, before, "the same names again");
+        assert!((26_400..=100_000).contains(&before), "100 names of 200 octets are in it: {before}");
+    }
+    let known: Vec<_> =
+        listener.exporters.health().iter().map(|health| (health.domain, health.interface_names)).collect();
+    assert_eq!(known, [(28, 100), (29, 100), (30, 100)], "those that told last");
 }
 
 #[test]
