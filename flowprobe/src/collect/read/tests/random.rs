@@ -70,6 +70,7 @@ fn is_in_record(said: &Said, records: &[FlowRecord], boot_ms: u64) -> bool {
     let unsigned = |number: u64| is_written(Value::Unsigned(number), octets);
     let up = |us: u64| unsigned((us / 1000).wrapping_sub(boot_ms) & 0xffff_ffff);
     let of_answers = records.get(1);
+    let type_and_code = forward.key.destination_port.to_be_bytes();
     match (enterprise, id) {
         (0, 231) => unsigned(forward.octets),
         (0, 298) => unsigned(forward.packets),
@@ -86,6 +87,9 @@ fn is_in_record(said: &Said, records: &[FlowRecord], boot_ms: u64) -> bool {
         (REVERSE, 21) => of_answers.is_some_and(|record| up(record.end_us)),
         (REVERSE, 158) => of_answers.is_some_and(|record| unsigned(NOW_US - record.start_us)),
         (REVERSE, 159) => of_answers.is_some_and(|record| unsigned(NOW_US - record.end_us)),
+        // Two ports as fprobe has them for ICMP.
+        (0, 7) if forward.is_icmp() && forward.key.source_port == 0 => unsigned(type_and_code[0].into()),
+        (0, 11) if forward.is_icmp() && forward.key.source_port == 0 && unsigned(type_and_code[1].into()) => true,
         (0 | REVERSE, _) => {
             let is_time = (150..=155).contains(&id);
             let subject = match (enterprise, of_answers) {
