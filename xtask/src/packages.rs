@@ -13,7 +13,7 @@ use crate::process;
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 12] = [
+pub(crate) const COUNTERPARTS: [Need; 13] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -22,6 +22,7 @@ pub(crate) const COUNTERPARTS: [Need; 12] = [
     ("nfacctd", "pmacct"),
     ("softflowd", "softflowd"),
     ("ipfixDump", "libfixbuf-tools"),
+    ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("socat", "socat"),
     ("openssl", "openssl"),
