@@ -155,18 +155,20 @@ impl Metering {
         self.tick(now_ns, offset, drain, true);
     }
 
-    /// Hands on what was received. Its records are finished: whoever sent them has had them in a table of its own.
+    /// Hands on what was received, in as many events as it takes. Its records are finished: whoever sent them has had them in a
+    /// table of its own.
     fn hand_on(&self, received: ReceivedRecords) {
-        if self.sinks.iter().any(Sink::wants_deltas) {
-            // Records of events, such as a firewall's, may have counted nothing.
-            let counted = received.records.iter().filter(|record| record.packets > 0 || record.octets > 0);
-            let deltas: Vec<FlowDelta> = counted.map(FlowRecord::to_delta).collect();
-            self.offer(&Event::Deltas(deltas.into()));
+        for ReceivedRecords { records, beyond } in received.pieces() {
+            if self.sinks.iter().any(Sink::wants_deltas) {
+                // Records of events, such as a firewall's, may have counted nothing.
+                let counted = records.iter().filter(|record| record.packets > 0 || record.octets > 0);
+                let deltas: Vec<FlowDelta> = counted.map(FlowRecord::to_delta).collect();
+                self.offer(&Event::Deltas(deltas.into()));
+            }
+            let schema = Arc::clone(&self.schema);
+            let batch = RecordBatch { schema, records: records.into(), scraps: false, beyond: Arc::new(beyond) };
+            self.offer(&Event::Records(batch));
         }
-        let ReceivedRecords { records, beyond } = received;
-        let schema = Arc::clone(&self.schema);
-        let batch = RecordBatch { schema, records: records.into(), scraps: false, beyond: Arc::new(beyond) };
-        self.offer(&Event::Records(batch));
     }
 
     /// Takes deltas into the table. Of a generation in which new flows may have found no room, only flows of more than one
@@ -336,6 +338,25 @@ mod tests {
                 assert!(piece.last().is_some_and(|last| last.role != Role::Forward));
             }
         }
+    }
+
+    #[test]
+    fn what_was_received_goes_on_in_events_that_are_not_too_large() {
+        let (sink, mut receiver) = Sink::new("all", crate::sink::Wants::Records);
+        let metering = Metering::new(TableConfig::default(), Arc::default(), vec![sink], Patience::None);
+        let origin = Arc::new(crate::collect::Origin { address: [192, 0, 2, 7].into(), domain: 1 });
+        let mut received = ReceivedRecords::default();
+        for _ in 0..3 * RECORDS_PER_EVENT {
+            received.records.push(FlowRecord::example());
+            received.beyond.push(&origin, [None, None], &Arc::default(), &[0; 300]);
+        }
+        metering.hand_on(received);
+        let mut records = 0;
+        while let Ok(Event::Records(batch)) = receiver.try_recv() {
+            assert!(batch.records.len() <= RECORDS_PER_EVENT && batch.beyond.weight() <= crate::sink::OCTETS_PER_EVENT);
+            records += batch.conversations().filter(|(.., said)| said.is_some()).count();
+        }
+        assert_eq!(records, 3 * RECORDS_PER_EVENT);
     }
 
     /// Where queues may refuse, records of single packets travel apart from the others; a biflow's half never does.

@@ -40,7 +40,7 @@ pub struct RecordBatch {
     /// Whether these are records of single packets, which are refused first: a scan or a flood leaves little else, and
     /// must not push out the records of conversations.
     pub scraps: bool,
-    /// Where the records were received: what each says beyond, at the same index; else nothing.
+    /// Where the records were received: what each says beyond, at the same index, [`OCTETS_PER_EVENT`] at most; else nothing.
     pub beyond: Arc<Beyond>,
 }
 
@@ -120,6 +120,9 @@ const SCRAPS_LEAVE: usize = RECORDS_QUEUE / 4;
 
 /// Records in one event at most.
 pub const RECORDS_PER_EVENT: usize = 4096;
+
+/// Octets of what received records say beyond, in one event at most; but one conversation is never parted.
+pub const OCTETS_PER_EVENT: usize = 1 << 20;
 
 /// How long a full queue is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

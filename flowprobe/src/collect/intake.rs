@@ -12,13 +12,10 @@ use super::session::{Exporters, Limits, Moment};
 use super::watch::{Heard, Watch};
 use crate::config::Relay;
 use crate::drain::Drained;
-use crate::sink::RECORDS_PER_EVENT;
+use crate::sink::{OCTETS_PER_EVENT, RECORDS_PER_EVENT};
 
 /// How long records wait for others at most, so that they go on many at a time. Less than any interval between drains.
 const GATHERING: Duration = Duration::from_millis(50);
-
-/// Octets of datagrams that are gathered at most.
-const MOST_OCTETS: usize = 1 << 20;
 
 /// Lets listeners receive. What comes goes to `out`, which they wait for, and the state of all is to be seen in what is returned.
 ///
@@ -65,10 +62,13 @@ impl Handler for Intake {
             datagrams.add(from, octets, now);
         }
         let Self { exporters, records, .. } = self;
+        let gathered = |records: &ReceivedRecords| (records.records.len(), records.beyond.weight());
+        let before = gathered(records);
         exporters.lock().unwrap_or_else(PoisonError::into_inner).take(&from, octets, now, records);
-        if self.records.records.len() >= RECORDS_PER_EVENT
-            || self.datagrams.as_ref().is_some_and(|datagrams| datagrams.octets >= MOST_OCTETS)
-        {
+        let all = gathered(records);
+        // The next message may well bring as much as this one, and with that no event shall be too large.
+        let is_full = all.0 * 2 - before.0 > RECORDS_PER_EVENT || all.1 * 2 - before.1 > OCTETS_PER_EVENT;
+        if is_full || self.datagrams.as_ref().is_some_and(Datagrams::are_many) {
             self.hand_on();
         }
     }
@@ -90,10 +90,11 @@ impl Intake {
     fn hand_on(&mut self) {
         self.handed_on = Instant::now();
         if !self.records.records.is_empty() {
-            let _ = self.out.send(Drained::Received(self.records.take()));
+            for piece in self.records.take().pieces() {
+                let _ = self.out.send(Drained::Received(piece));
+            }
         }
-        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| datagrams.octets > 0) {
-            datagrams.octets = 0;
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|datagrams| !datagrams.gathered.is_empty()) {
             let _ = self.out.send(Drained::Datagrams(std::mem::take(&mut datagrams.gathered)));
         }
     }
@@ -112,7 +113,6 @@ struct Datagrams {
     port: u16,
     tails: [Arc<Tail>; 2],
     gathered: Beyond,
-    octets: usize,
 }
 
 impl Datagrams {
@@ -124,7 +124,12 @@ impl Datagrams {
             Arc::new(Tail { fields: vec![element(323, 8), exporter, element(314, VARIABLE_LENGTH)] })
         };
         let tails = [tail(element(130, 4)), tail(element(131, 16))];
-        Self { port, tails, gathered: Beyond::default(), octets: 0 }
+        Self { port, tails, gathered: Beyond::default() }
+    }
+
+    /// Whether so many are gathered that they go on.
+    fn are_many(&self) -> bool {
+        self.gathered.len() >= RECORDS_PER_EVENT || self.gathered.weight() >= OCTETS_PER_EVENT
     }
 
     fn add(&mut self, from: Peer, message: &[u8], now: Moment) {
@@ -153,6 +158,60 @@ impl Datagrams {
         octets.extend_from_slice(&message[..message.len().min(usize::from(u16::MAX) - UDP_HEADER)]);
         let origin = Arc::new(Origin { address: ip, domain: 0 });
         self.gathered.push(&origin, [None, None], tail, &octets);
-        self.octets += octets.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+    use crate::collect::wire::build::{ipfix, set, template};
+
+    fn intake() -> (Intake, Receiver<Drained>) {
+        let (out, drained) = sync_channel(1000);
+        let exporters = Arc::new(Mutex::new(Exporters::new(Limits::default())));
+        let records = ReceivedRecords::default();
+        (Intake { exporters, records, datagrams: None, handed_on: Instant::now(), out }, drained)
+    }
+
+    /// Takes messages of records of this template, each as often; what was handed on: records of each, and octets beyond.
+    fn handed_on(fields: &[(u16, u16)], records: usize, messages: u32) -> Vec<(usize, usize)> {
+        let (mut intake, drained) = intake();
+        let from = Peer { address: ([192, 0, 2, 7], 1).into(), connection: None };
+        intake.message(from, &ipfix(1, 0, 1, &[set(2, &template(256, fields))]));
+        let length: usize = fields.iter().map(|(_, length)| usize::from(*length)).sum();
+        for number in 0..messages {
+            let sequence = number * u32::try_from(records).expect("few");
+            intake.message(from, &ipfix(1, sequence, 1, &[set(256, &vec![7; length * records])]));
+        }
+        drop(intake);
+        let received = |drained| match drained {
+            Drained::Received(received) => (received.records.len(), received.beyond.weight()),
+            other => panic!("{other:?}"),
+        };
+        drained.iter().map(received).collect()
+    }
+
+    #[test]
+    fn large_unknown_elements_go_on_before_there_are_megabytes_of_them() {
+        let all = handed_on(&[(2, 4), (32_000, 1400)], 1, 4000);
+        assert_eq!(all.iter().map(|(records, _)| records).sum::<usize>(), 4000);
+        assert!(all.iter().all(|(_, octets)| *octets <= OCTETS_PER_EVENT), "{all:?}");
+        assert!(all.len() <= 8, "{all:?}");
+    }
+
+    #[test]
+    fn a_message_of_more_records_than_an_event_may_have_goes_on_in_pieces() {
+        let all = handed_on(&[(4, 1)], 65_000, 1);
+        assert_eq!(all.iter().map(|(records, _)| records).sum::<usize>(), 65_000);
+        assert!(all.iter().all(|(records, octets)| *records <= RECORDS_PER_EVENT && *octets <= OCTETS_PER_EVENT));
+    }
+
+    /// They would have to be copied if they were more.
+    #[test]
+    fn usual_messages_are_gathered_to_no_more_than_an_event_may_have() {
+        let all = handed_on(&[(8, 4), (12, 4), (1, 4), (2, 4)], 30, 300);
+        assert_eq!(all.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [4080, 4080, 840]);
     }
 }

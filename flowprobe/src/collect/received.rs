@@ -6,9 +6,11 @@
 //! writes the tail behind the record's own fields, and JSON names what the registry knows.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::record::{FlowRecord, Role};
+use crate::sink::{OCTETS_PER_EVENT, RECORDS_PER_EVENT};
 
 /// In a template: the length of each value stands before it (RFC 7011 section 7).
 pub const VARIABLE_LENGTH: u16 = 65_535;
@@ -75,6 +77,7 @@ pub type Said<'a> = (&'a Received, &'a [u8]);
 pub struct Beyond {
     each: Vec<Option<Received>>,
     octets: Vec<u8>,
+    weight: usize,
 }
 
 impl Beyond {
@@ -84,6 +87,7 @@ impl Beyond {
         let start = self.octets.len();
         self.octets.extend_from_slice(octets);
         let [ingress_name, egress_name] = names;
+        self.weight += weight(&self.each, tail, octets.len());
         let (origin, tail) = (Arc::clone(origin), Arc::clone(tail));
         self.each.push(Some(Received { origin, ingress_name, egress_name, tail, start, end: self.octets.len() }));
     }
@@ -95,10 +99,33 @@ impl Beyond {
         self.push(origin, [ingress_name.clone(), egress_name.clone()], tail, octets);
     }
 
-    /// None yet, and room for as many as are here.
+    /// None yet, and room for as many as are here, but for no more than an event holds.
     #[must_use]
     fn another(&self) -> Self {
-        Self { each: Vec::with_capacity(self.each.len()), octets: Vec::with_capacity(self.octets.len()) }
+        let each = Vec::with_capacity(self.each.len().min(RECORDS_PER_EVENT));
+        Self { each, octets: Vec::with_capacity(self.octets.len().min(OCTETS_PER_EVENT)), weight: 0 }
+    }
+
+    /// Octets of all tails and of what they consist of. The latter are few, unless hardly two records are laid out alike.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// What of it is the record's at `index`.
+    fn weight_of(&self, index: usize) -> usize {
+        self.get(index).map_or(0, |(received, octets)| weight(&self.each[..index], &received.tail, octets.len()))
+    }
+
+    /// What those of these indices say, as they are numbered from 0 on.
+    fn part(&self, indices: Range<usize>) -> Self {
+        let mut part = Self::default();
+        for index in indices.clone() {
+            if let Some(said) = self.get(index) {
+                part.set(index - indices.start, said);
+            }
+        }
+        part
     }
 
     /// How many records have something here.
@@ -117,6 +144,7 @@ impl Beyond {
     pub fn clear(&mut self) {
         self.each.clear();
         self.octets.clear();
+        self.weight = 0;
     }
 
     /// What the record at `index` says beyond, and the octets of its tail.
@@ -125,6 +153,13 @@ impl Beyond {
         let received = self.each.get(index)?.as_ref()?;
         Some((received, self.octets.get(received.start..received.end)?))
     }
+}
+
+/// Octets that a record is told beyond in: those of its tail, and of that tail's fields where neither of the two records before it
+/// has the same, as the halves of biflows have theirs in turns.
+fn weight(before: &[Option<Received>], tail: &Arc<Tail>, octets: usize) -> usize {
+    let is_known = before.iter().rev().take(2).flatten().any(|one| Arc::ptr_eq(&one.tail, tail));
+    octets + if is_known { 0 } else { tail.fields.len() * size_of::<Specifier>() }
 }
 
 /// Records that were received, in the order in which they came.
@@ -141,13 +176,143 @@ impl ReceivedRecords {
     /// once is not moved when there are more.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let room = Self { records: Vec::with_capacity(self.records.len()), beyond: self.beyond.another() };
+        let records = Vec::with_capacity(self.records.len().min(RECORDS_PER_EVENT));
+        let room = Self { records, beyond: self.beyond.another() };
         std::mem::replace(self, room)
+    }
+
+    /// All that is here in pieces of which an event may have one each: [`RECORDS_PER_EVENT`] records and [`OCTETS_PER_EVENT`] octets
+    /// beyond at most, where no biflow is parted. What is no more than that is the one piece, and is not copied.
+    pub fn pieces(self) -> impl Iterator<Item = Self> {
+        let (mut rest, mut start) = (Some(self), 0);
+        std::iter::from_fn(move || {
+            let all = rest.as_ref().filter(|all| start < all.records.len())?;
+            let end = all.end_of_piece(start);
+            if start == 0 && end == all.records.len() {
+                return rest.take();
+            }
+            let piece = Self { records: all.records[start..end].to_vec(), beyond: all.beyond.part(start..end) };
+            start = end;
+            Some(piece)
+        })
+    }
+
+    /// Where a piece ends that begins at `start`.
+    fn end_of_piece(&self, start: usize) -> usize {
+        let count = self.records.len();
+        if start == 0 && count <= RECORDS_PER_EVENT && self.beyond.weight() <= OCTETS_PER_EVENT {
+            return count;
+        }
+        let (mut end, mut octets) = (start, 0);
+        while end < count {
+            let is_biflow = self.records.get(end + 1).is_some_and(|next| next.role == Role::Reverse);
+            let next = end + 1 + usize::from(is_biflow);
+            octets += (end..next).map(|index| self.beyond.weight_of(index)).sum::<usize>();
+            if end > start && (next - start > RECORDS_PER_EVENT || octets > OCTETS_PER_EVENT) {
+                break;
+            }
+            end = next;
+        }
+        end
     }
 
     /// Records, a biflow as one.
     #[must_use]
     pub fn conversations(&self) -> usize {
         self.records.iter().filter(|record| record.role != Role::Reverse).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Arc<Origin> {
+        Arc::new(Origin { address: [192, 0, 2, 7].into(), domain: 1 })
+    }
+
+    fn tail(fields: usize) -> Arc<Tail> {
+        Arc::new(Tail { fields: vec![Specifier { enterprise: 9, id: 1, length: VARIABLE_LENGTH }; fields] })
+    }
+
+    /// So many records, each with a tail of so many octets, which say its number.
+    fn received(count: usize, octets: usize, role: impl Fn(usize) -> Role) -> ReceivedRecords {
+        let (origin, tail, mut all) = (origin(), tail(1), ReceivedRecords::default());
+        for number in 0..count {
+            let mut said = vec![0; octets];
+            said.iter_mut().rev().zip(number.to_le_bytes()).for_each(|(octet, digit)| *octet = digit);
+            all.records.push(FlowRecord { role: role(number), octets: number as u64, ..FlowRecord::example() });
+            all.beyond.push(&origin, [None, None], &tail, &said);
+        }
+        all
+    }
+
+    /// Whatever is cut into pieces is still there, in its order, and what each record says beyond is its own.
+    fn check(all: ReceivedRecords) -> usize {
+        let count = all.records.len();
+        let (mut number, mut pieces) = (0, 0);
+        for piece in all.pieces() {
+            pieces += 1;
+            assert!((1..=RECORDS_PER_EVENT).contains(&piece.records.len()));
+            assert!(piece.beyond.weight() <= OCTETS_PER_EVENT, "{} octets", piece.beyond.weight());
+            assert!(piece.records[0].role != Role::Reverse, "a biflow is in one piece");
+            assert_eq!(piece.beyond.len(), piece.records.len());
+            for (index, record) in piece.records.iter().enumerate() {
+                let (_, octets) = piece.beyond.get(index).expect("each record says something beyond");
+                let said = octets.iter().rev().take(8).rev().fold(0, |said, octet| said << 8 | u64::from(*octet));
+                assert_eq!((record.octets, said), (number, number));
+                number += 1;
+            }
+        }
+        assert_eq!(number, count as u64);
+        pieces
+    }
+
+    #[test]
+    fn pieces_have_no_more_records_and_octets_than_an_event_may_have() {
+        let single = |_| Role::Single;
+        assert_eq!(check(received(0, 8, single)), 0);
+        assert_eq!(check(received(RECORDS_PER_EVENT, 8, single)), 1);
+        assert_eq!(check(received(65_000, 8, single)), 16);
+        // The large unknown element of a record is as long as a datagram.
+        assert_eq!(check(received(3000, 1400, single)), 5);
+        let halves = |first: usize| {
+            move |number: usize| {
+                if number >= first && (number - first) % 2 == 1 { Role::Reverse } else { Role::Forward }
+            }
+        };
+        for first in [0, 1] {
+            assert_eq!(check(received(10_001, 8, halves(first))), 3);
+            check(received(2001, 1400, halves(first)));
+        }
+    }
+
+    #[test]
+    fn what_is_within_the_bounds_is_not_copied() {
+        let all = received(1000, 8, |_| Role::Single);
+        let before = all.records.as_ptr();
+        let pieces: Vec<_> = all.pieces().collect();
+        assert_eq!((pieces.len(), pieces[0].records.as_ptr()), (1, before));
+    }
+
+    #[test]
+    fn fields_weigh_where_hardly_two_records_are_laid_out_alike() {
+        let (origin, mut beyond) = (origin(), Beyond::default());
+        let [one, other, empty] = [100, 50, 0].map(tail);
+        let mut weights = Vec::new();
+        for tail in [&one, &empty, &one, &empty, &other, &other, &one] {
+            beyond.push(&origin, [None, None], tail, &[0; 10]);
+            weights.push(beyond.weight());
+        }
+        assert_eq!(weights, [810, 820, 830, 840, 1250, 1260, 2070]);
+        beyond.clear();
+        assert_eq!(beyond.weight(), 0);
+    }
+
+    #[test]
+    fn after_a_burst_there_is_room_for_one_event_and_no_more() {
+        let mut all = received(20_000, 100, |_| Role::Single);
+        assert_eq!(all.take().records.len(), 20_000);
+        assert!(all.records.capacity() <= RECORDS_PER_EVENT && all.beyond.octets.capacity() <= OCTETS_PER_EVENT);
     }
 }

@@ -12,7 +12,7 @@ use crate::collect::session::Limits;
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
-use crate::sink::{DELTAS_QUEUE, RECORDS_PER_EVENT, RECORDS_QUEUE};
+use crate::sink::{DELTAS_QUEUE, OCTETS_PER_EVENT, RECORDS_PER_EVENT, RECORDS_QUEUE};
 use crate::stages::DRAINED_QUEUE;
 use crate::{drain, table};
 
@@ -45,7 +45,8 @@ impl MemoryBound {
         let flows = u64::from(config.table.max_flows.get());
         let marks = u64::from(mark_blocks(config.table.max_flows.get())) * MARKS_PER_BLOCK as u64;
         let batch = (drain::BATCH * size_of::<FlowDelta>()) as u64;
-        let records = (RECORDS_QUEUE * RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;
+        let of_batch = if config.listen.is_empty() { OF_BATCH } else { OF_RECEIVED_BATCH };
+        let records = RECORDS_QUEUE as u64 * of_batch;
         let deltas = DELTAS_QUEUE as u64 * batch;
         let output = match config.output {
             OutputMode::Quiet => 0,
@@ -68,10 +69,16 @@ impl MemoryBound {
     }
 }
 
-/// A batch of records that were received: as many as go on at once, with their tails.
-const OF_RECEIVED_BATCH: u64 = (RECORDS_PER_EVENT * (size_of::<FlowRecord>() + size_of::<Received>() + 256)) as u64;
+/// A batch of records of our own: as many as go on at once.
+const OF_BATCH: u64 = (RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;
 
-/// What a listener remembers of exporters, what it reads into, and what the kernel keeps for it.
+/// A batch of records that were received: as many, with as much as they may say beyond. Messages as they came are no more than that.
+const OF_RECEIVED_BATCH: u64 = OF_BATCH + (RECORDS_PER_EVENT * size_of::<Received>() + OCTETS_PER_EVENT) as u64;
+
+/// What one message may bring before it is cut into batches: 65,535 records of an octet, each of which is told with its origin.
+const OF_LARGEST_MESSAGE: u64 = (1 << 16) * (size_of::<FlowRecord>() + size_of::<Received>() + 32) as u64;
+
+/// What a listener remembers of exporters, what it reads into and makes of that, and what the kernel keeps for it.
 fn of_listener(listen: &Listen) -> u64 {
     let limits = Limits::default();
     let remembered = (limits.state_octets_of_all + limits.held_octets_of_all) as u64;
@@ -79,7 +86,7 @@ fn of_listener(listen: &Listen) -> u64 {
         ListenTransport::Udp { receive_buffer } => u64::from(receive_buffer) + (64 << 16),
         ListenTransport::Tcp | ListenTransport::Tls(_) => 1024 << 16,
     };
-    remembered + buffers
+    remembered + buffers + OF_LARGEST_MESSAGE
 }
 
 /// A flow map of one generation.
@@ -119,6 +126,20 @@ mod tests {
         let two = MemoryBound::of(&settings(&["udp://127.0.0.1:1", "udp://127.0.0.1:2"]).check().expect("another"));
         assert_eq!(one.kernel, 0);
         assert!(two.daemon - one.daemon > 128 << 20, "{one:?} {two:?}");
+    }
+
+    #[test]
+    fn queues_of_outputs_may_hold_what_received_records_say_beyond() {
+        let of = |listen: &[&str], collectors: &[&str]| {
+            let listen = listen.iter().map(|url| url.parse().expect("a URL")).collect();
+            let mut settings =
+                Settings { interfaces: Some(vec!["lo".to_owned()]), listen: Some(listen), ..Settings::default() };
+            settings.export.targets = Some(collectors.iter().map(|url| url.parse().expect("a URL")).collect());
+            MemoryBound::of(&settings.check().expect("a configuration")).daemon
+        };
+        let of_collector = |listen: &[&str]| of(listen, &["tcp://127.0.0.1:2"]) - of(listen, &[]);
+        let beyond = of_collector(&["udp://127.0.0.1:1"]) - of_collector(&[]);
+        assert!(beyond >= (RECORDS_QUEUE * OCTETS_PER_EVENT) as u64, "{beyond}");
     }
 
     #[test]
