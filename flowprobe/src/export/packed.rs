@@ -9,8 +9,8 @@ use crate::record::{FlowRecord, numbered_conversations};
 /// The templates that messages with data need: whole messages, headers included. None for NetFlow v5.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateSet {
-    /// In the order in which they are sent.
-    pub messages: Vec<Vec<u8>>,
+    /// In the order in which they are sent. Sets that have grown out of one another share them.
+    pub messages: Vec<Arc<[u8]>>,
 }
 
 /// A finished message with Data Records. Sequence number and export time are written when it is sent.

@@ -89,7 +89,7 @@ impl Session {
         }
         let mut messages = Vec::new();
         if grown && !due {
-            messages.extend(templates.messages[known.len()..].iter().cloned());
+            messages.extend(templates.messages[known.len()..].iter().map(|message| message.to_vec()));
             domain.templates = Arc::clone(templates);
             return stamped(messages, format, id, domain, export_time);
         }
@@ -100,7 +100,7 @@ impl Session {
             domain.templates = Arc::clone(templates);
         }
         domain.sent = Some(now);
-        messages.extend(domain.templates.messages.iter().cloned());
+        messages.extend(domain.templates.messages.iter().map(|message| message.to_vec()));
         stamped(messages, format, id, domain, export_time)
     }
 
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn netflow9_counts_messages_those_of_templates_too() {
-        let set = Arc::new(TemplateSet { messages: vec![vec![0; 20]; 2] });
+        let set = Arc::new(TemplateSet { messages: vec![[0; 20].into(); 2] });
         let mut session = Session::new(Format::NetFlow9, Templates::Refreshed(Duration::from_secs(60)));
         let mut now = Instant::now();
         let mut seen = Vec::new();

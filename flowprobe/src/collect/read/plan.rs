@@ -148,7 +148,8 @@ impl Plan {
         let told = self.told(record, spans, &outcome);
 
         let is_v6 = context.origin.address.is_ipv6();
-        let found = context.tails.find((self.number, told, is_v6), || self.tail(told, is_v6));
+        let address = context.origin.address;
+        let found = context.tails.find((self.number, told, is_v6), address, || self.tail(told, is_v6));
         let mut octets = std::mem::take(&mut context.tails.octets);
         octets.clear();
         let has_own = found.is_some();

@@ -1,6 +1,7 @@
 //! The tails that are in use: records whose octets are laid out alike share one.
 
 use std::hash::BuildHasher as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -13,22 +14,31 @@ const MOST_TAILS: usize = 512;
 /// Ways to a tail that are remembered.
 const MOST_WAYS: usize = 8192;
 
-/// Records that go without their tail before those that nobody uses any more are looked for again.
+/// Records for which a tail is kept after one that has it, if it would make room for another tail of the same address. Were it
+/// fewer, who has many would need a new template for each record.
 const PATIENCE: u64 = 1024;
 
 /// The part of a plan's fields that goes into a tail: the number of the plan, those of its fields that may stay out and do not,
 /// and whether the exporter's address is IPv6.
 pub(super) type Way = (u64, u64, bool);
 
-/// The tails of all exporters of a listener, each but once, and at most 512. A record for whose tail there is no room gets one
-/// with its origin only, and is counted.
+/// The tails of all exporters of a listener, each but once, and at most 512. Beyond those, the address that needs another one gives
+/// up its own, if none has more, and else the address that has most; what has been unused longest goes. So whoever sends ever
+/// other templates has what the others leave over, and takes nothing from them.
+///
+/// A record for whose tail there is no room gets one with its origin only, and is counted.
 #[derive(Debug)]
 pub struct TailBook {
-    tails: HashTable<Arc<Tail>>,
+    kept: Vec<Kept>,
+    /// Where among those kept the tail of some fields is.
+    places: HashTable<usize>,
     hasher: DefaultHashBuilder,
-    /// Tails as plans last found them; `None` where there was no room.
-    ways: HashMap<Way, Option<Arc<Tail>>>,
-    last: Option<(Way, Arc<Tail>)>,
+    owners: HashMap<IpAddr, Owner>,
+    /// Places and numbers of the tails that plans last found there; `None` where there was no room.
+    ways: HashMap<Way, Option<(usize, u64)>>,
+    last: Option<(Way, usize)>,
+    /// Records so far.
+    records: u64,
     /// Of records that say nothing beyond: answers.
     empty: Arc<Tail>,
     /// Of records for whose tail there is no room: of exporters with an address of IPv4, and of IPv6.
@@ -38,6 +48,26 @@ pub struct TailBook {
     pub(super) octets: Vec<u8>,
     /// For where the values of one record are.
     pub(super) spans: Vec<super::plan::Span>,
+}
+
+/// A tail that is in use.
+#[derive(Debug)]
+struct Kept {
+    tail: Arc<Tail>,
+    /// The record for which it was made, by which it is told from others that had its place.
+    number: u64,
+    /// The last record that had it.
+    used: u64,
+    /// The address that needed it first.
+    owner: IpAddr,
+}
+
+/// An address for which tails were made.
+#[derive(Debug, Default)]
+struct Owner {
+    tails: usize,
+    /// The record before which none of its tails makes room.
+    full_until: u64,
 }
 
 /// `exporterIPv4Address`.
@@ -51,10 +81,13 @@ impl Default for TailBook {
     fn default() -> Self {
         let origin = |address| Arc::new(Tail { fields: vec![address, ORIGINAL_DOMAIN] });
         Self {
-            tails: HashTable::new(),
+            kept: Vec::new(),
+            places: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            owners: HashMap::new(),
             ways: HashMap::new(),
             last: None,
+            records: 0,
             empty: Arc::default(),
             origins: [origin(EXPORTER_V4), origin(EXPORTER_V6)],
             left_out: 0,
@@ -73,14 +106,14 @@ impl TailBook {
 
     /// Tails that are known, those of origins apart.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.tails.len()
+    pub const fn len(&self) -> usize {
+        self.kept.len()
     }
 
     /// Whether none is.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tails.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.kept.is_empty()
     }
 
     /// Records that got the tail of their origin because there was no room for theirs.
@@ -99,49 +132,111 @@ impl TailBook {
         Arc::clone(&self.origins[usize::from(is_v6)])
     }
 
-    /// The tail that lies at the end of `way`, which `fields` makes where it is not known yet. `None` where there is no room.
+    /// The tail that lies at the end of `way`, which `fields` makes where it is not known yet; for a record of an exporter at this
+    /// address. `None` where there is no room.
     #[inline]
-    pub(super) fn find(&mut self, way: Way, fields: impl FnOnce() -> Vec<Specifier>) -> Option<Arc<Tail>> {
-        if let Some((last, tail)) = &self.last
-            && *last == way
+    pub(super) fn find(
+        &mut self,
+        way: Way,
+        address: IpAddr,
+        fields: impl FnOnce() -> Vec<Specifier>,
+    ) -> Option<Arc<Tail>> {
+        self.records += 1;
+        if let Some((last, place)) = self.last
+            && last == way
         {
-            return Some(Arc::clone(tail));
+            return self.take(place);
         }
-        let found = match self.ways.get(&way) {
-            Some(found) => found.clone(),
-            None => self.go(way, fields()),
+        let place = match self.ways.get(&way) {
+            Some(&Some((place, number))) if self.kept.get(place).is_some_and(|kept| kept.number == number) => {
+                Some(place)
+            }
+            Some(None) if self.is_full(address) => None,
+            _ => self.go(way, address, fields()),
         };
-        match &found {
-            Some(tail) => self.last = Some((way, Arc::clone(tail))),
-            None => self.leave_out(),
+        if let Some(place) = place {
+            self.last = Some((way, place));
+            return self.take(place);
         }
-        found
+        self.left_out += 1;
+        None
     }
 
-    /// The tail of these fields, which is made where there is none.
-    fn go(&mut self, way: Way, fields: Vec<Specifier>) -> Option<Arc<Tail>> {
+    /// The tail at a place, which is in use now.
+    #[inline]
+    fn take(&mut self, place: usize) -> Option<Arc<Tail>> {
+        let kept = self.kept.get_mut(place)?;
+        kept.used = self.records;
+        Some(Arc::clone(&kept.tail))
+    }
+
+    /// Whether it is known that no tail of this address makes room yet.
+    fn is_full(&self, address: IpAddr) -> bool {
+        self.owners.get(&address).is_some_and(|owner| owner.full_until > self.records)
+    }
+
+    /// The place of the tail of these fields, which is made where there is none.
+    fn go(&mut self, way: Way, address: IpAddr, fields: Vec<Specifier>) -> Option<usize> {
         if self.ways.len() >= MOST_WAYS {
             self.ways.clear();
         }
         let hash = self.hasher.hash_one(&fields);
-        let mut found = self.tails.find(hash, |tail| tail.fields == fields).cloned();
-        if found.is_none() && self.tails.len() < MOST_TAILS {
-            let tail = Arc::new(Tail { fields });
-            let hasher = &self.hasher;
-            self.tails.insert_unique(hash, Arc::clone(&tail), |tail| hasher.hash_one(&tail.fields));
-            found = Some(tail);
-        }
-        self.ways.insert(way, found.clone());
-        found
+        let Self { kept, places, .. } = self;
+        let found = places.find(hash, |&place| kept.get(place).is_some_and(|kept| kept.tail.fields == fields)).copied();
+        let place = found.or_else(|| self.keep(address, hash, fields));
+        self.ways.insert(way, place.and_then(|place| Some((place, self.kept.get(place)?.number))));
+        place
     }
 
-    /// Counts a record without its tail. Once in a while those that nobody uses any more make room for others.
-    fn leave_out(&mut self) {
-        if self.left_out.is_multiple_of(PATIENCE) {
-            self.ways.clear();
-            self.last = None;
-            self.tails.retain(|tail| Arc::strong_count(tail) > 1);
+    /// Keeps the tail of these fields. Its place, if there is room for it or another makes room.
+    fn keep(&mut self, address: IpAddr, hash: u64, fields: Vec<Specifier>) -> Option<usize> {
+        let goes = if self.kept.len() < MOST_TAILS { None } else { Some(self.unused_longest(address)?) };
+        let number = self.records;
+        let new = Kept { tail: Arc::new(Tail { fields }), number, used: number, owner: address };
+        self.owners.entry(address).or_default().tails += 1;
+        let place = match goes {
+            None => {
+                self.kept.push(new);
+                self.kept.len() - 1
+            }
+            Some(place) => {
+                let old = std::mem::replace(self.kept.get_mut(place)?, new);
+                self.forget(place, &old);
+                place
+            }
+        };
+        let Self { kept, places, hasher, .. } = self;
+        places
+            .insert_unique(hash, place, |&place| kept.get(place).map_or(0, |kept| hasher.hash_one(&kept.tail.fields)));
+        Some(place)
+    }
+
+    /// The place of the tail that makes room for one of this address.
+    fn unused_longest(&mut self, address: IpAddr) -> Option<usize> {
+        let tails_of = |owner: &IpAddr| self.owners.get(owner).map_or(0, |owner| owner.tails);
+        let most = self.owners.values().map(|owner| owner.tails).max()?;
+        let has_most = tails_of(&address) == most;
+        let gives = |kept: &Kept| if has_most { kept.owner == address } else { tails_of(&kept.owner) == most };
+        let all = self.kept.iter().enumerate().filter(|(_, kept)| gives(kept));
+        let (place, used) = all.map(|(place, kept)| (place, kept.used)).min_by_key(|&(_, used)| used)?;
+        if has_most && self.records - used <= PATIENCE {
+            self.owners.entry(address).or_default().full_until = used + PATIENCE + 1;
+            return None;
         }
-        self.left_out += 1;
+        Some(place)
+    }
+
+    /// Forgets where a tail was that has made room.
+    fn forget(&mut self, place: usize, old: &Kept) {
+        let hash = self.hasher.hash_one(&old.tail.fields);
+        if let Ok(entry) = self.places.find_entry(hash, |&known| known == place) {
+            entry.remove();
+        }
+        if let Some(owner) = self.owners.get_mut(&old.owner) {
+            owner.tails = owner.tails.saturating_sub(1);
+            if owner.tails == 0 {
+                self.owners.remove(&old.owner);
+            }
+        }
     }
 }

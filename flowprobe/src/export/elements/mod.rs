@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::record::FlowRecord;
 pub use fields::{Fields, FieldsError, Preset};
 pub use schema::{Extras, Family, FieldSpecifier, Layout, Schema, Shape};
+pub(super) use schema::{MOST_RECEIVED, RECEIVED_TURNS};
 pub use table::ELEMENTS;
 
 /// A field's value.

@@ -75,9 +75,15 @@ const SHAPES: usize = 12;
 const FIRST_TEMPLATE: u16 = 256;
 /// … and those of a schema that follows such a one, in the same session, here.
 const SECOND_TEMPLATE: u16 = 512;
-/// The same of received records, behind those of options. Each has room for as many as an encoder makes.
+/// The same of received records, behind those of options.
 const FIRST_RECEIVED: u16 = 1024;
-const SECOND_RECEIVED: u16 = 4096;
+const SECOND_RECEIVED: u16 = FIRST_RECEIVED + RECEIVED_TURNS * MOST_RECEIVED;
+
+/// Templates of received records at once.
+pub(in crate::export) const MOST_RECEIVED: u16 = 2048;
+
+/// How often so many others take their place before a Template ID comes again.
+pub(in crate::export) const RECEIVED_TURNS: u16 = 3;
 
 /// What records say beyond what every record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -254,10 +260,12 @@ impl Schema {
         Family::of(record.key.ip_version) as usize + biflow
     }
 
-    /// Where the Template IDs of received records begin. Like the others they take turns when a schema follows another.
+    /// Where the Template IDs of received records begin that have this turn. Like the others they take turns when a schema follows
+    /// another, and besides where all of them begin anew.
     #[must_use]
-    pub const fn first_received_template(&self) -> u16 {
-        if self.first_template == FIRST_TEMPLATE { FIRST_RECEIVED } else { SECOND_RECEIVED }
+    pub const fn first_received_template(&self, turn: u16) -> u16 {
+        let first = if self.first_template == FIRST_TEMPLATE { FIRST_RECEIVED } else { SECOND_RECEIVED };
+        first + turn % RECEIVED_TURNS * MOST_RECEIVED
     }
 
     /// Whether a biflow that was received is one record.

@@ -91,7 +91,7 @@ impl Sets {
 
     pub(super) fn set_schema(&mut self, schema: Arc<Schema>) {
         self.schema = schema;
-        self.received = ReceivedTemplates::default();
+        self.received.begin_anew();
         self.prepare();
     }
 
@@ -161,6 +161,9 @@ impl Sets {
     ) -> Pushed {
         let position = self.schema.position_of_received(record);
         let own = self.schema.layouts_of_received()[position].record_length;
+        if !self.has_room_for_template(Some(position), said) {
+            return Pushed::NoRoom;
+        }
         let Some((number, tail)) = self.known(Some(position), own, said) else { return Pushed::Unsayable };
         if self.format == Format::NetFlow9 && !self.tell_time(record, clock) {
             return Pushed::NoRoom;
@@ -185,6 +188,9 @@ impl Sets {
         if self.format != Format::Ipfix {
             return Pushed::Unsayable;
         }
+        if !self.has_room_for_template(None, said) {
+            return Pushed::NoRoom;
+        }
         let Some((number, tail)) = self.known(None, 0, said) else { return Pushed::Unsayable };
         if !self.open(self.received.get(number).id, tail.len()) {
             return Pushed::NoRoom;
@@ -193,6 +199,21 @@ impl Sets {
         self.records += 1;
         self.gathered.weight += Lost { records: 1, ..Lost::default() };
         Pushed::Taken
+    }
+
+    /// Whether there may be the template of a layout with a tail beside those that there are. Where those are too many, they begin
+    /// anew; but not while a message needs them that is being built.
+    #[inline]
+    fn has_room_for_template(&mut self, position: Option<usize>, (received, _): Said<'_>) -> bool {
+        if !self.received.are_too_many_for(position, &received.tail) {
+            return true;
+        }
+        if self.records > 0 {
+            return false;
+        }
+        self.received.begin_anew();
+        self.templates = Arc::new(templates::templates(self.format, &self.schema, self.capacity));
+        true
     }
 
     /// The number of the template of a layout, whose records have `own` octets, with a tail, and those octets of the tail that the
@@ -204,7 +225,7 @@ impl Sets {
         let template_fits = template.message.len() <= self.capacity;
         if is_new && template_fits {
             let mut templates = TemplateSet::clone(&self.templates);
-            templates.messages.push(template.message.clone());
+            templates.messages.push(Arc::clone(&template.message));
             self.templates = Arc::new(templates);
         }
         let tail = &octets[..octets.len().min(template.tail_octets)];

@@ -29,7 +29,7 @@ pub(super) fn templates(format: Format, schema: &Schema, capacity: usize) -> Tem
         if !message.is_empty() && message.len() + needs > capacity {
             close(format, &mut message, open.take());
             finish(format, &mut message, records);
-            messages.push(std::mem::take(&mut message));
+            messages.push(std::mem::take(&mut message).into());
             records = 0;
         }
         if message.is_empty() {
@@ -48,7 +48,7 @@ pub(super) fn templates(format: Format, schema: &Schema, capacity: usize) -> Tem
     close(format, &mut message, open);
     if !message.is_empty() {
         finish(format, &mut message, records);
-        messages.push(message);
+        messages.push(message.into());
     }
     TemplateSet { messages }
 }

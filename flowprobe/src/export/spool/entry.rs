@@ -48,7 +48,7 @@ pub(super) fn put_templates(out: &mut Vec<u8>, templates: &TemplateSet) {
     let start = begin(out, TEMPLATES);
     for message in &templates.messages {
         out.extend(length_of(message).to_be_bytes());
-        out.extend(message);
+        out.extend(message.iter());
     }
     finish(out, start);
 }
@@ -118,7 +118,7 @@ fn parse_templates(mut rest: &[u8]) -> Option<TemplateSet> {
     while !rest.is_empty() {
         let (length, after) = rest.split_first_chunk()?;
         let (message, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        messages.push(message.to_vec());
+        messages.push(message.into());
         rest = after;
     }
     Some(TemplateSet { messages })

@@ -27,7 +27,7 @@ fn open(folder: &TempDir, most_octets: u64) -> Spool {
 }
 
 fn templates(number: u8) -> Arc<TemplateSet> {
-    Arc::new(TemplateSet { messages: vec![vec![number; 20], vec![number ^ 1; 7]] })
+    Arc::new(TemplateSet { messages: vec![[number; 20].into(), [number ^ 1; 7].into()] })
 }
 
 /// Message `number`, of `length` octets, which weighs more the larger its number is.
@@ -182,7 +182,7 @@ fn what_never_fits_is_refused() {
     let folder = folder();
     let mut spool = open(&folder, SMALLEST_BOUND);
     append(&mut spool, 0..1);
-    let huge = Arc::new(TemplateSet { messages: vec![vec![0; 65_535]; 2] });
+    let huge = Arc::new(TemplateSet { messages: vec![vec![0; 65_535].into(); 2] });
     let error = spool.append(&sized(1, 100, &huge)).expect_err("it is too large");
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     // The largest message there is has room.

@@ -94,6 +94,34 @@ fn octets_of_what_options_told_are_bounded_too() {
 }
 
 #[test]
+fn who_sends_ever_other_templates_takes_no_elements_from_others() {
+    let mut listener = Listener::new();
+    // An element of an enterprise that no registry has.
+    let fields = |element: u16| words([256, 2, 1, 4, 0x8000 | element, 4, 0, 64_000]);
+    let record = |id| set(id, &[0, 0, 0, 9, 0xab, 0xcd, 0, 1]);
+    let mut json = |from: Peer, sequence: u32, sets: &[Vec<u8>]| {
+        let before = listener.out.records.len();
+        assert_eq!(listener.take(from, &ipfix(START, sequence, 1, sets)), [9]);
+        let (received, octets) = listener.out.beyond.get(before).expect("it says something beyond");
+        let mut line = String::new();
+        crate::collect::registry::put_tail_json(&received.tail, octets, &mut line);
+        line
+    };
+    let restless = from("198.51.100.66:1");
+    for element in 0..2000_u16 {
+        json(restless, element.into(), &[set(2, &fields(element)), record(256)]);
+        if element % 100 == 0 {
+            let said = json(a(), (element / 100).into(), &[set(2, &fields(7777)), record(256)]);
+            assert!(said.contains(r#""64000/7777":"abcd0001""#), "{element}: {said}");
+        }
+    }
+    let late = json(from("192.0.2.99:1"), 0, &[set(2, &fields(8888)), record(256)]);
+    assert!(late.contains(r#""64000/8888":"abcd0001""#), "{late}");
+    let left_out: Vec<_> = listener.exporters.health().iter().map(|health| health.tails_left_out > 0).collect();
+    assert_eq!(left_out, [false, false, true], "by address");
+}
+
+#[test]
 fn what_is_forgotten_leaves_nothing_behind() {
     let mut listener = Listener::new();
     let connection = Peer { connection: Some(5), ..a() };

@@ -137,3 +137,75 @@ fn a_received_biflow_is_one_record_and_brings_its_tail_when_it_is_packed_again()
     assert_eq!((read.len(), read[0].numbers(29_305, 2)), (1, vec![reverse.packets]));
     assert_eq!(read[0].octets(96), b"web");
 }
+
+/// What an exporter says that sends ever other templates: each of these is of a tail of its own.
+fn restless(number: u16) -> Beyond {
+    let origin = Arc::new(Origin { address: IpAddr::from([192, 0, 2, 66]), domain: 5 });
+    let fields = vec![EXPORTER, Specifier { enterprise: 64_000, id: number, length: 2 }];
+    let mut beyond = Beyond::default();
+    beyond.push(&origin, [None, None], &Arc::new(Tail { fields }), &[192, 0, 2, 66, 1, 2]);
+    beyond
+}
+
+/// Takes a record into messages, which a collector reads in their session.
+fn deliver(encoder: &mut Encoder, session: &mut Session, reader: &mut Reader, beyond: &Beyond) -> Vec<reader::Read> {
+    let mut read = Vec::new();
+    let record = record(1, Family::V4);
+    let mut pushed = push(encoder, &record, beyond, 0);
+    for last in [false, true] {
+        if last || pushed == Pushed::NoRoom {
+            let mut message = encoder.finish(CLOCK).expect("there is something in it");
+            // The reader knows no withdrawals: templates without fields.
+            for templates in session.next(&mut message, Instant::now(), 0).iter().filter(|all| half(all, 22) > 0) {
+                reader.read(templates);
+            }
+            read.extend(reader.read(&message.octets));
+        }
+        if pushed == Pushed::NoRoom {
+            pushed = push(encoder, &record, beyond, 0);
+        }
+        assert_eq!(pushed, Pushed::Taken);
+    }
+    read
+}
+
+#[test]
+fn who_sends_ever_other_templates_does_not_use_up_those_of_others() {
+    for manner in [Templates::Withdrawn, Templates::Refreshed(Duration::from_secs(60))] {
+        let mut encoder = received_encoder(Format::Ipfix);
+        let mut session = Session::new(Format::Ipfix, manner);
+        let mut reader = Reader::default();
+        let sound = beyond(&[b"web"]);
+        for number in 0..7000 {
+            let other = restless(number);
+            if number % 2 == 0 {
+                // In a message with others, which the templates of all outlive.
+                assert_ne!(push(&mut encoder, &record(2, Family::V4), &sound, 0), Pushed::Unsayable);
+            }
+            let read = deliver(&mut encoder, &mut session, &mut reader, &other);
+            assert_eq!(read.last().expect("a record").numbers(64_000, number), [0x0102]);
+            if number % 2 == 0 {
+                assert_eq!(read[0].numbers(35_632, 77), [0xabcd], "{number}");
+            }
+            assert!(encoder.templates().messages.len() <= 2100);
+        }
+    }
+}
+
+#[test]
+fn wide_templates_are_as_few_as_their_octets_allow() {
+    let mut encoder = Encoder::new(Format::Ipfix, Arc::new(Schema::default()), 9, 16_384);
+    let origin = Arc::new(Origin { address: IpAddr::from([192, 0, 2, 66]), domain: 5 });
+    for number in 0..500_u16 {
+        let field = |id: u16| Specifier { enterprise: 64_000, id: id + number, length: 1 };
+        let tail = Arc::new(Tail { fields: (0..1000).map(field).collect() });
+        let mut wide = Beyond::default();
+        wide.push(&origin, [None, None], &tail, &[7; 1000]);
+        if push(&mut encoder, &record(1, Family::V4), &wide, 0) == Pushed::NoRoom {
+            encoder.finish(CLOCK).expect("a message");
+            assert_eq!(push(&mut encoder, &record(1, Family::V4), &wide, 0), Pushed::Taken);
+        }
+        let octets: usize = encoder.templates().messages.iter().map(|message| message.len()).sum();
+        assert!(octets < 600 << 10, "{octets}");
+    }
+}
