@@ -67,13 +67,17 @@ impl Intake<'_> {
     /// Takes the message, of which `content` is what is behind its header.
     pub(super) fn take(&mut self, message: &[u8], content: Content<'_>) {
         let header = self.header;
-        if content.trailing {
+        let padded = match header.version {
+            Version::NetFlow5 | Version::NetFlow7 => false,
+            // The sets before one that is broken are read all the same.
+            Version::NetFlow9 => check_sets(content.octets).unwrap_or(false),
+            Version::Ipfix => match check_sets(content.octets) {
+                Ok(padded) => padded,
+                Err(fault) => return self.domain.faults.add(fault),
+            },
+        };
+        if content.trailing || padded {
             self.domain.faults.add(Fault::TrailingOctets);
-        }
-        if header.version == Version::Ipfix
-            && let Err(fault) = check_sets(content.octets)
-        {
-            return self.domain.faults.add(fault);
         }
         let now = self.now.monotonic;
         let hash = self.shared.hasher.hash_one(message);

@@ -13,7 +13,8 @@ pub enum Fault {
     TruncatedMessage,
     /// An IPFIX message says that it is shorter than its header. Nothing of it is read.
     BadMessageLength,
-    /// Octets came behind the message. They are not read.
+    /// Octets came behind the message, or at its end behind the last set: fewer than the header of one, or zeros only. They are not
+    /// read; all else is.
     TrailingOctets,
     /// A set is shorter than its header or reaches beyond the message. Nothing of an IPFIX message is read, as RFC 7011
     /// section 9 demands; of one of NetFlow v9, the sets before.

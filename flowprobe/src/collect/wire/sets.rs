@@ -3,6 +3,9 @@
 use super::super::template::Version;
 use super::{Fault, take_u16};
 
+/// Octets of a set's header.
+const SET_HEADER: usize = 4;
+
 /// What a set has in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -38,7 +41,8 @@ impl Set<'_> {
     }
 }
 
-/// Walks sets. The first that is broken is the last, since nobody knows where the next would begin.
+/// Walks sets. The first that is broken is the last, since nobody knows where the next would begin. Exporters pad messages, though
+/// no RFC has that: what is too short for a set's header behind the last set, or nothing but zeros, ends them.
 #[derive(Clone, Debug)]
 pub struct Sets<'a> {
     rest: &'a [u8],
@@ -51,9 +55,15 @@ impl<'a> Sets<'a> {
         Self { rest: content }
     }
 
+    /// What is left over. Behind the last set that is padding.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn cut(&mut self) -> Option<Set<'a>> {
         let id = take_u16(&mut self.rest)?;
-        let body = usize::from(take_u16(&mut self.rest)?).checked_sub(4)?;
+        let body = usize::from(take_u16(&mut self.rest)?).checked_sub(SET_HEADER)?;
         let (body, rest) = self.rest.split_at_checked(body)?;
         self.rest = rest;
         Some(Set { id, body })
@@ -64,7 +74,10 @@ impl<'a> Iterator for Sets<'a> {
     type Item = Result<Set<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        // Zeros would be a set shorter than its header; only there they are looked at.
+        let padding = self.rest.len() < SET_HEADER
+            || self.rest.starts_with(&[0; SET_HEADER]) && self.rest.iter().all(|&octet| octet == 0);
+        if padding {
             return None;
         }
         let set = self.cut();
@@ -75,10 +88,12 @@ impl<'a> Iterator for Sets<'a> {
     }
 }
 
-/// Whether all sets of a message's content are whole.
+/// Whether all sets of a message's content are whole, and whether something comes behind them.
 ///
 /// # Errors
 /// One is not.
-pub fn check_sets(content: &[u8]) -> Result<(), Fault> {
-    Sets::of(content).try_for_each(|set| set.map(|_| ()))
+pub fn check_sets(content: &[u8]) -> Result<bool, Fault> {
+    let mut sets = Sets::of(content);
+    sets.try_for_each(|set| set.map(|_| ()))?;
+    Ok(!sets.rest().is_empty())
 }

@@ -89,13 +89,24 @@ fn a_length_that_lies_is_found() {
 #[test]
 fn sets_end_where_they_are_broken() {
     let good = set(256, &[1, 2, 3]);
-    for broken in [&[1, 0][..], &[1, 0, 0, 3], &[1, 0, 0, 5], &[1, 0, 0xff, 0xff, 9]] {
+    for broken in [&[0, 0, 0, 0, 9][..], &[1, 0, 0, 0], &[1, 0, 0, 3], &[1, 0, 0, 5], &[1, 0, 0xff, 0xff, 9]] {
         let content = [&good, broken, &good].concat();
         let sets: Vec<_> = Sets::of(&content[..good.len() + broken.len()]).collect();
         assert_eq!(sets, [Ok(Set { id: 256, body: &[1, 2, 3] }), Err(Fault::BadSetLength)], "{broken:?}");
         assert!(check_sets(&content[..good.len() + broken.len()]).is_err());
     }
-    assert_eq!(check_sets(&[good.clone(), good].concat()), Ok(()));
+    assert_eq!(check_sets(&[good.clone(), good].concat()), Ok(false));
+}
+
+#[test]
+fn what_is_no_set_behind_the_last_one_is_padding() {
+    let good = set(256, &[1, 2, 3]);
+    for padding in [&[0][..], &[1, 0], &[9, 9, 9], &[0; 4], &[0; 9]] {
+        let content = [&good, padding].concat();
+        let sets: Vec<_> = Sets::of(&content).collect();
+        assert_eq!(sets, [Ok(Set { id: 256, body: &[1, 2, 3] })], "{padding:?}");
+        assert_eq!(check_sets(&content), Ok(true));
+    }
 }
 
 #[test]

@@ -88,6 +88,22 @@ fn sets_of_netflow_v9_before_a_broken_one_are_read() {
 }
 
 #[test]
+fn a_message_that_is_padded_is_read_and_counted() {
+    for padding in [&[0; 3][..], &[1, 2, 3], &[0; 8]] {
+        let mut listener = Listener::new();
+        let padded = [flows(256, &[1, 2]), padding.to_vec()];
+        assert_eq!(listener.take(a(), &ipfix(START, 0, 1, &[&[told(256)][..], &padded].concat())), [1, 2]);
+        assert_eq!(listener.take(a(), &ipfix(START, 2, 1, &padded)), [1, 2]);
+        let told = set(0, &template(256, &FIELDS));
+        assert_eq!(listener.take(a(), &netflow9((9000, START), 1, 1, &[&[told][..], &padded].concat())), [1, 2]);
+        let all = listener.exporters.health();
+        let faults: Vec<_> = all.iter().flat_map(|health| &health.faults).collect();
+        assert_eq!(faults, [(&"trailingOctets".to_owned(), &1), (&"trailingOctets".to_owned(), &2)], "{padding:?}");
+        assert!(all.iter().all(|health| (health.missing, health.reordered) == (0, 0)));
+    }
+}
+
+#[test]
 fn options_teach_names_and_rates_to_all_sessions_of_a_domain() {
     let mut listener = Listener::new();
     let options = set(3, &words([300, 2, 1, 10, 4, 82, 8]));
