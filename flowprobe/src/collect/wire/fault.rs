@@ -21,8 +21,8 @@ pub enum Fault {
     BadSetLength,
     /// A set has an ID below 256 that means nothing in this version. It is passed over.
     ReservedSet,
-    /// A template is cut short, contradicts itself, has an ID below 256, or describes records without octets. The rest of its
-    /// set is not read.
+    /// A template contradicts itself, has an ID below 256, or describes records without octets. It is passed over. Of one that is
+    /// cut short, or of whose octets nobody knows how many they are, the rest of the set is not read.
     BadTemplate,
     /// A template has more fields than are remembered. It is passed over.
     TooManyFields,

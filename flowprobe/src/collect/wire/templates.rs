@@ -29,7 +29,7 @@ pub enum Told {
     AllWithdrawn,
 }
 
-/// Walks the templates of a set. The first that is broken is the last.
+/// Walks the templates of a set. One that means nothing is passed over; one whose end nobody knows is the last.
 #[derive(Clone, Debug)]
 pub struct ToldTemplates<'a> {
     version: Version,
@@ -46,7 +46,8 @@ impl<'a> ToldTemplates<'a> {
         Self { version, options, most_fields, rest: body }
     }
 
-    fn cut(&mut self) -> Option<Told> {
+    /// What the next says; the inner `None` where that makes no sense, the outer one where nobody knows where it ends.
+    fn cut(&mut self) -> Option<Option<Told>> {
         let rest = &mut self.rest;
         let id = take_u16(rest)?;
         let template = match (self.version, self.options) {
@@ -58,16 +59,17 @@ impl<'a> ToldTemplates<'a> {
             (_, options) => {
                 let count = take_u16(rest)?;
                 if count == 0 {
-                    return self.withdrawal(id);
+                    return Some(self.withdrawal(id));
                 }
                 let scope = if options { take_u16(rest)? } else { 0 };
+                let fields = ipfix_fields(rest, count)?;
                 if options && (scope == 0 || scope > count) {
-                    return None;
+                    return Some(None);
                 }
-                Template { version: self.version, scope: scope.into(), fields: ipfix_fields(rest, count)? }
+                Template { version: self.version, scope: scope.into(), fields }
             }
         };
-        (id >= 256 && template.least_octets() > 0).then_some(Told::Template(id, template))
+        Some((id >= 256 && template.least_octets() > 0).then_some(Told::Template(id, template)))
     }
 
     /// One ID, or with that of the set all.
@@ -90,8 +92,10 @@ impl Iterator for ToldTemplates<'_> {
         }
         let told = self.cut();
         Some(match told {
-            Some(Told::Template(_, template)) if template.fields.len() > self.most_fields => Err(Fault::TooManyFields),
-            Some(told) => Ok(told),
+            Some(Some(Told::Template(_, template))) if template.fields.len() > self.most_fields => {
+                Err(Fault::TooManyFields)
+            }
+            Some(told) => told.ok_or(Fault::BadTemplate),
             None => {
                 self.rest = &[];
                 Err(Fault::BadTemplate)

@@ -185,21 +185,44 @@ fn withdrawals_are_of_one_template_or_of_all() {
 }
 
 #[test]
-fn templates_that_cannot_be_are_refused() {
+fn templates_that_cannot_be_are_refused_and_those_behind_them_are_read() {
+    use Version::{Ipfix, NetFlow9};
+    let options = |id, scope| [words([id, 2, scope]), words([10, 4, 34, 4])].concat();
     let bad = [
-        template(255, &[(8, 4)]),
-        template(256, &[(8, 0), (12, 0)]),
-        words([256, 2, 8, 4]),
-        words([256, 1, 0x8001, 4]),
+        (Ipfix, false, template(255, &[(8, 4)])),
+        (Ipfix, false, template(256, &[(8, 0), (12, 0)])),
+        (Ipfix, false, words([3, 0])),
+        (Ipfix, true, options(256, 0)),
+        (Ipfix, true, options(256, 3)),
+        (Ipfix, true, options(255, 1)),
+        (NetFlow9, false, template(256, &[])),
+        (NetFlow9, false, template(0, &[(8, 4)])),
+        (NetFlow9, false, template(256, &[(8, 0), (12, 0)])),
+        (NetFlow9, true, words([256, 4, 4, 1, 0, 34, 0])),
+        (NetFlow9, true, words([9, 4, 4, 1, 4, 34, 4])),
     ];
-    for body in bad {
-        let all = [body.clone(), template(257, &[(8, 4)])].concat();
-        assert_eq!(told(Version::Ipfix, false, &body), [Err(Fault::BadTemplate)], "{body:?}");
-        assert!(told(Version::Ipfix, false, &all).contains(&Err(Fault::BadTemplate)), "{body:?}");
+    for (version, is_options, body) in bad {
+        let good = match (version, is_options) {
+            (_, false) => template(257, &[(8, 4)]),
+            (NetFlow9, true) => words([257, 4, 4, 1, 4, 34, 4]),
+            (_, true) => options(257, 1),
+        };
+        let all = told(version, is_options, &[body.clone(), good].concat());
+        assert!(matches!(all[..], [Err(Fault::BadTemplate), Ok(Told::Template(257, _))]), "{body:?}: {all:?}");
     }
     let body = [template(256, &[(8, 4); 9]), template(257, &[(8, 4)])].concat();
-    let good = Told::Template(257, of_fields(Version::Ipfix, vec![element(0, 8, 4)]));
-    assert_eq!(told(Version::Ipfix, false, &body), [Err(Fault::TooManyFields), Ok(good)]);
+    let good = Told::Template(257, of_fields(Ipfix, vec![element(0, 8, 4)]));
+    assert_eq!(told(Ipfix, false, &body), [Err(Fault::TooManyFields), Ok(good)]);
+}
+
+#[test]
+fn a_template_whose_end_nobody_knows_is_the_last_of_its_set() {
+    let cut_short = [words([256, 2, 8, 4]), words([256, 1, 0x8001, 4])];
+    for body in cut_short {
+        assert_eq!(told(Version::Ipfix, false, &body), [Err(Fault::BadTemplate)], "{body:?}");
+    }
+    let odd = [words([256, 6, 4, 1, 4, 34, 4]), words([257, 4, 4, 1, 4]), words([34, 4])].concat();
+    assert_eq!(told(Version::NetFlow9, true, &odd), [Err(Fault::BadTemplate)]);
 }
 
 #[test]

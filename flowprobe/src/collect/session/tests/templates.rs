@@ -116,3 +116,12 @@ fn templates_of_a_connection_end_with_it() {
     listener.exporters.closed(2);
     assert_eq!((listener.health().sessions, listener.health().records), (0, 5));
 }
+
+#[test]
+fn a_template_that_means_nothing_hides_none_behind_it() {
+    let mut listener = Listener::new();
+    let all = [template(300, &[]), template(255, &FIELDS), template(256, &FIELDS)].concat();
+    let message = netflow9((9000, START), 1, 1, &[set(0, &all), flows(256, &[7])]);
+    assert_eq!(listener.take(a(), &message), [7]);
+    assert_eq!(listener.health().faults.get("badTemplate"), Some(&2));
+}
