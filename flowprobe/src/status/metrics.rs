@@ -9,7 +9,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
-use crate::collect::Listening;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
@@ -48,37 +47,15 @@ struct Sink {
     sink: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Listener {
-    listener: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Exporter {
-    listener: String,
-    exporter: String,
-    domain: u32,
-    version: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Fault {
-    listener: String,
-    exporter: String,
-    domain: u32,
-    version: u16,
-    reason: String,
-}
-
-/// Defines the struct of all metrics, and how it is registered: name, help and type of each stand in one place.
+/// Defines a struct of metrics, and how it is registered: name, help and type of each stand in one place.
 macro_rules! metrics {
     ($(#[doc = $help:literal] $name:ident: $kind:ty,)*) => {
-        struct Metrics {
+        pub(super) struct Metrics {
             $(#[doc = $help] $name: $kind,)*
         }
 
         impl Metrics {
-            fn register(registry: &mut Registry) -> Self {
+            pub(super) fn register(registry: &mut Registry) -> Self {
                 let metrics = Self { $($name: Default::default(),)* };
                 // The library ends the help with a full stop itself.
                 $(registry.register(stringify!($name), $help.trim().trim_end_matches('.'), metrics.$name.clone());)*
@@ -87,6 +64,8 @@ macro_rules! metrics {
         }
     };
 }
+
+mod listening;
 
 metrics! {
     /// Version of the daemon, as a label of the constant 1.
@@ -133,53 +112,16 @@ metrics! {
     collector_waiting_octets: Family<Sink, Gauge<u64, AtomicU64>>,
     /// Flow records that a collector's format has no words for.
     collector_skipped_records: Family<Sink, Counter>,
-    /// Messages that a listener has received.
-    listener_messages: Family<Listener, Counter>,
-    /// Octets of those messages.
-    listener_octets: Family<Listener, Counter>,
-    /// Datagrams or connections of senders that the access list does not have.
-    listener_refused: Family<Listener, Counter>,
-    /// Datagrams that the kernel dropped because the receive buffer was full.
-    listener_kernel_drops: Family<Listener, Counter>,
-    /// Connections of exporters that are open.
-    listener_connections: Family<Listener, Gauge<u64, AtomicU64>>,
-    /// Octets in which a listener keeps templates, sessions and what options records have told.
-    listener_state_octets: Family<Listener, Gauge<u64, AtomicU64>>,
-    /// Messages of an exporter.
-    exporter_messages: Family<Exporter, Counter>,
-    /// Flow records of an exporter.
-    exporter_records: Family<Exporter, Counter>,
-    /// Options records of an exporter.
-    exporter_options_records: Family<Exporter, Counter>,
-    /// Templates of an exporter that are known.
-    exporter_templates: Family<Exporter, Gauge<u64, AtomicU64>>,
-    /// What is missing by an exporter's sequence numbers: messages of NetFlow v9, records of the others.
-    exporter_missing: Family<Exporter, Counter>,
-    /// Messages of an exporter that came late.
-    exporter_reordered: Family<Exporter, Counter>,
-    /// Messages of an exporter that came twice and were dropped once.
-    exporter_duplicates: Family<Exporter, Counter>,
-    /// Times that an exporter has begun anew.
-    exporter_restarts: Family<Exporter, Counter>,
-    /// Sets of an exporter that wait for their template.
-    exporter_held_sets: Family<Exporter, Gauge<u64, AtomicU64>>,
-    /// Sets of an exporter whose template did not come.
-    exporter_dropped_sets: Family<Exporter, Counter>,
-    /// Export time of an exporter's last message less the time at which it came.
-    exporter_clock_skew_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
-    /// When the last message of an exporter came, seconds since 1970 UTC.
-    exporter_last_seen_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
-    /// What was wrong with messages of an exporter, by reason.
-    exporter_faults: Family<Fault, Counter>,
 }
 
 /// The metrics of a snapshot, in the OpenMetrics text format. All begin with `flowprobe_`. A counter may not go down: hence
-/// `held` is a gauge beside the counter of the other terms.
+/// `held` is a gauge beside the counter of the other terms, and so is what is missing, of which some may still come.
 #[must_use]
 pub fn open_metrics(snapshot: &Snapshot) -> String {
     let mut registry = Registry::with_prefix("flowprobe");
     let metrics = Metrics::register(&mut registry);
     metrics.set(snapshot);
+    listening::Metrics::register(&mut registry).set(&snapshot.listening);
     let mut page = String::new();
     // Writing to a string does not fail.
     let _ = text::encode(&mut page, &registry);
@@ -229,46 +171,6 @@ impl Metrics {
             self.collector_waiting_octets.get_or_create(&labels).set(collector.waiting_octets);
             self.collector_skipped_records.get_or_create(&labels).inc_by(collector.skipped.records);
         }
-        self.set_listening(&snapshot.listening);
-    }
-
-    fn set_listening(&self, listening: &Listening) {
-        for one in &listening.listeners {
-            let labels = Listener { listener: one.socket.url.clone() };
-            self.listener_messages.get_or_create(&labels).inc_by(one.socket.messages);
-            self.listener_octets.get_or_create(&labels).inc_by(one.socket.octets);
-            self.listener_refused.get_or_create(&labels).inc_by(one.socket.refused);
-            self.listener_kernel_drops.get_or_create(&labels).inc_by(one.socket.kernel_drops);
-            self.listener_connections.get_or_create(&labels).set(one.socket.connections_open);
-            self.listener_state_octets.get_or_create(&labels).set(one.decoded.state_octets as u64);
-        }
-        for one in &listening.exporters {
-            let health = &one.health;
-            let labels = Exporter {
-                listener: one.listener.clone(),
-                exporter: health.address.map_or(String::new(), |address| address.to_string()),
-                domain: health.domain,
-                version: health.version,
-            };
-            self.exporter_messages.get_or_create(&labels).inc_by(health.messages);
-            self.exporter_records.get_or_create(&labels).inc_by(health.records);
-            self.exporter_options_records.get_or_create(&labels).inc_by(health.options_records);
-            self.exporter_templates.get_or_create(&labels).set(health.templates as u64);
-            self.exporter_missing.get_or_create(&labels).inc_by(health.missing);
-            self.exporter_reordered.get_or_create(&labels).inc_by(health.reordered);
-            self.exporter_duplicates.get_or_create(&labels).inc_by(health.duplicates);
-            self.exporter_restarts.get_or_create(&labels).inc_by(health.restarts);
-            self.exporter_held_sets.get_or_create(&labels).set(health.held_sets as u64);
-            self.exporter_dropped_sets.get_or_create(&labels).inc_by(health.dropped_sets);
-            let [skew, seen] = [health.clock_skew_ms as f64, health.last_seen_ms as f64].map(|ms| ms / 1000.0);
-            self.exporter_clock_skew_seconds.get_or_create(&labels).set(skew);
-            self.exporter_last_seen_seconds.get_or_create(&labels).set(seen);
-            for (reason, count) in &health.faults {
-                let Exporter { listener, exporter, domain, version } = labels.clone();
-                let labels = Fault { listener, exporter, domain, version, reason: reason.clone() };
-                self.exporter_faults.get_or_create(&labels).inc_by(*count);
-            }
-        }
     }
 }
 
@@ -296,7 +198,7 @@ mod tests {
             "flowprobe_collector_waiting_octets{sink=\"udp://192.0.2.1:4739\"} 6000",
             "flowprobe_collector_skipped_records_total{sink=\"udp://192.0.2.1:4739\"} 7",
             "flowprobe_listener_kernel_drops_total{listener=\"udp://0.0.0.0:2055\"} 9",
-            "flowprobe_exporter_missing_total{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
+            "flowprobe_exporter_missing{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
             "flowprobe_exporter_clock_skew_seconds{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} -1.5",
             "# HELP flowprobe_sink_lost_records Records that a sink was to take and that went nowhere.",
             "# TYPE flowprobe_packets counter",
