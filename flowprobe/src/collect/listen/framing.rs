@@ -120,4 +120,67 @@ mod tests {
             assert_eq!(frames.next(), Err(problem), "and stays refused");
         }
     }
+
+    #[test]
+    fn messages_are_the_same_however_a_stream_of_them_is_cut_at_random() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..300 {
+            let length = |random: &mut fastrand::Rng| match random.u8(..10) {
+                0 => HEADER,
+                1 => random.u16(60_000..),
+                _ => random.u16(HEADER..2000),
+            };
+            let count = random.usize(1..20);
+            let sent: Vec<_> = std::iter::repeat_with(|| message(length(&mut random))).take(count).collect();
+            let octets = sent.concat();
+            let (mut frames, mut received, mut rest) = (Frames::default(), Vec::new(), &octets[..]);
+            while !rest.is_empty() {
+                let most = *random.choice([1, 20, 1500, READ].iter()).expect("there are some");
+                let (piece, others) = rest.split_at(random.usize(1..=most).min(rest.len()));
+                frames.room().extend_from_slice(piece);
+                rest = others;
+                while let Some(message) = frames.next().expect("IPFIX") {
+                    received.push(message.to_vec());
+                }
+            }
+            assert!(received == sent, "seed {seed}");
+            assert!(!frames.is_within_message());
+        }
+    }
+
+    #[test]
+    fn no_octets_make_it_keep_more_than_a_message_and_a_read() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..2000 {
+            let mut frames = Frames::default();
+            let mut refused = false;
+            while !refused && random.u8(..50) != 0 {
+                let count = random.usize(1..=READ);
+                let mut piece: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count).collect();
+                // Mostly the beginning of a message, of whatever length it says.
+                if let [high, low, ..] = piece.as_mut_slice()
+                    && random.u8(..4) != 0
+                {
+                    [*high, *low] = VERSION.to_be_bytes();
+                }
+                frames.room().extend_from_slice(&piece);
+                loop {
+                    match frames.next() {
+                        Ok(Some(message)) => assert!(message.len() >= usize::from(HEADER), "seed {seed}"),
+                        Ok(None) => break,
+                        Err(_) => {
+                            refused = true;
+                            break;
+                        }
+                    }
+                }
+                assert!(refused || frames.octets.len() - frames.start < usize::from(u16::MAX), "seed {seed}");
+                assert!(frames.octets.len() <= usize::from(u16::MAX) + READ, "seed {seed}");
+            }
+        }
+    }
 }
