@@ -17,5 +17,5 @@ mod watch;
 pub mod wire;
 
 pub use intake::start;
-pub use received::{Beyond, Origin, Received, ReceivedRecords, Said, Specifier, Tail, VARIABLE_LENGTH};
+pub use received::{Beyond, Origin, Own, Received, ReceivedRecords, Said, Specifier, Tail, VARIABLE_LENGTH};
 pub use watch::{Exporter, Heard, Listener, Listening, Watch};

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::registry::REVERSE;
 use crate::record::{FlowRecord, Role};
 use crate::sink::{OCTETS_PER_EVENT, RECORDS_PER_EVENT};
 
@@ -52,9 +53,51 @@ impl Tail {
     }
 }
 
+/// Which of the elements that every record of flowprobe's own says something about an exporter says too. Events of firewalls have
+/// no counts: where they are 0 in a [`FlowRecord`], that means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own(u16);
+
+impl Own {
+    /// Each with the enterprise whose it is.
+    const ELEMENTS: [(u32, u16); 13] = [
+        (0, 1),
+        (0, 2),
+        (0, 4),
+        (0, 5),
+        (0, 61),
+        (REVERSE, 1),
+        (REVERSE, 2),
+        (REVERSE, 5),
+        (REVERSE, 25),
+        (REVERSE, 26),
+        (REVERSE, 52),
+        (REVERSE, 53),
+        (REVERSE, 352),
+    ];
+
+    /// All of them.
+    pub const ALL: Self = Self((1 << Self::ELEMENTS.len()) - 1);
+
+    /// Those of which this is so.
+    pub fn of(is_said: impl Fn(u32, u16) -> bool) -> Self {
+        let said = Self::ELEMENTS.iter().enumerate().filter(|(_, element)| is_said(element.0, element.1));
+        Self(said.fold(0, |own, (bit, _)| own | 1 << bit))
+    }
+
+    /// Whether an element may be said of a record: it is one of these, or only said where it says something.
+    #[must_use]
+    pub fn has(self, enterprise: u32, id: u16) -> bool {
+        let bit = Self::ELEMENTS.iter().position(|&element| element == (enterprise, id));
+        bit.is_none_or(|bit| self.0 & 1 << bit != 0)
+    }
+}
+
 /// What one record says beyond its [`FlowRecord`].
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// What of the [`FlowRecord`] it says itself.
+    pub own: Own,
     /// Who sent it.
     pub origin: Arc<Origin>,
     /// Name of the interface by which its packets came in, where the exporter has told it.
@@ -81,22 +124,34 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    /// Adds what the next record says. The octets are those of its tail, each value of variable length behind its own (RFC 7011
-    /// section 7).
+    /// Adds what the next record says, besides all that its `FlowRecord` does. The octets are those of its tail, each value of variable
+    /// length behind its own (RFC 7011 section 7).
     pub fn push(&mut self, origin: &Arc<Origin>, names: [Option<Arc<str>>; 2], tail: &Arc<Tail>, octets: &[u8]) {
+        self.push_of(Own::ALL, origin, names, tail, octets);
+    }
+
+    /// The same of a record that says so much of its `FlowRecord`.
+    pub fn push_of(
+        &mut self,
+        own: Own,
+        origin: &Arc<Origin>,
+        names: [Option<Arc<str>>; 2],
+        tail: &Arc<Tail>,
+        octets: &[u8],
+    ) {
         let start = self.octets.len();
         self.octets.extend_from_slice(octets);
         let [ingress_name, egress_name] = names;
         self.weight += weight(&self.each, tail, octets.len());
         let (origin, tail) = (Arc::clone(origin), Arc::clone(tail));
-        self.each.push(Some(Received { origin, ingress_name, egress_name, tail, start, end: self.octets.len() }));
+        self.each.push(Some(Received { own, origin, ingress_name, egress_name, tail, start, end: self.octets.len() }));
     }
 
     /// Lets the record at `index` say the same. Those before it of which nothing was said have nothing to say.
     pub fn set(&mut self, index: usize, (received, octets): Said<'_>) {
         self.each.resize(index, None);
-        let Received { origin, ingress_name, egress_name, tail, .. } = received;
-        self.push(origin, [ingress_name.clone(), egress_name.clone()], tail, octets);
+        let Received { own, origin, ingress_name, egress_name, tail, .. } = received;
+        self.push_of(*own, origin, [ingress_name.clone(), egress_name.clone()], tail, octets);
     }
 
     /// None yet, and room for as many as are here, but for no more than an event holds.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Writer;
 use crate::collect::registry::put_tail_json;
-use crate::collect::{Listening, Said};
+use crate::collect::{Listening, Own, Said};
 use crate::export::elements::{Field, Layout};
 use crate::record::FlowRecord;
 use crate::sink::Event;
@@ -34,9 +34,10 @@ impl Writer for JsonLines {
                 for (record, reverse, said) in batch.conversations() {
                     self.line.clear();
                     match said {
-                        None => put_record(batch.schema.layout(record), record, reverse, &mut self.line),
+                        None => put_record(batch.schema.layout(record), record, reverse, Own::ALL, &mut self.line),
                         Some(said) => {
-                            put_record(batch.schema.layout_of_received(record), record, reverse, &mut self.line);
+                            let layout = batch.schema.layout_of_received(record);
+                            put_record(layout, record, reverse, said.0.own, &mut self.line);
                             put_received(record, reverse, said, &mut self.line);
                         }
                     }
@@ -58,16 +59,20 @@ impl Writer for JsonLines {
     }
 }
 
-/// Appends `record` as an object that is still open. Elements that say nothing about it are left out; names and values need no escapes.
-fn put_record(layout: &Layout, record: &FlowRecord, reverse: Option<&FlowRecord>, line: &mut String) {
+/// Appends `record` as an object that is still open. Elements that say nothing about it are left out, also where they are 0 only because
+/// they are none of its `own`; names and values need no escapes.
+fn put_record(layout: &Layout, record: &FlowRecord, reverse: Option<&FlowRecord>, own: Own, line: &mut String) {
     let mut separator = '{';
     for element in layout.elements() {
         let Some(record) = element.subject(record, reverse).filter(|record| (element.applies)(record)) else {
             continue;
         };
-        let name = element.name;
+        let (name, value) = (element.name, (element.value)(record));
+        if value == Field::Unsigned(0) && !own.has(element.enterprise, element.id) {
+            continue;
+        }
         // Writing to a string does not fail.
-        let _ = match (element.value)(record) {
+        let _ = match value {
             Field::Unsigned(number) => write!(line, "{separator}\"{name}\":{number}"),
             Field::Float(number) => write!(line, "{separator}\"{name}\":{number}"),
             Field::V4(address) => write!(line, "{separator}\"{name}\":\"{address}\""),
@@ -120,7 +125,7 @@ mod tests {
         let key = FlowKey { source_port: 0, destination_port: port, protocol, ..example.key };
         let record = FlowRecord { key, tcp_flags: 0, source_mac: [2, 0, 0, 0, 0, 10], ..example };
         let mut line = String::new();
-        put_record(Schema::default().layout(&record), &record, None, &mut line);
+        put_record(Schema::default().layout(&record), &record, None, Own::ALL, &mut line);
         line.push('}');
         serde_json::from_str(&line).expect("one JSON object")
     }
@@ -144,5 +149,23 @@ mod tests {
         let object = object(17, 53);
         assert_eq!(object["destinationTransportPort"], 53);
         assert!(object.get("icmpTypeCodeIPv4").is_none());
+    }
+
+    #[test]
+    fn what_an_exporter_has_not_said_is_no_zero() {
+        let layouts = Schema::default();
+        let record = FlowRecord { packets: 0, octets: 0, tos: 0, ..FlowRecord::example() };
+        let names = ["packetDeltaCount", "octetDeltaCount", "ipClassOfService", "flowDirection", "protocolIdentifier"];
+        let said = |own: Own| {
+            let mut line = String::new();
+            put_record(layouts.layout_of_received(&record), &record, None, own, &mut line);
+            line.push('}');
+            let object: Value = serde_json::from_str(&line).expect("one JSON object");
+            names.map(|name| object.get(name).and_then(Value::as_u64))
+        };
+        assert_eq!(said(Own::ALL), [Some(0), Some(0), Some(0), Some(0), Some(6)]);
+        // What is not 0 was made of something else.
+        assert_eq!(said(Own::of(|_, _| false)), [None, None, None, None, Some(6)]);
+        assert_eq!(said(Own::of(|_, id| matches!(id, 1 | 61))), [None, Some(0), None, Some(0), Some(6)]);
     }
 }

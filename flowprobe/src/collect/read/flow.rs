@@ -6,8 +6,9 @@ use flowprobe_ebpf::flow::Extremes;
 use flowprobe_ebpf::{Address, Direction, FlowKey, Route, Tunnel};
 
 use super::times::{Clock, Times};
-use super::values::{Place, Side, Slot, Values, Wide};
+use super::values::{Place, Side, Slot, Values, Wide, side_of};
 use super::{Context, sampling};
+use crate::collect::received::Own;
 use crate::record::{EndReason, FlowRecord, ICMP, ICMPV6, Role, TCP, UDP};
 
 /// What was made of a record.
@@ -36,6 +37,8 @@ pub(super) struct Chosen {
     pub(super) has_reverse: bool,
     /// Whether there is a type of ICMP by itself: 0 is an echo reply then, not a value that is missing.
     has_icmp_type: bool,
+    /// What of a `FlowRecord` the records say.
+    pub(super) own: Own,
 }
 
 /// The values of one direction that count.
@@ -58,6 +61,22 @@ impl Chosen {
             packets: first(side, &[Slot::Packets, Slot::PacketsTotal, Slot::InitiatorPackets, Slot::PostPackets]),
             layer2_octets: first(side, &[Slot::Layer2Octets, Slot::Layer2OctetsTotal]),
         };
+        let own = Own::of(|enterprise, id| {
+            let side = side_of(enterprise);
+            let counts = counts(side);
+            let is_any = |slots: &[Slot]| first(side, slots) != Slot::Nothing;
+            match id {
+                1 => counts.octets != Slot::Nothing,
+                2 => counts.packets != Slot::Nothing,
+                352 => counts.layer2_octets != Slot::Nothing,
+                4 => is_any(&[Slot::Protocol]),
+                5 => is_any(&[Slot::Tos]),
+                61 => is_any(&[Slot::Direction]),
+                25 | 26 => is_any(&[Slot::LengthMin, Slot::LengthMax]),
+                52 | 53 => is_any(&[Slot::TtlMin, Slot::TtlMax, Slot::Ttl]),
+                _ => true,
+            }
+        });
         let has_any = |places: [Place; 2]| places.into_iter().any(|place| has(Side::Forward, place));
         Self {
             forward: counts(Side::Forward),
@@ -69,6 +88,7 @@ impl Chosen {
             names_sampler: has_any([Place::Unsigned(Slot::Sampler), Place::Unsigned(Slot::Selector)]),
             has_reverse: places.iter().any(|&(side, _)| side == Side::Reverse),
             has_icmp_type: has_any([Place::Unsigned(Slot::IcmpType), Place::Unsigned(Slot::IcmpV6Type)]),
+            own,
         }
     }
 

@@ -160,14 +160,15 @@ impl Plan {
             }
         }
         let tail = found.unwrap_or_else(|| context.tails.of_origin(is_v6));
+        let own = self.chosen.own;
         out.records.push(outcome.forward);
         if let Some(reverse) = outcome.reverse {
             let [ingress, egress] = names.clone();
-            out.beyond.push(context.origin, names, &tail, &octets);
+            out.beyond.push_of(own, context.origin, names, &tail, &octets);
             out.records.push(reverse);
-            out.beyond.push(context.origin, [egress, ingress], &context.tails.empty(), &[]);
+            out.beyond.push_of(own, context.origin, [egress, ingress], &context.tails.empty(), &[]);
         } else {
-            out.beyond.push(context.origin, names, &tail, &octets);
+            out.beyond.push_of(own, context.origin, names, &tail, &octets);
         }
         context.tails.octets = octets;
     }

@@ -218,3 +218,16 @@ fn a_record_that_ends_too_early_is_refused() {
     let said = flow(TCP, &[(Specifier { enterprise: 0, id: 96, length: VARIABLE_LENGTH }, long)]);
     assert_eq!(read(&said).tail(), [v(0, 96, b"http")]);
 }
+
+#[test]
+fn a_record_says_what_its_template_has() {
+    let own = |said: &[Said]| read(said).0.beyond.get(0).expect("one").0.own;
+    let has = |said: &[Said]| [1, 2, 4, 5, 61].map(|id| own(said).has(0, id));
+    assert_eq!(has(&[n(225, 4, 7), n(230, 1, 1)]), [false; 5]);
+    assert_eq!(has(&[n(1, 4, 0), n(2, 4, 0), n(4, 1, 0), n(5, 1, 0), n(61, 1, 0)]), [true; 5]);
+    // Whatever else stands for a count is one.
+    assert_eq!(has(&[n(231, 4, 0), n(86, 4, 0)]), [true, true, false, false, false]);
+    let own = own(&[n(231, 4, 1), n(232, 4, 0)]);
+    assert_eq!([1, 2, 5, 52].map(|id| own.has(REVERSE, id)), [true, false, false, false]);
+    assert!(own.has(0, 8), "what is said only where it says something");
+}
