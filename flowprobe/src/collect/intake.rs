@@ -75,7 +75,8 @@ impl Handler for Intake {
 
     fn flush(&mut self) {
         if self.handed_on.elapsed() >= GATHERING {
-            self.exporters.lock().unwrap_or_else(PoisonError::into_inner).expire(now());
+            let Self { exporters, records, .. } = self;
+            exporters.lock().unwrap_or_else(PoisonError::into_inner).expire(now(), records);
             self.hand_on();
         }
     }
@@ -100,9 +101,11 @@ impl Intake {
     }
 }
 
-/// What was gathered is handed on when the listener stops.
+/// What was gathered is handed on when the listener stops, and what waits is read if it can be.
 impl Drop for Intake {
     fn drop(&mut self) {
+        let Self { exporters, records, .. } = self;
+        exporters.lock().unwrap_or_else(PoisonError::into_inner).finish(records);
         self.hand_on();
     }
 }

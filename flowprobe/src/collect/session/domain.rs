@@ -8,6 +8,7 @@ use super::super::read::Facts;
 use super::super::received::Origin;
 use super::super::wire::{Faults, Header};
 use super::Moment;
+use super::common::Common;
 use super::held::Dropped;
 use super::sequence::Verdict;
 use super::tally::{Charge, Tally};
@@ -20,6 +21,7 @@ const OCTETS: usize = 1024;
 pub(super) struct Domain {
     pub(super) origin: Arc<Origin>,
     pub(super) facts: Facts,
+    pub(super) common: Common,
     /// What is counted. The rest is filled in when somebody asks.
     pub(super) health: ExporterHealth,
     pub(super) faults: Faults,
@@ -40,6 +42,7 @@ impl Domain {
         Self {
             origin: Arc::new(Origin { address, domain: header.domain }),
             facts: Facts::default(),
+            common: Common::default(),
             health,
             faults: Faults::default(),
             sessions: Vec::new(),

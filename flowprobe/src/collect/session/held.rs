@@ -87,14 +87,14 @@ impl Held {
         released
     }
 
-    /// Drops what has been held too long.
-    pub(super) fn expire(&mut self, now: Instant, limits: &Limits) -> Dropped {
-        let mut dropped = Dropped::default();
-        let old = |set: &HeldSet| now.saturating_duration_since(set.since) > limits.held_for;
-        while let Some(set) = self.sets.pop_front_if(|set| old(set)) {
-            dropped.add(&set.body);
-        }
-        dropped
+    /// Takes out the next that has been held too long, if there is one.
+    pub(super) fn next_expired(&mut self, now: Instant, limits: &Limits) -> Option<HeldSet> {
+        self.sets.pop_front_if(|set| now.saturating_duration_since(set.since) > limits.held_for)
+    }
+
+    /// Takes out the next, if there is one.
+    pub(super) fn next(&mut self) -> Option<HeldSet> {
+        self.sets.pop_front()
     }
 
     /// Drops all.

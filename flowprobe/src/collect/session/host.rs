@@ -12,7 +12,7 @@ use super::super::template::Version;
 use super::super::wire::{Content, Fault, Header};
 use super::domain::Domain;
 use super::held::Held;
-use super::intake::{Intake, Shared};
+use super::intake::{self, Intake, News, Shared};
 use super::sequence::Sequence;
 use super::stock::Stock;
 use super::tally::{Charge, Tally};
@@ -52,9 +52,10 @@ const MOST_WAYS: usize = 64;
 const CANDIDATES: usize = 64;
 
 impl Session {
-    fn new(id: Id, way: Way, state: &Tally, held: &Tally) -> Self {
+    fn new(number: u64, id: Id, way: Way, state: &Tally, held: &Tally) -> Self {
         let (ways, held, charge) = (vec![way], Held::within(held), state.charge(SESSION_OCTETS));
-        Self { id, ways, sequence: Sequence::new(), templates: Stock::new(), held, _charge: charge }
+        let templates = Stock::new(number, matches!(way, Way::Port(_)));
+        Self { id, ways, sequence: Sequence::new(), templates, held, _charge: charge }
     }
 
     fn is_of_datagrams(&self) -> bool {
@@ -118,11 +119,32 @@ impl Host {
         let (number, joined) = self.route(id, way, header.sequence, &shared.held);
         let (Some(session), Some(domain)) = (self.sessions.get_mut(&number), self.domains.get_mut(&id)) else { return };
         let state = &self.state;
-        let mut intake = Intake { header, now, session, domain, state, shared, out };
+        let mut intake = Intake { header, now, session, domain, state, shared, out, news: News::default() };
         if joined {
             intake.recover_all();
         }
         intake.take(message, content);
+        let News { taught, lender } = intake.news;
+        if let Some(lender) = lender {
+            // Whose templates are in use does not go before those who use them.
+            self.sessions.promote(&lender);
+            self.sessions.promote(&number);
+        }
+        if taught {
+            self.lend(id, number, shared, out);
+        }
+    }
+
+    /// Reads what other sessions of a domain hold by the templates that this one was told.
+    fn lend(&mut self, id: Id, number: u64, shared: &mut Shared, out: &mut ReceivedRecords) {
+        let Some(domain) = self.domains.peek_mut(&id) else { return };
+        let others = domain.sessions.iter().copied().filter(|other| *other != number);
+        for other in others.collect::<Vec<u64>>() {
+            let session = self.sessions.peek_mut(&other);
+            if let Some(session) = session.filter(|other| other.held.len() > 0 && other.templates.wants_others()) {
+                intake::lend(session, domain, &mut shared.tails, out);
+            }
+        }
     }
 
     /// The number of the session of a message, and whether its way has just joined that. It is the session of its way, or that
@@ -151,7 +173,7 @@ impl Host {
     fn open(&mut self, id: Id, way: Way, held: &Tally) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.sessions.put(number, Session::new(id, way, &self.state, held));
+        self.sessions.put(number, Session::new(number, id, way, &self.state, held));
         self.ways.insert((id, way), number);
         if let Some(domain) = self.domains.peek_mut(&id) {
             domain.sessions.push(number);
@@ -185,12 +207,13 @@ impl Host {
 
     /// Takes a session out.
     fn remove(&mut self, number: u64) -> Option<Session> {
-        let session = self.sessions.pop(&number)?;
+        let mut session = self.sessions.pop(&number)?;
         for way in &session.ways {
             self.ways.remove(&(session.id, *way));
         }
         if let Some(domain) = self.domains.peek_mut(&session.id) {
             domain.sessions.retain(|known| *known != number);
+            session.templates.clear(&mut domain.common);
         }
         Some(session)
     }
@@ -227,22 +250,34 @@ impl Host {
         let gone = before.saturating_sub(self.sessions.len());
         while !has_room(self)
             && let Some((_, session)) = self.sessions.iter_mut().next()
-            && session.templates.forget_idlest()
+            && let Some(domain) = self.domains.peek_mut(&session.id)
+            && session.templates.forget_idlest(&mut domain.common)
         {
-            if let Some(domain) = self.domains.peek_mut(&session.id) {
-                domain.health.templates_forgotten += 1;
-            }
+            domain.health.templates_forgotten += 1;
         }
         gone as u64
     }
 
-    /// Forgets sets that have waited for too long, and with `templates` also templates that are no longer good.
-    pub(super) fn expire(&mut self, now: Instant, templates: bool, limits: &Limits) {
+    /// Reads or drops sets that have waited for too long, and with `templates` also forgets templates that are no longer good.
+    pub(super) fn expire(&mut self, now: Instant, templates: bool, shared: &mut Shared, out: &mut ReceivedRecords) {
+        let Shared { limits, tails, .. } = shared;
         for (_, session) in &mut self.sessions {
             let Some(domain) = self.domains.peek_mut(&session.id) else { continue };
-            domain.drop_sets(session.held.expire(now, limits));
+            while let Some(set) = session.held.next_expired(now, limits) {
+                intake::settle(set, session, domain, tails, out);
+            }
             if templates && session.is_of_datagrams() {
-                domain.health.templates_forgotten += session.templates.expire(now, limits);
+                domain.health.templates_forgotten += session.templates.expire(now, &mut domain.common, limits);
+            }
+        }
+    }
+
+    /// Reads or drops all sets that wait, since no more comes.
+    pub(super) fn finish(&mut self, shared: &mut Shared, out: &mut ReceivedRecords) {
+        for (_, session) in &mut self.sessions {
+            let Some(domain) = self.domains.peek_mut(&session.id) else { continue };
+            while let Some(set) = session.held.next() {
+                intake::settle(set, session, domain, &mut shared.tails, out);
             }
         }
     }

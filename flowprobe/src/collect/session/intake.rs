@@ -1,6 +1,8 @@
 //! Takes one message into its session.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
 
@@ -11,7 +13,7 @@ use super::super::wire::{
     Content, Fault, Faults, Header, Kind, Set, Sets, Told as Said, ToldTemplates, check_sets, fixed_template,
 };
 use super::domain::Domain;
-use super::held::Dropped;
+use super::held::{Dropped, HeldSet};
 use super::host::Session;
 use super::sequence::Verdict;
 use super::stock::{Known, Told};
@@ -35,9 +37,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(limits: Limits) -> Self {
-        let started = std::time::Instant::now();
         let fixed = [Version::NetFlow5, Version::NetFlow7]
-            .map(|version| Known::of(fixed_template(version), false, started, &Tally::default()));
+            .map(|version| Known::of(fixed_template(version), false, &Tally::default()));
         let (state, held) = (Tally::default(), Tally::default());
         Self { limits, tails: TailBook::new(), state, held, hasher: DefaultHashBuilder::default(), fixed }
     }
@@ -53,6 +54,16 @@ pub(super) struct Intake<'a> {
     pub(super) state: &'a Tally,
     pub(super) shared: &'a mut Shared,
     pub(super) out: &'a mut ReceivedRecords,
+    pub(super) news: News,
+}
+
+/// What a message meant for other sessions of its domain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct News {
+    /// Whether it told templates which others may lack.
+    pub(super) taught: bool,
+    /// The number of the session by whose template its data were read.
+    pub(super) lender: Option<u64>,
 }
 
 /// What was read of a set.
@@ -86,7 +97,7 @@ impl Intake<'_> {
         match verdict {
             Verdict::Duplicate => return,
             Verdict::Restart => {
-                self.session.templates.clear();
+                self.session.templates.clear(&mut self.domain.common);
                 self.domain.drop_sets(self.session.held.clear());
             }
             _ => {}
@@ -109,7 +120,7 @@ impl Intake<'_> {
     /// Reads what has waited elsewhere for templates that are known here.
     pub(super) fn recover_all(&mut self) {
         for id in self.session.held.ids() {
-            recover(self.session, id, self.domain, &mut self.shared.tails, self.out);
+            self.recover(id);
         }
     }
 
@@ -146,7 +157,7 @@ impl Intake<'_> {
     /// Reads the records of a set, or holds it until its template comes. How many they were, where that is known.
     fn data(&mut self, set: &Set<'_>) -> Option<u32> {
         let (header, wall_us) = (self.header, self.now.wall_us);
-        let Some(known) = self.session.templates.get(set.id) else {
+        let Some(known) = self.known(set.id) else {
             let moment = (wall_us, self.now.monotonic);
             if !self.session.held.hold(header, set, moment, &self.shared.held, &self.shared.limits) {
                 let mut dropped = Dropped::default();
@@ -155,36 +166,88 @@ impl Intake<'_> {
             }
             return None;
         };
-        let read = read(known, set.body, (header, wall_us), self.domain, &mut self.shared.tails, self.out);
+        let read = read(&known, set.body, (header, wall_us), self.domain, &mut self.shared.tails, self.out);
         read.whole.then_some(read.records)
+    }
+
+    /// The template with this ID: the session's, or what other ports of the domain agree on where this one was never told any.
+    /// One that has templates, but not this one, may be of another exporter behind the same address.
+    fn known(&mut self, id: u16) -> Option<Arc<Known>> {
+        if let Some(known) = self.session.templates.get(id) {
+            return Some(Arc::clone(known));
+        }
+        let (known, lender) = self.domain.common.agreed(id).filter(|_| self.session.templates.wants_others())?;
+        self.news.lender = Some(lender);
+        Some(Arc::clone(known))
     }
 
     /// Learns templates, and reads what has waited for them.
     fn templates(&mut self, set: &Set<'_>, options: bool) {
-        let limits = &self.shared.limits;
-        for said in ToldTemplates::of(self.header.version, options, limits.fields, set.body) {
+        let most_fields = self.shared.limits.fields;
+        for said in ToldTemplates::of(self.header.version, options, most_fields, set.body) {
             let templates = &mut self.session.templates;
+            let Domain { common, health, faults, .. } = &mut *self.domain;
             match said {
-                Err(fault) => self.domain.faults.add(fault),
-                Ok(Said::Withdrawn(id)) => self.domain.health.templates_withdrawn += u64::from(templates.withdraw(id)),
-                Ok(Said::AllWithdrawn) => self.domain.health.templates_withdrawn += templates.withdraw_all(options),
+                Err(fault) => faults.add(fault),
+                Ok(Said::Withdrawn(id)) => health.templates_withdrawn += u64::from(templates.withdraw(id, common)),
+                Ok(Said::AllWithdrawn) => health.templates_withdrawn += templates.withdraw_all(options, common),
                 Ok(Said::Template(id, template)) => {
                     let now = self.now.monotonic;
-                    let (told, gone) = templates.learn(id, (template, options), now, (self.state, limits));
-                    self.domain.health.templates_changed += u64::from(told == Told::Changed);
-                    self.domain.health.templates_forgotten += gone;
-                    recover(self.session, id, self.domain, &mut self.shared.tails, self.out);
+                    let (told, gone) =
+                        templates.learn(id, (template, options), now, common, (self.state, &self.shared.limits));
+                    health.templates_changed += u64::from(told == Told::Changed);
+                    health.templates_forgotten += gone;
+                    self.news.taught |= told != Told::Again;
+                    self.recover(id);
                 }
             }
         }
     }
+
+    /// Reads the sets that have waited for a template of the session.
+    fn recover(&mut self, id: u16) {
+        let Session { templates, held, .. } = &mut *self.session;
+        if let Some(known) = templates.get(id) {
+            recover(known, held.release(id), self.domain, &mut self.shared.tails, self.out);
+        }
+    }
 }
 
-/// Reads the sets that have waited for a template, under the headers with which they came.
-fn recover(session: &mut Session, id: u16, domain: &mut Domain, tails: &mut TailBook, out: &mut ReceivedRecords) {
-    let Session { templates, held, .. } = session;
-    let Some(known) = templates.get(id) else { return };
-    for set in held.release(id) {
+/// Reads sets that a session holds by what other ports of its domain agree on, if it was never told a template.
+pub(super) fn lend(session: &mut Session, domain: &mut Domain, tails: &mut TailBook, out: &mut ReceivedRecords) {
+    for id in session.held.ids() {
+        if let Some(known) = domain.common.agreed(id).map(|(known, _)| Arc::clone(known)) {
+            recover(&known, session.held.release(id), domain, tails, out);
+        }
+    }
+}
+
+/// Ends the waiting of a set of this session: it is read if other ports of the domain agree on how, and dropped if not.
+pub(super) fn settle(
+    set: HeldSet,
+    session: &Session,
+    domain: &mut Domain,
+    tails: &mut TailBook,
+    out: &mut ReceivedRecords,
+) {
+    let known = domain.common.agreed(set.id).filter(|_| session.templates.is_shared());
+    if let Some(known) = known.map(|(known, _)| Arc::clone(known)) {
+        return recover(&known, VecDeque::from([set]), domain, tails, out);
+    }
+    let mut dropped = Dropped::default();
+    dropped.add(&set.body);
+    domain.drop_sets(dropped);
+}
+
+/// Reads sets that have waited for this template, under the headers with which they came.
+fn recover(
+    known: &Known,
+    sets: VecDeque<HeldSet>,
+    domain: &mut Domain,
+    tails: &mut TailBook,
+    out: &mut ReceivedRecords,
+) {
+    for set in sets {
         let read = read(known, &set.body, (&set.header, set.received_us), domain, tails, out);
         domain.health.recovered_sets += 1;
         domain.health.recovered_records += u64::from(read.records);

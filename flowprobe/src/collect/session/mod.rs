@@ -2,13 +2,14 @@
 //! options records have taught. Pure: it is handed messages and the time.
 //!
 //! ```text
-//! Exporters ─► Host, an address ─► Domain, of one version: facts, health
+//! Exporters ─► Host, an address ─► Domain, of one version: facts, templates in common, health
 //!                              └─► Session: a source port or a connection: templates, sequence, sets that wait
 //! ```
 //!
 //! Everything is bounded ([`Limits`]). Over a bound, what has been idle longest goes, so that who sends keeps what is theirs;
 //! all of it is counted. Looking for what is idle longest takes no time that depends on how much is known.
 
+mod common;
 mod domain;
 mod held;
 mod host;
@@ -112,8 +113,9 @@ impl Exporters {
         }
     }
 
-    /// Forgets what has waited or idled for too long. To be called about once a second.
-    pub fn expire(&mut self, now: Moment) {
+    /// Forgets what has waited or idled for too long. What has waited and can be read by the templates of others is added to
+    /// `out`. To be called about once a second.
+    pub fn expire(&mut self, now: Moment, out: &mut ReceivedRecords) {
         let limits = &self.shared.limits;
         let now = now.monotonic;
         let idle = |host: &Host| now.saturating_duration_since(host.seen) > limits.idle_for;
@@ -125,9 +127,16 @@ impl Exporters {
         if sweep {
             self.swept = Some(now);
         }
-        if sweep || self.shared.held.octets() > 0 {
-            self.hosts.iter_mut().for_each(|(_, host)| host.expire(now, sweep, limits));
+        let shared = &mut self.shared;
+        if sweep || shared.held.octets() > 0 {
+            self.hosts.iter_mut().for_each(|(_, host)| host.expire(now, sweep, shared, out));
         }
+    }
+
+    /// Ends the waiting of all sets, since no more comes: what can be read by the templates of others is added to `out`.
+    pub fn finish(&mut self, out: &mut ReceivedRecords) {
+        let shared = &mut self.shared;
+        self.hosts.iter_mut().for_each(|(_, host)| host.finish(shared, out));
     }
 
     /// How each exporter fares, in the order of their addresses, domains and versions.

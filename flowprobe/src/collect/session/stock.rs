@@ -1,5 +1,6 @@
 //! The templates of a session.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use lru::LruCache;
@@ -8,11 +9,15 @@ use super::super::read::Plan;
 use super::super::template::Template;
 use super::super::wire::Layout;
 use super::Limits;
+use super::common::Common;
 use super::tally::{Charge, Tally};
 
 /// Octets that a template takes for each of its fields, with what is made of them for reading, and besides.
 const PER_FIELD: usize = 64;
 const BESIDES: usize = 512;
+
+/// Octets that a session takes for each of its templates, which it may share with others.
+const PER_TEMPLATE: usize = 128;
 
 /// A template and what was made of it for reading.
 #[derive(Debug)]
@@ -22,17 +27,26 @@ pub(super) struct Known {
     pub(super) plan: Plan,
     /// Whether its records are options.
     pub(super) options: bool,
-    refreshed: Instant,
     _charge: Charge,
 }
 
 impl Known {
     /// `None` where its records would have no octets.
-    pub(super) fn of(template: Template, options: bool, now: Instant, state: &Tally) -> Option<Self> {
+    pub(super) fn of(template: Template, options: bool, state: &Tally) -> Option<Self> {
         let layout = Layout::of(&template)?;
         let charge = state.charge(BESIDES + template.fields.len() * PER_FIELD);
         let plan = Plan::of(&template);
-        Some(Self { template, layout, plan, options, refreshed: now, _charge: charge })
+        Some(Self { template, layout, plan, options, _charge: charge })
+    }
+
+    /// Whether it was made of this one.
+    pub(super) fn is(&self, template: &Template, options: bool) -> bool {
+        self.options == options && self.template == *template
+    }
+
+    /// Whether records are read by the other as by this one.
+    pub(super) fn is_same(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other) || self.is(&other.template, other.options)
     }
 }
 
@@ -46,24 +60,48 @@ pub(super) enum Told {
     Changed,
 }
 
+/// A template that a session was told.
+#[derive(Debug)]
+struct Own {
+    known: Arc<Known>,
+    refreshed: Instant,
+    _charge: Charge,
+}
+
 /// The templates of a session by their IDs, which flows and options share.
 #[derive(Debug)]
 pub(super) struct Stock {
-    known: LruCache<u16, Known>,
+    known: LruCache<u16, Own>,
+    /// The number of the session.
+    session: u64,
+    /// Whether they came in datagrams. Those of a connection are nobody else's (RFC 7011 section 8).
+    shared: bool,
+    /// Whether it was ever told one.
+    told: bool,
 }
 
 impl Stock {
-    pub(super) fn new() -> Self {
-        Self { known: LruCache::unbounded() }
+    pub(super) fn new(session: u64, shared: bool) -> Self {
+        Self { known: LruCache::unbounded(), session, shared, told: false }
     }
 
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
 
+    /// Whether it brought datagrams and never a template, so that its exporter may have told them elsewhere.
+    pub(super) const fn wants_others(&self) -> bool {
+        self.shared && !self.told
+    }
+
+    /// Whether templates of others may be used, in the end.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// The template with this ID, which is in use now.
-    pub(super) fn get(&mut self, id: u16) -> Option<&Known> {
-        self.known.get(&id)
+    pub(super) fn get(&mut self, id: u16) -> Option<&Arc<Known>> {
+        self.known.get(&id).map(|own| &own.known)
     }
 
     /// Learns a template. What it was, and how many others had to go for it.
@@ -72,53 +110,69 @@ impl Stock {
         id: u16,
         (template, options): (Template, bool),
         now: Instant,
+        common: &mut Common,
         (state, limits): (&Tally, &Limits),
     ) -> (Told, u64) {
+        self.told = true;
         let before = self.known.get_mut(&id);
         let told = match &before {
-            Some(known) if known.template == template && known.options == options => Told::Again,
+            Some(own) if own.known.is(&template, options) => Told::Again,
             Some(_) => Told::Changed,
             None => Told::New,
         };
-        if let (Told::Again, Some(known)) = (told, before) {
-            known.refreshed = now;
-        } else if let Some(known) = Known::of(template, options, now, state) {
-            self.known.put(id, known);
+        if let (Told::Again, Some(own)) = (told, before) {
+            own.refreshed = now;
+            if self.shared {
+                common.again(id, &own.known, self.session);
+            }
+        } else {
+            let shared = if self.shared { common.find(id, &template, options) } else { None };
+            if let Some(known) = shared.or_else(|| Known::of(template, options, state).map(Arc::new)) {
+                self.withdraw(id, common);
+                if self.shared {
+                    common.add(id, &known, self.session);
+                }
+                self.known.put(id, Own { known, refreshed: now, _charge: state.charge(PER_TEMPLATE) });
+            }
         }
         let mut gone = 0;
-        while self.known.len() > limits.templates && self.forget_idlest() {
+        while self.known.len() > limits.templates && self.forget_idlest(common) {
             gone += 1;
         }
         (told, gone)
     }
 
     /// Forgets the template with this ID. Whether there was one.
-    pub(super) fn withdraw(&mut self, id: u16) -> bool {
-        self.known.pop(&id).is_some()
+    pub(super) fn withdraw(&mut self, id: u16, common: &mut Common) -> bool {
+        let own = self.known.pop(&id);
+        if let (Some(own), true) = (&own, self.shared) {
+            common.remove(id, &own.known);
+        }
+        own.is_some()
     }
 
     /// Forgets those of options, or those of flows. How many there were.
-    pub(super) fn withdraw_all(&mut self, options: bool) -> u64 {
-        self.forget(|known| known.options == options)
+    pub(super) fn withdraw_all(&mut self, options: bool, common: &mut Common) -> u64 {
+        self.forget(|own| own.known.options == options, common)
     }
 
     /// Forgets all.
-    pub(super) fn clear(&mut self) {
-        self.known.clear();
+    pub(super) fn clear(&mut self, common: &mut Common) {
+        while self.forget_idlest(common) {}
     }
 
     /// Forgets those that were not told again for too long. How many there were.
-    pub(super) fn expire(&mut self, now: Instant, limits: &Limits) -> u64 {
-        self.forget(|known| now.saturating_duration_since(known.refreshed) > limits.templates_for)
+    pub(super) fn expire(&mut self, now: Instant, common: &mut Common, limits: &Limits) -> u64 {
+        self.forget(|own| now.saturating_duration_since(own.refreshed) > limits.templates_for, common)
     }
 
     /// Forgets the one whose last use is the longest ago. Whether there was one.
-    pub(super) fn forget_idlest(&mut self) -> bool {
-        self.known.pop_lru().is_some()
+    pub(super) fn forget_idlest(&mut self, common: &mut Common) -> bool {
+        self.known.peek_lru().map(|(&id, _)| id).is_some_and(|id| self.withdraw(id, common))
     }
 
-    fn forget(&mut self, gone: impl Fn(&Known) -> bool) -> u64 {
-        let ids: Vec<u16> = self.known.iter().filter(|(_, known)| gone(known)).map(|(id, _)| *id).collect();
-        ids.iter().filter(|&&id| self.withdraw(id)).count() as u64
+    fn forget(&mut self, gone: impl Fn(&Own) -> bool, common: &mut Common) -> u64 {
+        let ids: Vec<u16> = self.known.iter().filter(|(_, own)| gone(own)).map(|(id, _)| *id).collect();
+        ids.iter().filter(|&&id| self.withdraw(id, common)).count() as u64
     }
 }

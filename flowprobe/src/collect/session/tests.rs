@@ -5,6 +5,7 @@ mod damage;
 mod health;
 mod holding;
 mod joining;
+mod ports;
 mod second_reading;
 mod sequence;
 mod templates;
@@ -54,7 +55,7 @@ impl Listener {
     }
 
     fn expire(&mut self) {
-        self.exporters.expire(self.moment());
+        self.exporters.expire(self.moment(), &mut self.out);
     }
 
     /// Takes a message; the octets of the flows that it has brought.
