@@ -72,9 +72,11 @@ impl Domain {
         match verdict {
             Verdict::Duplicate => health.duplicates += 1,
             Verdict::Restart => health.restarts += 1,
+            Verdict::TakenBack => health.restarts = health.restarts.saturating_sub(1),
             Verdict::Gap(missing) => health.missing += u64::from(missing),
+            Verdict::Resumed(missing) if missing > 0 => health.missing += u64::from(missing),
             Verdict::Late | Verdict::Stray => health.reordered += 1,
-            Verdict::Unjudged(true) | Verdict::Resumed => health.sequence_unknown += 1,
+            Verdict::Unjudged(true) | Verdict::Far | Verdict::Resumed(_) => health.sequence_unknown += 1,
             Verdict::Unjudged(false) | Verdict::InOrder => {}
         }
     }

@@ -54,8 +54,9 @@ const CANDIDATES: usize = 64;
 impl Session {
     fn new(number: u64, id: Id, way: Way, state: &Tally, held: &Tally) -> Self {
         let (ways, held, charge) = (vec![way], Held::within(held), state.charge(SESSION_OCTETS));
-        let templates = Stock::new(number, matches!(way, Way::Port(_)));
-        Self { id, ways, sequence: Sequence::new(), templates, held, _charge: charge }
+        let is_of_datagrams = matches!(way, Way::Port(_));
+        let (sequence, templates) = (Sequence::new(is_of_datagrams), Stock::new(number, is_of_datagrams));
+        Self { id, ways, sequence, templates, held, _charge: charge }
     }
 
     fn is_of_datagrams(&self) -> bool {

@@ -97,8 +97,12 @@ impl Intake<'_> {
         match verdict {
             Verdict::Duplicate => return,
             Verdict::Restart => {
-                self.session.templates.clear(&mut self.domain.common);
+                self.session.templates.set_aside(&mut self.domain.common);
                 self.domain.drop_sets(self.session.held.clear());
+            }
+            Verdict::TakenBack => {
+                self.session.templates.take_back(&mut self.domain.common);
+                self.recover_all();
             }
             _ => {}
         }
@@ -117,7 +121,7 @@ impl Intake<'_> {
         self.domain.health.missing = self.domain.health.missing.saturating_sub(found.into());
     }
 
-    /// Reads what has waited elsewhere for templates that are known here.
+    /// Reads what has waited for templates that are known here now.
     pub(super) fn recover_all(&mut self) {
         for id in self.session.held.ids() {
             self.recover(id);

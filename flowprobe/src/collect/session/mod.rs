@@ -20,6 +20,7 @@ mod stock;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod uptime;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

@@ -72,6 +72,8 @@ struct Own {
 #[derive(Debug)]
 pub(super) struct Stock {
     known: LruCache<u16, Own>,
+    /// Those from before a restart that may have been none.
+    former: LruCache<u16, Own>,
     /// The number of the session.
     session: u64,
     /// Whether they came in datagrams. Those of a connection are nobody else's (RFC 7011 section 8).
@@ -82,7 +84,8 @@ pub(super) struct Stock {
 
 impl Stock {
     pub(super) fn new(session: u64, shared: bool) -> Self {
-        Self { known: LruCache::unbounded(), session, shared, told: false }
+        let (known, former) = (LruCache::unbounded(), LruCache::unbounded());
+        Self { known, former, session, shared, told: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -161,13 +164,42 @@ impl Stock {
         while self.forget_idlest(common) {}
     }
 
+    /// Forgets all, but so that they can be taken back.
+    pub(super) fn set_aside(&mut self, common: &mut Common) {
+        let known = std::mem::replace(&mut self.known, LruCache::unbounded());
+        if self.shared {
+            known.iter().for_each(|(&id, own)| common.remove(id, &own.known));
+        }
+        self.former = known;
+    }
+
+    /// Takes back what was set aside, but for what has been told anew since.
+    pub(super) fn take_back(&mut self, common: &mut Common) {
+        while let Some((id, own)) = self.former.pop_lru() {
+            if self.known.contains(&id) {
+                continue;
+            }
+            if self.shared {
+                common.add(id, &own.known, self.session);
+            }
+            self.known.put(id, own);
+        }
+    }
+
     /// Forgets those that were not told again for too long. How many there were.
     pub(super) fn expire(&mut self, now: Instant, common: &mut Common, limits: &Limits) -> u64 {
-        self.forget(|own| now.saturating_duration_since(own.refreshed) > limits.templates_for, common)
+        let is_old = |own: &Own| now.saturating_duration_since(own.refreshed) > limits.templates_for;
+        if self.former.iter().any(|(_, own)| is_old(own)) {
+            self.former.clear();
+        }
+        self.forget(is_old, common)
     }
 
     /// Forgets the one whose last use is the longest ago. Whether there was one.
     pub(super) fn forget_idlest(&mut self, common: &mut Common) -> bool {
+        if self.former.pop_lru().is_some() {
+            return true;
+        }
         self.known.peek_lru().map(|(&id, _)| id).is_some_and(|id| self.withdraw(id, common))
     }
 

@@ -1,6 +1,7 @@
 //! Exporters made of messages: what their listener makes of each, and what it then knows.
 
 mod bounds;
+mod counts;
 mod damage;
 mod health;
 mod holding;

@@ -164,19 +164,23 @@ fn netflow_v5_that_restarts_loses_nothing() {
 }
 
 #[test]
-fn a_number_far_below_is_a_restart_and_one_a_little_below_is_not() {
+fn ipfix_restarts_where_its_numbers_begin_again_and_not_a_little_below() {
     let mut listener = begun();
     listener.take(a(), &three(2_000_000_000));
-    assert_eq!((listener.health().restarts, listener.health().templates), (1, 0), "nothing comes from so far ahead");
-    listener.take(a(), &ipfix(START, 2_000_000_003, 1, &[told(256), flows(256, &[1; 3])]));
-    assert_eq!(listener.health().sequence_unknown, 1, "the first after one without template");
+    listener.take(a(), &three(2_000_000_003));
+    assert_eq!((counts(&listener), listener.health().templates), ([0; 4], 1), "nothing is missing of so many");
     listener.take(a(), &three(1_999_999_990));
-    assert_eq!((counts(&listener), listener.health().templates), ([0, 1, 0, 1], 1), "a stray one");
+    assert_eq!(counts(&listener), [0, 1, 0, 0], "a stray one");
     listener.take(a(), &three(1_999_999_993));
     listener.take(a(), &three(1_999_999_996));
-    assert_eq!((counts(&listener), listener.health().sequence_unknown), ([0, 1, 0, 1], 2), "it goes on from there");
-    assert_eq!(listener.take(a(), &ipfix(START, 0, 1, &[flows(256, &[7])])), NONE, "its templates are forgotten");
-    assert_eq!(counts(&listener), [0, 1, 0, 2]);
+    assert_eq!((counts(&listener), listener.health().sequence_unknown), ([0, 1, 0, 0], 3), "it goes on from there");
+    assert_eq!(listener.take(a(), &ipfix(START, 4097, 1, &[flows(256, &[7])])), [7], "no number to begin with");
+    assert_eq!(listener.take(a(), &ipfix(START, 30, 1, &[flows(256, &[7])])), NONE, "its templates are forgotten");
+    assert_eq!((counts(&listener), listener.health().templates), ([0, 1, 0, 1], 0));
+    let mut listener = begun();
+    listener.take(a(), &three(50_000));
+    listener.take(a(), &three(0));
+    assert_eq!((listener.health().restarts, listener.health().templates), (0, 1), "that came late");
 }
 
 #[test]
