@@ -94,6 +94,18 @@ impl Facts {
         self.domain.is_some() || !self.samplers.is_empty() || !self.interfaces.is_empty()
     }
 
+    /// Adds what was known before, where nothing else has been learnt since.
+    pub fn add(&mut self, before: Self) {
+        add_all(&mut self.samplers, before.samplers);
+        add_all(&mut self.interfaces, before.interfaces);
+        add_all(&mut self.names, before.names);
+        add_all(&mut self.descriptions, before.descriptions);
+        self.domain = self.domain.or(before.domain);
+        self.boot_us = self.boot_us.or(before.boot_us);
+        self.refused += before.refused;
+        self.text_octets = self.names.values().chain(self.descriptions.values()).map(|text| text.len()).sum();
+    }
+
     /// Learns what an options record says: its numbers, and the octets of its `interfaceName` and `interfaceDescription`.
     pub(super) fn learn(&mut self, values: &Values, names_sampler: bool, name: &[u8], description: &[u8]) {
         let interface = [Slot::Ingress, Slot::Egress, Slot::PhysicalIngress, Slot::PhysicalEgress];
@@ -134,6 +146,15 @@ fn put<Key: Eq + std::hash::Hash, Value>(map: &mut HashMap<Key, Value>, key: Key
         map.insert(key, value);
     }
     room
+}
+
+/// Adds what has no value yet, as long as there is room.
+fn add_all<Key: Eq + std::hash::Hash, Value>(map: &mut HashMap<Key, Value>, before: HashMap<Key, Value>) {
+    for (key, value) in before {
+        if !map.contains_key(&key) {
+            put(map, key, value);
+        }
+    }
 }
 
 /// Exporters repeat their names every few minutes: one that is known is left as it is.

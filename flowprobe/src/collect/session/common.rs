@@ -22,6 +22,8 @@ struct Variant {
 #[derive(Debug, Default)]
 pub(super) struct Common {
     variants: HashMap<u16, Vec<Variant>>,
+    /// How often the exporter has begun anew.
+    life: u32,
 }
 
 impl Common {
@@ -38,6 +40,17 @@ impl Common {
     pub(super) fn find(&self, id: u16, template: &Template, options: bool) -> Option<Arc<Known>> {
         let variant = self.variants.get(&id)?.iter().find(|variant| variant.known.is(template, options))?;
         Some(Arc::clone(&variant.known))
+    }
+
+    /// The exporter's present life. What was added in another is not in here any more.
+    pub(super) const fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// Forgets all, since the exporter has begun anew. Sessions keep what they were told, for themselves until they are told again.
+    pub(super) fn begin_anew(&mut self) {
+        self.variants.clear();
+        self.life = self.life.wrapping_add(1);
     }
 
     /// Takes note that one more session has this template.

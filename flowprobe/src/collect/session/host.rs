@@ -30,6 +30,15 @@ pub(super) enum Way {
 /// The version and domain of an exporter.
 type Id = (Version, u32);
 
+/// How a message came to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Known,
+    /// Its way has just joined the session.
+    Joined,
+    Opened,
+}
+
 /// A session: what one Exporting Process tells about one of its domains.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -59,7 +68,7 @@ impl Session {
         Self { id, ways, sequence, templates, held, _charge: charge }
     }
 
-    fn is_of_datagrams(&self) -> bool {
+    pub(super) fn is_of_datagrams(&self) -> bool {
         matches!(self.ways.first(), Some(Way::Port(_)))
     }
 }
@@ -117,11 +126,14 @@ impl Host {
             Ok(content) => content,
             Err(fault) => return domain.faults.add(fault),
         };
-        let (number, joined) = self.route(id, way, header.sequence, &shared.held);
+        let (number, found) = self.route(id, way, header.sequence, &shared.held);
+        if found == Found::Opened && matches!(way, Way::Port(_)) {
+            self.look_back(id, header, now.monotonic);
+        }
         let (Some(session), Some(domain)) = (self.sessions.get_mut(&number), self.domains.get_mut(&id)) else { return };
         let state = &self.state;
-        let mut intake = Intake { header, now, session, domain, state, shared, out, news: News::default() };
-        if joined {
+        let mut intake = Intake { header, now, number, session, domain, state, shared, out, news: News::default() };
+        if found == Found::Joined {
             intake.recover_all();
         }
         intake.take(message, content);
@@ -148,13 +160,24 @@ impl Host {
         }
     }
 
-    /// The number of the session of a message, and whether its way has just joined that. It is the session of its way, or that
+    /// Takes note where the first message of a session shows that its exporter has begun anew. That of IPFIX has to have counted
+    /// something before: one with nothing to report says number 0 again and again.
+    fn look_back(&mut self, id: Id, header: &Header, now: Instant) {
+        let Some(domain) = self.domains.peek_mut(&id) else { return };
+        let Some(last) = domain.last() else { return };
+        let has_counted = self.sessions.peek(&last).is_some_and(|session| session.sequence.has_counted());
+        if domain.has_moved(header, now) && (header.uptime_ms.is_some() || has_counted) {
+            domain.begin_anew((last, true), header, now);
+        }
+    }
+
+    /// The number of the session of a message, and how it came there. It is the session of its way, or that
     /// which expects its sequence number, where an exporter sends from changing ports.
     ///
     /// A message from a port joins another session of the same version and domain if its number is what that one expects next
     /// and is not 0, with which everybody begins, unless the port has a count of its own, which is then only interrupted. Two
     /// exporters behind one address so stay apart.
-    fn route(&mut self, id: Id, way: Way, sequence: u32, held: &Tally) -> (u64, bool) {
+    fn route(&mut self, id: Id, way: Way, sequence: u32, held: &Tally) -> (u64, Found) {
         let own = self.ways.get(&(id, way)).copied();
         if matches!(way, Way::Port(_)) && sequence != 0 {
             let count = own.and_then(|own| self.sessions.peek(&own)).map(|session| &session.sequence);
@@ -165,10 +188,13 @@ impl Host {
             };
             if !stays && let Some(other) = self.sessions.iter().take(CANDIDATES).find_map(continues) {
                 self.join(id, way, own, other);
-                return (other, true);
+                return (other, Found::Joined);
             }
         }
-        (own.unwrap_or_else(|| self.open(id, way, held)), false)
+        match own {
+            Some(own) => (own, Found::Known),
+            None => (self.open(id, way, held), Found::Opened),
+        }
     }
 
     fn open(&mut self, id: Id, way: Way, held: &Tally) -> u64 {

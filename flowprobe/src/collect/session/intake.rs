@@ -48,6 +48,8 @@ impl Shared {
 pub(super) struct Intake<'a> {
     pub(super) header: &'a Header,
     pub(super) now: Moment,
+    /// The number of the session, and the session.
+    pub(super) number: u64,
     pub(super) session: &'a mut Session,
     pub(super) domain: &'a mut Domain,
     /// Octets of its host's templates, sessions and facts.
@@ -99,12 +101,18 @@ impl Intake<'_> {
             Verdict::Restart => {
                 self.session.templates.set_aside(&mut self.domain.common);
                 self.domain.drop_sets(self.session.held.clear());
+                self.domain.begin_anew((self.number, false), header, now);
             }
             Verdict::TakenBack => {
                 self.session.templates.take_back(&mut self.domain.common);
+                self.domain.go_on(self.number, false);
                 self.recover_all();
             }
+            Verdict::InOrder => self.domain.go_on(self.number, true),
             _ => {}
+        }
+        if self.session.is_of_datagrams() {
+            self.domain.hear(self.number, header, now);
         }
         let units = match header.version {
             Version::NetFlow5 | Version::NetFlow7 => {

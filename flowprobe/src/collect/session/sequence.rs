@@ -143,6 +143,11 @@ impl Sequence {
         self.steady >= SETTLED
     }
 
+    /// Whether anything was counted.
+    pub(super) const fn has_counted(&self) -> bool {
+        !matches!(self.expected, Expected::Anything | Expected::Number(0))
+    }
+
     /// What the number of a message says whose octets have this hash.
     pub(super) fn judge(&self, header: &Header, hash: u64, now: Instant) -> Verdict {
         let number = header.sequence;

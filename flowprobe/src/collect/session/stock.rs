@@ -65,6 +65,8 @@ pub(super) enum Told {
 struct Own {
     known: Arc<Known>,
     refreshed: Instant,
+    /// The life of its exporter in which it was told, or told again.
+    life: u32,
     _charge: Charge,
 }
 
@@ -125,9 +127,12 @@ impl Stock {
         };
         if let (Told::Again, Some(own)) = (told, before) {
             own.refreshed = now;
-            if self.shared {
-                common.again(id, &own.known, self.session);
+            match (self.shared, own.life == common.life()) {
+                (true, true) => common.again(id, &own.known, self.session),
+                (true, false) => common.add(id, &own.known, self.session),
+                (false, _) => {}
             }
+            own.life = common.life();
         } else {
             let shared = if self.shared { common.find(id, &template, options) } else { None };
             if let Some(known) = shared.or_else(|| Known::of(template, options, state).map(Arc::new)) {
@@ -135,11 +140,12 @@ impl Stock {
                 if self.shared {
                     common.add(id, &known, self.session);
                 }
-                self.known.put(id, Own { known, refreshed: now, _charge: state.charge(PER_TEMPLATE) });
+                let (life, charge) = (common.life(), state.charge(PER_TEMPLATE));
+                self.known.put(id, Own { known, refreshed: now, life, _charge: charge });
             }
         }
         let mut gone = 0;
-        while self.known.len() > limits.templates && self.forget_idlest(common) {
+        while self.known.len() > limits.templates && self.withdraw_idlest(common) {
             gone += 1;
         }
         (told, gone)
@@ -148,10 +154,15 @@ impl Stock {
     /// Forgets the template with this ID. Whether there was one.
     pub(super) fn withdraw(&mut self, id: u16, common: &mut Common) -> bool {
         let own = self.known.pop(&id);
-        if let (Some(own), true) = (&own, self.shared) {
+        own.iter().for_each(|own| self.leave(id, own, common));
+        own.is_some()
+    }
+
+    /// Takes one of its templates out of those in common.
+    fn leave(&self, id: u16, own: &Own, common: &mut Common) {
+        if self.shared && own.life == common.life() {
             common.remove(id, &own.known);
         }
-        own.is_some()
     }
 
     /// Forgets those of options, or those of flows. How many there were.
@@ -161,27 +172,27 @@ impl Stock {
 
     /// Forgets all.
     pub(super) fn clear(&mut self, common: &mut Common) {
-        while self.forget_idlest(common) {}
+        self.former.clear();
+        while self.withdraw_idlest(common) {}
     }
 
     /// Forgets all, but so that they can be taken back.
     pub(super) fn set_aside(&mut self, common: &mut Common) {
         let known = std::mem::replace(&mut self.known, LruCache::unbounded());
-        if self.shared {
-            known.iter().for_each(|(&id, own)| common.remove(id, &own.known));
-        }
+        known.iter().for_each(|(&id, own)| self.leave(id, own, common));
         self.former = known;
     }
 
     /// Takes back what was set aside, but for what has been told anew since.
     pub(super) fn take_back(&mut self, common: &mut Common) {
-        while let Some((id, own)) = self.former.pop_lru() {
+        while let Some((id, mut own)) = self.former.pop_lru() {
             if self.known.contains(&id) {
                 continue;
             }
             if self.shared {
                 common.add(id, &own.known, self.session);
             }
+            own.life = common.life();
             self.known.put(id, own);
         }
     }
@@ -195,11 +206,12 @@ impl Stock {
         self.forget(is_old, common)
     }
 
-    /// Forgets the one whose last use is the longest ago. Whether there was one.
+    /// Forgets one that was set aside, else the one whose last use is the longest ago. Whether there was one.
     pub(super) fn forget_idlest(&mut self, common: &mut Common) -> bool {
-        if self.former.pop_lru().is_some() {
-            return true;
-        }
+        self.former.pop_lru().is_some() || self.withdraw_idlest(common)
+    }
+
+    fn withdraw_idlest(&mut self, common: &mut Common) -> bool {
         self.known.peek_lru().map(|(&id, _)| id).is_some_and(|id| self.withdraw(id, common))
     }
 

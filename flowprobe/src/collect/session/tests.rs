@@ -7,6 +7,7 @@ mod health;
 mod holding;
 mod joining;
 mod ports;
+mod restarts;
 mod second_reading;
 mod sequence;
 mod templates;
