@@ -47,6 +47,8 @@ struct Counts {
     octets: Slot,
     packets: Slot,
     layer2_octets: Slot,
+    /// Whether there are the uptimes of both beginning and end: 0 is the boot then, not a value that is missing.
+    has_uptimes: bool,
 }
 
 impl Chosen {
@@ -60,6 +62,7 @@ impl Chosen {
             octets: first(side, &[Slot::Octets, Slot::OctetsTotal, Slot::InitiatorOctets, Slot::PostOctets]),
             packets: first(side, &[Slot::Packets, Slot::PacketsTotal, Slot::InitiatorPackets, Slot::PostPackets]),
             layer2_octets: first(side, &[Slot::Layer2Octets, Slot::Layer2OctetsTotal]),
+            has_uptimes: [Slot::StartUptime, Slot::EndUptime].iter().all(|&slot| has(side, Place::Unsigned(slot))),
         };
         let own = Own::of(|enterprise, id| {
             let side = side_of(enterprise);
@@ -112,7 +115,7 @@ impl Outcome {
     /// What these values make: of the flow, and of the answers where the template has such.
     pub(super) fn of(chosen: &Chosen, values: &Values, answers: Option<&Values>, context: &Context<'_>) -> Self {
         let clock = Clock::of(values, context);
-        let times = Times::of(values, &clock);
+        let times = Times::of(values, chosen.forward.has_uptimes, &clock);
         let (key, route) = key(chosen, values);
         let interfaces = [key.ifindex, route.map_or(0, |route| route.ifindex)];
         let (rate, by_sampler) = sampling::of_record(values, chosen.names_sampler, interfaces, context);
@@ -259,7 +262,7 @@ fn describe(record: &mut FlowRecord, counts: Counts, values: &Values) {
 /// The record of the answers: the key turned round, but for VLANs that the answers have of their own. Of ICMP it keeps type and
 /// code where the exporter does not say those of the answers.
 fn reverse(forward: &FlowRecord, chosen: &Chosen, values: &Values, times: Times, clock: &Clock) -> (FlowRecord, Times) {
-    let times = Times::of_answers(values, times, clock);
+    let times = Times::of_answers(values, chosen.reverse.has_uptimes, times, clock);
     let key = forward.key;
     let is_icmp = forward.is_icmp();
     let own = |slots: &[Slot], other: u16| match values.first(slots) {

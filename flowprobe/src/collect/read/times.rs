@@ -42,11 +42,10 @@ const OBSERVATIONS: [Slot; 4] = [
 ];
 
 impl Times {
-    /// Those of a record, each by the finest value that is not 0. What is missing follows from the duration, the time of
-    /// observation or the other of the two, and with none of them from when the message was exported.
-    pub(super) fn of(values: &Values, clock: &Clock) -> Self {
-        let start = clock.first(values, &STARTS);
-        let end = clock.first(values, &ENDS);
+    /// Those of a record, each by the finest value that is not 0, else by an uptime of 0 that is a time. What is missing follows
+    /// from the duration, the time of observation or the other of the two, and with none of them from when the message was exported.
+    pub(super) fn of(values: &Values, has_uptimes: bool, clock: &Clock) -> Self {
+        let [start, end] = clock.both(values, has_uptimes);
         if let (Some((start_of, start_us)), Some((end_of, end_us))) = (start, end) {
             return Self { start_us, end_us, start_of, end_of };
         }
@@ -70,10 +69,11 @@ impl Times {
     }
 
     /// Those of the answers: their own values, else those of the other direction, from the first answer on where that is said.
-    pub(super) fn of_answers(values: &Values, forward: Self, clock: &Clock) -> Self {
+    pub(super) fn of_answers(values: &Values, has_uptimes: bool, forward: Self, clock: &Clock) -> Self {
         let after = forward.start_us.saturating_add(values.get(Slot::ReverseDelta).saturating_mul(1000)).min(LATEST_US);
-        let (start_of, start_us) = clock.first(values, &STARTS).unwrap_or((Slot::Nothing, after));
-        let (end_of, end_us) = clock.first(values, &ENDS).unwrap_or((Slot::Nothing, forward.end_us.max(start_us)));
+        let [start, end] = clock.both(values, has_uptimes);
+        let (start_of, start_us) = start.unwrap_or((Slot::Nothing, after));
+        let (end_of, end_us) = end.unwrap_or((Slot::Nothing, forward.end_us.max(start_us)));
         Self { start_us, end_us, start_of, end_of }
     }
 }
@@ -84,6 +84,9 @@ const LATEST_US: u64 = 253_402_300_799_999_999;
 const fn is_time(us: &u64) -> bool {
     *us <= LATEST_US
 }
+
+/// How long an exporter has been up at most whose uptimes of 0 are both a time.
+const JUST_BOOTED_US: u64 = 60_000_000;
 
 /// By how much an exporter's clock may be ahead of itself.
 const AHEAD_MS: u64 = 3_600_000;
@@ -102,6 +105,24 @@ impl Clock {
         let is_past = |boot_us: &u64| (1..=export_time_us.saturating_add(AHEAD_MS * 1000)).contains(boot_us);
         let told = [Some(in_record), context.boot_us, context.facts.boot_us()];
         Self { export_time_us, boot_us: told.into_iter().flatten().find(is_past) }
+    }
+
+    /// Beginning and end, each by the first value that says it.
+    fn both(&self, values: &Values, has_uptimes: bool) -> [Option<(Slot, u64)>; 2] {
+        let zero = if has_uptimes { self.zero(values) } else { None };
+        let of_zero = |slot| Some((slot, zero?)).filter(|_| values.get(slot) == 0);
+        [
+            self.first(values, &STARTS).or_else(|| of_zero(Slot::StartUptime)),
+            self.first(values, &ENDS).or_else(|| of_zero(Slot::EndUptime)),
+        ]
+    }
+
+    /// The time at uptime 0, where that is one for a record that has both uptimes: if not both are 0, or the exporter has just
+    /// booted. Else they are fields that it does not fill in.
+    fn zero(&self, values: &Values) -> Option<u64> {
+        let (slot, _) = values.first(&[Slot::StartUptime, Slot::EndUptime]);
+        let up_us = self.export_time_us.saturating_sub(self.boot_us?);
+        if slot == Slot::Nothing && up_us >= JUST_BOOTED_US { None } else { self.of_uptime(0).filter(is_time) }
     }
 
     /// The first of `slots` that says a time.

@@ -127,3 +127,32 @@ fn without_a_boot_uptimes_are_no_times() {
     exporter.learn(&[n(144, 4, 1), boot]);
     assert_eq!(before(&exporter.read(&said)), (9000, 4000));
 }
+
+#[test]
+fn an_uptime_of_0_is_the_boot_unless_both_are_0_of_an_exporter_that_has_been_up_for_long() {
+    let up = |up_ms: u64, said: &[Said]| {
+        let mut exporter = Exporter { boot_us: Some(NOW_US - up_ms * 1000), ..Exporter::default() };
+        before(&exporter.read(said))
+    };
+    let both = |start, end| [n(22, 4, start), n(21, 4, end)];
+    assert_eq!(up(100_000, &both(0, 96_000)), (100_000, 4000));
+    assert_eq!(up(59_999, &both(0, 0)), (59_999, 59_999));
+    assert_eq!(up(60_000, &both(0, 0)), (0, 0), "nothing is filled in");
+    assert_eq!(up(100_000, &[n(22, 4, 0)]), (0, 0), "one alone says nothing");
+    assert_eq!(up(100_000, &[n(21, 4, 96_000)]), (4000, 4000));
+    // What is not 0 says more.
+    assert_eq!(up(100_000, &[n(22, 4, 0), n(21, 4, 96_000), n(150, 4, NOW_S - 9)]), (9000, 4000));
+    // Beyond 32 bits it is when they began again last.
+    assert_eq!(up(WRAP_MS + 7000, &both(WRAP_MS - 1000, 0)), (8000, 7000));
+    // Without a boot there is nothing to measure from.
+    assert_eq!(before(&read(&both(0, 96_000))), (0, 0));
+}
+
+#[test]
+fn answers_have_an_uptime_of_0_too() {
+    let mut exporter = Exporter { boot_us: Some(NOW_US - 100_000_000), ..Exporter::default() };
+    let said = [n(2, 4, 1), of(REVERSE, 2, 4, 1), of(REVERSE, 22, 4, 0), of(REVERSE, 21, 4, 96_000)];
+    let read = exporter.read(&said);
+    let [_, answers] = read.0.records[..] else { panic!("{} records", read.0.records.len()) };
+    assert_eq!((answers.start_us, answers.end_us), (NOW_US - 100_000_000, NOW_US - 4_000_000));
+}

@@ -28,6 +28,16 @@ fn netflow_v5_needs_no_template() {
 }
 
 #[test]
+fn a_flow_of_netflow_v5_may_begin_at_the_boot() {
+    let mut listener = Listener::new();
+    // Its uptimes are two seconds and one less than that of the header.
+    listener.take(a(), &netflow5((2000, START), 0, &[10]));
+    let record = listener.out.records[0];
+    let boot_us = u64::from(START) * 1_000_000 + 250_000 - 2_000_000;
+    assert_eq!((record.start_us, record.end_us), (boot_us, boot_us + 1_000_000));
+}
+
+#[test]
 fn a_template_that_changes_replaces_the_old_one() {
     let mut listener = Listener::new();
     listener.take(a(), &ipfix(START, 0, 1, &[told(256), flows(256, &[10])]));
