@@ -208,7 +208,8 @@ impl Host {
         number
     }
 
-    /// Makes `way` one of the session `other`'s. What its own has held, if that had no other way, goes on waiting there.
+    /// Makes `way` one of the session `other`'s. What its own has held, if that had no other way, goes on waiting there, and what it
+    /// was told is known there.
     fn join(&mut self, id: Id, way: Way, own: Option<u64>, other: u64) {
         let mut orphan = None;
         if let Some((own, session)) = own.and_then(|own| Some((own, self.sessions.peek_mut(&own)?))) {
@@ -220,6 +221,9 @@ impl Host {
         let Some(session) = self.sessions.peek_mut(&other) else { return };
         if let Some(mut orphan) = orphan {
             session.held.append(&mut orphan.held);
+            if let Some(domain) = self.domains.peek_mut(&id) {
+                session.templates.append(orphan.templates, &mut domain.common);
+            }
         }
         session.ways.push(way);
         if session.ways.len() > MOST_WAYS {
@@ -240,7 +244,7 @@ impl Host {
         }
         if let Some(domain) = self.domains.peek_mut(&session.id) {
             domain.sessions.retain(|known| *known != number);
-            session.templates.clear(&mut domain.common);
+            session.templates.set_aside(&mut domain.common);
         }
         Some(session)
     }

@@ -170,12 +170,6 @@ impl Stock {
         self.forget(|own| own.known.options == options, common)
     }
 
-    /// Forgets all.
-    pub(super) fn clear(&mut self, common: &mut Common) {
-        self.former.clear();
-        while self.withdraw_idlest(common) {}
-    }
-
     /// Forgets all, but so that they can be taken back.
     pub(super) fn set_aside(&mut self, common: &mut Common) {
         let known = std::mem::replace(&mut self.known, LruCache::unbounded());
@@ -185,14 +179,25 @@ impl Stock {
 
     /// Takes back what was set aside, but for what has been told anew since.
     pub(super) fn take_back(&mut self, common: &mut Common) {
-        while let Some((id, mut own)) = self.former.pop_lru() {
+        let mut former = std::mem::replace(&mut self.former, LruCache::unbounded());
+        former.iter_mut().for_each(|(_, own)| own.life = common.life());
+        self.add(former, common);
+    }
+
+    /// Takes over what another session, which is no more, had set aside and this one does not know.
+    pub(super) fn append(&mut self, other: Self, common: &mut Common) {
+        self.told |= other.told;
+        self.add(other.former, common);
+    }
+
+    fn add(&mut self, mut templates: LruCache<u16, Own>, common: &mut Common) {
+        while let Some((id, own)) = templates.pop_lru() {
             if self.known.contains(&id) {
                 continue;
             }
-            if self.shared {
+            if self.shared && own.life == common.life() {
                 common.add(id, &own.known, self.session);
             }
-            own.life = common.life();
             self.known.put(id, own);
         }
     }

@@ -76,3 +76,14 @@ fn what_a_port_held_before_it_was_recognised_is_read() {
     let health = listener.health();
     assert_eq!((health.sessions, health.joined, health.held_sets, health.dropped_sets), (2, 1, 0, 0));
 }
+
+#[test]
+fn what_a_port_was_told_before_it_was_recognised_is_known() {
+    let mut listener = Listener::new();
+    listener.take(port(1), &netflow9((9000, START), 100, 1, &[set(0, &template(256, &FIELDS))]));
+    // The template was sent after these, but has overtaken them.
+    assert_eq!(listener.take(port(2), &netflow9((8000, START), 90, 1, &[flows(256, &[1])])), [1]);
+    assert_eq!(listener.take(port(1), &netflow9((8000, START), 91, 1, &[flows(256, &[2])])), [2]);
+    let health = listener.health();
+    assert_eq!((health.sessions, health.joined, health.templates, health.held_sets), (1, 1, 1, 0));
+}
