@@ -43,7 +43,8 @@ const OBSERVATIONS: [Slot; 4] = [
 
 impl Times {
     /// Those of a record, each by the finest value that is not 0, else by an uptime of 0 that is a time. What is missing follows
-    /// from the duration, the time of observation or the other of the two, and with none of them from when the message was exported.
+    /// from the duration, the time of observation or the other of the two, and with none of them from when the message was
+    /// exported.
     pub(super) fn of(values: &Values, has_uptimes: bool, clock: &Clock) -> Self {
         let [start, end] = clock.both(values, has_uptimes);
         if let (Some((start_of, start_us)), Some((end_of, end_us))) = (start, end) {

@@ -122,7 +122,7 @@ impl Domain {
         }
     }
 
-    /// Whether the first datagram from a port shows that the exporter has begun anew, as software does, which has another port then.
+    /// Whether the first datagram from a port shows that the exporter has begun anew: software has another port then.
     pub(super) fn has_moved(&self, header: &Header, now: Instant) -> bool {
         match header.uptime_ms {
             Some(uptime) => self.uptimes.have_fallen(uptime, now),

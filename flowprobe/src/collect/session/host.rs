@@ -208,8 +208,8 @@ impl Host {
         number
     }
 
-    /// Makes `way` one of the session `other`'s. What its own has held, if that had no other way, goes on waiting there, and what it
-    /// was told is known there.
+    /// Makes `way` one of the session `other`'s. What its own has held, if that had no other way, goes on waiting there, and what
+    /// it was told is known there.
     fn join(&mut self, id: Id, way: Way, own: Option<u64>, other: u64) {
         let mut orphan = None;
         if let Some((own, session)) = own.and_then(|own| Some((own, self.sessions.peek_mut(&own)?))) {
