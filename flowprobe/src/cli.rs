@@ -12,6 +12,7 @@ use crate::config::{
     SelectionSettings, Settings, Target,
 };
 use crate::export::elements::Fields;
+use crate::query::QueryArgs;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Ask running daemons how they are: what they meter, the accounting sum, what was lost
     Status(StatusArgs),
+    /// Ask history what happened: who talked, how much, when
+    Query(QueryArgs),
     /// Check a configuration file and say what it means.
     CheckConfig {
         /// The file.
@@ -88,7 +91,11 @@ pub struct RunArgs {
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub export: ExportArgs,
 
-    /// Where to answer `flowprobe status`: a socket, or a folder for PID.sock; none for nowhere [default: /run/flowprobe]
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub store: StoreArgs,
+
+    /// Where to answer `flowprobe status` and `query`: a socket, or a folder for PID.sock; none for nowhere [default: /run/flowprobe]
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<StatusSocket>,
 
@@ -135,6 +142,9 @@ impl RunArgs {
             max_flows: self.table.max_flows,
             biflow: self.table.biflow,
             export: self.export.settings(),
+            store: self.store.store,
+            store_age: self.store.store_age,
+            store_size: self.store.store_size,
             status_socket: self.status_socket,
             output,
         };
@@ -280,6 +290,23 @@ pub struct ExportArgs {
     /// Records a second that go out of it, beyond those that come in, when a collector is back [default: 200000]
     #[arg(long, value_name = "NUMBER", value_parser = config::catch_up)]
     pub catch_up: Option<u32>,
+}
+
+// Where history is kept.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct StoreArgs {
+    /// Folder for history, which `flowprobe query` reads; none for none [default: /var/lib/flowprobe/store]
+    #[arg(long, value_name = "PATH")]
+    pub store: Option<PathBuf>,
+
+    /// Records that are older go, such as 30d or 1y [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = config::span)]
+    pub store_age: Option<Duration>,
+
+    /// Most that history takes on disk, such as 500M or 20G; beyond that the oldest hours go [default: 20G]
+    #[arg(long, value_name = "SIZE", value_parser = config::size)]
+    pub store_size: Option<u64>,
 }
 
 impl TableArgs {

@@ -236,6 +236,18 @@ pub fn link_layer(name: &str) -> io::Result<LinkLayer> {
 const ARPHRD_RAWIP: libc::sa_family_t = 519;
 const ARPHRD_IP6GRE: libc::sa_family_t = 823;
 
+/// The name of the interface with this index in this network namespace.
+#[must_use]
+pub fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call asks for, and lives through it.
+    let named = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if named.is_null() {
+        return None;
+    }
+    CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
+}
+
 /// The names of all interfaces in this network namespace, in the kernel's order.
 #[must_use]
 pub fn interface_names() -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -12,7 +12,9 @@ use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
 use flowprobe::export::{CannotUse, Format};
-use flowprobe::{logging, probe, replay, run, status};
+use flowprobe::query::QueryArgs;
+use flowprobe::store::StoreError;
+use flowprobe::{logging, probe, query, replay, run, status};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Command::Status(args) => {
             status::print(&args, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
         }
+        Command::Query(args) => query(&args),
         Command::CheckConfig { file } => check_config(&file),
     };
     match outcome {
@@ -44,7 +47,11 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
 
 /// A wrong setting that only the start has found is as wrong as one that the check has.
 fn ended(error: anyhow::Error) -> Failure {
-    if error.is::<CannotUse>() || error.is::<ListenError>() { Failure::Usage(error) } else { Failure::Running(error) }
+    if error.is::<CannotUse>() || error.is::<ListenError>() || error.is::<StoreError>() {
+        Failure::Usage(error)
+    } else {
+        Failure::Running(error)
+    }
 }
 
 fn meter(args: RunArgs) -> Result<(), Failure> {
@@ -75,6 +82,12 @@ fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let outcome = runtime.block_on(replay::run(args, selection, export, inputs)).map_err(ended);
     runtime.shutdown_background();
     outcome
+}
+
+fn query(args: &QueryArgs) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let request = args.request(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).map_err(usage)?;
+    query::print(args, &request, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -37,6 +37,7 @@ impl Difference {
             ("max-flows", a.table.max_flows != b.table.max_flows),
             ("observation-domain", a.export.domain != b.export.domain),
             ("spool", a.export.spool != b.export.spool),
+            ("store", a.store != b.store),
             ("output", a.output != b.output),
             ("status-socket", a.status_socket != b.status_socket),
         ];

@@ -17,8 +17,9 @@ use crate::export::elements::Schema;
 use crate::export::{connect_all, warn_of_leftovers};
 use crate::logging::Log;
 use crate::probe::{self, Features, Probe};
-use crate::stages::{Source, Stages};
+use crate::stages::{Kept, Source, Stages};
 use crate::status::{self, InterfaceStatus};
+use crate::store::{Store, StoreConfig, StoreError};
 use crate::table::TableConfig;
 
 /// Meters and listens until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew
@@ -35,6 +36,8 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let lanes = connect_all(&config.export, &config.export.targets, &schema, true, &[]).await?;
     warn_of_leftovers(&config.export);
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let store = open_store(&config.store)?;
+    let shelf = store.as_ref().map(|store| Arc::clone(store.shelf()));
 
     let (commands, told) = std_mpsc::channel();
     let seed = random_seed();
@@ -52,9 +55,10 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let (state, watched) = status::State::new();
     let status::State { tick, interfaces } = state;
     interfaces.send_replace(interface_status(meter.as_ref()));
-    let status_server = status_server.map(|server| tokio::spawn(server.run(watched)));
+    let status_server = status_server.map(|server| tokio::spawn(server.run(watched.with_history(shelf))));
     let source = Source { meter: source, listeners, commands, told, seed };
-    let mut stages = Stages::start(config, schema, source, lanes, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
+    let kept = Kept { lanes, store };
+    let mut stages = Stages::start(config, schema, source, kept, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -85,6 +89,20 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
         let _ = server.await;
     }
     outcome
+}
+
+/// Opens the store that is to be written, if there is to be one. Where nobody has asked for it, flowprobe does without one that
+/// cannot be had.
+fn open_store(config: &StoreConfig) -> Result<Option<Store>, StoreError> {
+    let Some(folder) = &config.folder else { return Ok(None) };
+    match Store::open(folder) {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if config.is_wanted => Err(error),
+        Err(error) => {
+            warn!("{error}");
+            Ok(None)
+        }
+    }
 }
 
 /// What meters interfaces, and what belongs to it.

@@ -25,6 +25,7 @@ use crate::output::{self, JsonLines, WhenFull};
 use crate::probe::{Hook, Probe};
 use crate::reload::{Difference, beyond, merged};
 use crate::sink::{Patience, Sink, Tick, Wants};
+use crate::store::{self, Store};
 use crate::summary::{Screen, Summary};
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
@@ -48,6 +49,14 @@ pub struct Source {
     pub seed: u32,
 }
 
+/// Where the records go that collectors and standard output do not get alone.
+pub struct Kept {
+    /// Collectors.
+    pub lanes: Vec<Lane>,
+    /// History, where it is kept.
+    pub store: Option<Store>,
+}
+
 /// The stages, running.
 pub struct Stages {
     /// As it was last applied.
@@ -60,6 +69,7 @@ pub struct Stages {
     drain: JoinHandle<Result<(), DrainError>>,
     metering: JoinHandle<()>,
     output: Option<JoinHandle<io::Result<()>>>,
+    history: Option<store::Running>,
     exporters: JoinSet<()>,
     /// Told when a stage has ended that should not have.
     pub ended: mpsc::Receiver<()>,
@@ -74,7 +84,7 @@ impl Stages {
         config: Config,
         schema: Arc<Schema>,
         source: Source,
-        lanes: Vec<Lane>,
+        kept: Kept,
         probe: Option<&Probe>,
         latest: watch::Sender<Option<Arc<Tick>>>,
         log: &Log,
@@ -82,7 +92,14 @@ impl Stages {
         let Source { meter, listeners, commands, told, seed } = source;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        let mut sinks = start_lanes(lanes, config.relay, &mut tasks);
+        let mut sinks = start_lanes(kept.lanes, config.relay, &mut tasks);
+        let history = kept.store.map(|store| {
+            let losses = Losses::default();
+            let (sink, queue) = Sink::sharing("history", Wants::RecordsAndTotals, losses.clone());
+            sinks.push(sink);
+            store::start(store, config.store.retention, queue, losses)
+        });
+        let history = history.transpose()?;
         let output = match config.output {
             OutputMode::Quiet => None,
             OutputMode::Json => {
@@ -122,7 +139,19 @@ impl Stages {
             }
             outcome
         })?;
-        Ok(Self { config, seed, schema, commands, listeners, drain, metering, output, exporters: tasks, ended })
+        Ok(Self {
+            config,
+            seed,
+            schema,
+            commands,
+            listeners,
+            drain,
+            metering,
+            output,
+            history,
+            exporters: tasks,
+            ended,
+        })
     }
 
     /// Applies what can change of a configuration that was read anew, and says what takes a restart. Where it cannot be applied,
@@ -174,7 +203,7 @@ impl Stages {
     /// # Errors
     /// The drain has failed, or an output could not be written.
     pub async fn stop(self) -> Result<()> {
-        let Self { commands, listeners, drain, metering, output, mut exporters, ended, .. } = self;
+        let Self { commands, listeners, drain, metering, output, history, mut exporters, ended, .. } = self;
         // First, so that what they have is handed on before the last tick.
         tokio::task::spawn_blocking(move || listeners.into_iter().for_each(Running::stop)).await?;
         // The drain may have failed already; then nobody listens.
@@ -187,13 +216,16 @@ impl Stages {
         // The metering thread has let go of the sinks: their queues end.
         let sinks = async {
             while exporters.join_next().await.is_some() {}
+            if let Some(history) = history {
+                tokio::task::spawn_blocking(move || history.ended()).await?;
+            }
             if let Some(output) = output {
                 return tokio::task::spawn_blocking(move || output::ended(output)).await?;
             }
             Ok(())
         };
         let written = tokio::time::timeout(SHUTDOWN, sinks).await.unwrap_or_else(|_| {
-            warn!("a collector or standard output did not take the last records within {SHUTDOWN:?}");
+            warn!("a collector, history or standard output did not take the last records within {SHUTDOWN:?}");
             Ok(())
         });
         drop(ended);

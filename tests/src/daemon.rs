@@ -32,13 +32,17 @@ pub struct Report {
     pub exporters: Vec<Object>,
 }
 
-/// `flowprobe` with these arguments, in a namespace.
+/// `flowprobe` with these arguments, in a namespace. A daemon keeps history only where these say where: not on this machine.
 ///
 /// # Errors
 /// `FLOWPROBE_BIN` is not set.
 pub fn flowprobe(namespace: &Namespace, arguments: &[&str]) -> Result<Command> {
     let mut command = namespace.command(binary()?);
-    command.args(arguments);
+    match arguments {
+        // Before the others, the last of which may want something behind it.
+        ["run", others @ ..] if !others.contains(&"--store") => command.args(["run", "--store", "none"]).args(others),
+        all => command.args(all),
+    };
     Ok(command)
 }
 
@@ -67,7 +71,7 @@ pub fn status_of(pid: u32) -> Result<Value> {
 /// It does not say so.
 pub fn memory_bound(max_flows: u32) -> Result<u64> {
     let mut file = tempfile::NamedTempFile::new()?;
-    writeln!(file, "interfaces = [\"lo\"]\noutput = \"json\"\nmax-flows = {max_flows}")?;
+    writeln!(file, "interfaces = [\"lo\"]\noutput = \"json\"\nstore = \"none\"\nmax-flows = {max_flows}")?;
     let said = read(Command::new(binary()?).arg("check-config").arg(file.path()))?;
     let line = said.lines().find_map(|line| line.strip_prefix("# at most ")).with_context(|| said.clone())?;
     let mebibytes: u64 = line.split(' ').next().unwrap_or_default().parse().with_context(|| line.to_owned())?;
@@ -94,7 +98,8 @@ impl Daemon {
         arguments: &[&str],
         fold: impl FnMut(&str) -> bool + Send + 'static,
     ) -> Result<Self> {
-        let mut process = Process::start_folding(flowprobe(namespace, &["run", "--json"])?.args(arguments), fold)?;
+        let all = [&["run", "--json"], arguments].concat();
+        let mut process = Process::start_folding(&mut flowprobe(namespace, &all)?, fold)?;
         let named = |flag: &str| arguments.iter().filter(|argument| **argument == flag).count();
         process.wait_for_error_lines(" metering ", named("-i"))?;
         process.wait_for_error_lines(" listening on ", named("--listen"))?;

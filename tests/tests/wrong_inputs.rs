@@ -37,7 +37,7 @@ fn flags_that_are_wrong() -> Result<()> {
     require!();
     let room = Namespace::with_pair()?;
     let long = "x".repeat(300);
-    let cases: [(&[&str], &[&str]); 28] = [
+    let cases: [(&[&str], &[&str]); 31] = [
         (&["-i", "nope0"], &["no interface `nope0`", "lo", "va", "vb"]),
         (&["-i", ""], &["no interface ``", "vb"]),
         (&["-i", &long], &["no interface", "vb"]),
@@ -64,6 +64,9 @@ fn flags_that_are_wrong() -> Result<()> {
         (&["-i", "vb", "--sample", "0"], &["--sample", "`0`"]),
         (&["-i", "vb", "--sample", "2:100"], &["one of how many", "`2:100`"]),
         (&["-i", "vb", "--sample-by", "flows"], &["--sample", "1:100"]),
+        (&["-i", "vb", "--store", "/proc/version"], &["cannot keep history in /proc/version", "--store names another"]),
+        (&["-i", "vb", "--store-age", "soon"], &["--store-age", "30d", "`soon`"]),
+        (&["-i", "vb", "--store-size", "1K"], &["--store-size", "1 MiB or more", "`1K`"]),
         (&["-i", "vb", "--filter", "host"], &["--filter", "column 5", "an address"]),
         (&["-i", "vb", "--filter", "ether[0] & 1 != 0"], &["column 1", "`ether[0]`"]),
     ];
@@ -285,6 +288,9 @@ interval = 0.25
 idle-timeout = "1.5s"
 active-timeout = "1m"
 max-flows = 1000
+store = "/tmp/st ore"
+store-age = "90d"
+store-size = "5G"
 status-socket = "none"
 output = "quiet"
 "#;
@@ -356,7 +362,7 @@ fn without_privilege_the_missing_capability_is_named() -> Result<()> {
     fs::set_permissions(&copy, everybody)?;
     let run = |setpriv: &[&str], flowprobe: &[&str]| -> Result<Finished> {
         let mut command = room.command("setpriv");
-        command.args(setpriv).arg(&copy).args(["run", "-i", "vb"]).args(flowprobe);
+        command.args(setpriv).arg(&copy).args(["run", "--store", "none", "-i", "vb"]).args(flowprobe);
         Process::start(&mut command)?.wait()
     };
     let nobody = ["--reuid", "65534", "--clear-groups"];

@@ -1,5 +1,6 @@
 //! `cargo xtask build-and-run`: the daemon, built and started.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{IsTerminal, stdin};
 use std::os::unix::process::CommandExt;
@@ -43,9 +44,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         Command::new(&daemon)
     };
-    command.arg("run").args(&args.flags);
+    command.arg("run").args(store(&args.flags)?).args(&args.flags);
     // The daemon takes our place, so that signals reach it and its exit code is ours.
     Err(command.exec()).with_context(|| format!("cannot start {}", daemon.display()))
+}
+
+/// Where a daemon that was built to be tried out keeps history, unless its flags say so: in the build's folder.
+pub(crate) fn store(flags: &[String]) -> Result<Vec<OsString>> {
+    let names = |flag: &String| {
+        ["--store", "--config", "-c"].iter().any(|name| flag == name || flag.starts_with(&format!("{name}=")))
+    };
+    if flags.iter().any(names) {
+        return Ok(Vec::new());
+    }
+    Ok(vec!["--store".into(), workspace::target()?.join("store").into()])
 }
 
 /// Which of the needed capabilities a program started by us will not have: root hands all of its own on, other users

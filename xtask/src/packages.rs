@@ -13,7 +13,7 @@ use crate::process;
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 13] = [
+pub(crate) const COUNTERPARTS: [Need; 14] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -25,6 +25,7 @@ pub(crate) const COUNTERPARTS: [Need; 13] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("socat", "socat"),
+    ("tmux", "tmux"),
     ("openssl", "openssl"),
     ("bpftool", "bpftool"),
 ];
@@ -32,6 +33,9 @@ pub(crate) const COUNTERPARTS: [Need; 13] = [
 /// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are
 /// installed: these are unpacked, and found there.
 pub(crate) const UNPACKED: [Need; 1] = [("fprobe", "fprobe")];
+
+/// Python's packages by which the end-to-end tests read the files of history.
+pub(crate) const PYTHON: [&str; 1] = ["duckdb"];
 
 /// Whether we may install packages: Debian's kind of system, and root.
 fn can_install() -> bool {
@@ -80,6 +84,25 @@ pub(crate) fn unpack(programs: &[Need], folder: &Path, allowed: bool) -> Vec<Str
             }
         })
         .collect()
+}
+
+/// Puts Python's packages that the end-to-end tests read with into `folder`; what stays missing is returned, as lines to show.
+pub(crate) fn install_python(packages: &[&str], folder: &Path, allowed: bool) -> Vec<String> {
+    let is_missing = |package: &&&str| !folder.join(package).is_dir();
+    let missing: Vec<&str> = packages.iter().filter(is_missing).copied().collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    if !allowed {
+        return not_installed(&missing, "--no-install");
+    }
+    let mut pip = Command::new("python3");
+    // Wheels only: nothing is built here, and nothing of the system's changes.
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--target"]);
+    match process::run(pip.arg(folder).args(&missing)) {
+        Ok(()) => Vec::new(),
+        Err(error) => not_installed(&missing, &format!("{error:#}")),
+    }
 }
 
 /// `PATH`, and behind it the programs that were unpacked into `folder`.

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Install no Debian packages: tests whose counterparts are missing skip themselves
     #[arg(long)]
     no_install: bool,
-    /// Run the end-to-end tests in their long form, fuzz for a minute each, and run them on all other kernels (`cargo xtask
+    /// Run the tests in their long form, fuzz for a minute each, and run them on all other kernels (`cargo xtask
     /// vm-test`)
     #[arg(long)]
     long: bool,
@@ -35,6 +35,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for line in packages::unpack(&packages::UNPACKED, &unpacked, !args.no_install) {
         tally.note(line);
     }
+    let python = target.join("python");
+    for line in packages::install_python(&packages::PYTHON, &python, !args.no_install) {
+        tally.note(line);
+    }
     tally.step("format", || {
         passes(workspace::cargo().args(["fmt", "--all", "--check"]))?;
         passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
@@ -45,10 +49,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     tally.step("kernel objects", kernel_objects);
     let skips = target.join("skipped-tests.txt");
     tally.step("unit tests", || {
-        let arguments = ["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"];
-        tests(workspace::cargo().args(arguments), &skips)
+        let mut command = workspace::cargo();
+        command.args(["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"]);
+        if args.long {
+            command.env("FLOWPROBE_LONG", "1");
+        }
+        tests(&mut command, &skips)
     });
-    tally.step("end-to-end tests", || end_to_end(args.long, &skips, &unpacked));
+    tally.step("end-to-end tests", || end_to_end(args.long, &skips, &unpacked, &python));
     let seconds = if args.long { 60 } else { 10 };
     for target in Target::ALL {
         tally.step(target.step(), || fuzz_for(target, seconds));
@@ -105,11 +113,12 @@ fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
     }
 }
 
-fn end_to_end(long: bool, skips: &Path, unpacked: &Path) -> Result<Outcome> {
+fn end_to_end(long: bool, skips: &Path, unpacked: &Path, python: &Path) -> Result<Outcome> {
     let daemon: PathBuf = workspace::build_daemon().context("the daemon does not build")?;
     let mut command = workspace::cargo();
     command.args(["test", "--package", "flowprobe-tests", "--no-fail-fast", "--", "--test-threads=1"]);
     command.env("FLOWPROBE_BIN", daemon).env("PATH", packages::path_with(unpacked)?);
+    command.env("PYTHONPATH", python);
     if long {
         command.env("FLOWPROBE_LONG", "1");
     }

@@ -57,7 +57,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 24] = [
+const KEYS: [(&str, Setter); 27] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("listen", |settings, value| {
         let urls = strings(value, "a list of URLs to listen on");
@@ -94,6 +94,14 @@ const KEYS: [(&str, Setter); 24] = [
     ("max-flows", |settings, value| assign(&mut settings.max_flows, max_flows(value))),
     ("observation-domain", |settings, value| {
         assign(&mut settings.export.domain, number_or_text(value, values::DOMAIN, str::parse))
+    }),
+    ("store", |settings, value| {
+        let folder = value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
+        assign(&mut settings.store, folder.ok_or_else(|| mismatch("a path or \"none\"", value)))
+    }),
+    ("store-age", |settings, value| assign(&mut settings.store_age, number_or_text(value, values::SPAN, values::span))),
+    ("store-size", |settings, value| {
+        assign(&mut settings.store_size, number_or_text(value, values::SIZE, values::size))
     }),
     ("status-socket", |settings, value| {
         let socket = value.as_str().and_then(|text| text.parse().ok());
@@ -264,6 +272,9 @@ mod tests {
             active-timeout = "5m"
             max-flows = 1_000_000
             observation-domain = 7
+            store = "/srv/flows"
+            store-age = "90d"
+            store-size = "100G"
             status-socket = "none"
             output = "json"
             "#,
@@ -280,6 +291,9 @@ mod tests {
         assert_eq!(settings.selection.sample_by, Some(SampleBy::Flows));
         assert_eq!(settings.idle_timeout, Some(Duration::from_secs(30)));
         assert_eq!(settings.max_flows.map(NonZeroU32::get), Some(1_000_000));
+        assert_eq!(settings.store.as_deref(), Some(Path::new("/srv/flows")));
+        assert_eq!(settings.store_age, Some(Duration::from_secs(90 * 86_400)));
+        assert_eq!(settings.store_size, Some(100 << 30));
         assert_eq!(settings.status_socket, Some(StatusSocket::Off));
         assert_eq!(settings.output, Some(OutputMode::Json));
     }

@@ -14,7 +14,7 @@ use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
 use crate::sink::{DELTAS_QUEUE, OCTETS_PER_EVENT, RECORDS_PER_EVENT, RECORDS_QUEUE};
 use crate::stages::DRAINED_QUEUE;
-use crate::{drain, table};
+use crate::{drain, store, table};
 
 /// Bounds of memory, octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,9 @@ impl MemoryBound {
         let received = if config.listen.is_empty() { 0 } else { DRAINED_QUEUE as u64 * OF_RECEIVED_BATCH };
         let listeners = received + config.listen.iter().map(of_listener).sum::<u64>();
         let own = if config.interfaces.is_empty() { 0 } else { flows * table::OCTETS_PER_FLOW + marks };
-        let daemon = DAEMON + own + queues + listeners;
+        // What waits, a copy of it while it is written, and what compaction holds.
+        let history = config.store.folder.as_ref().map_or(0, |_| records + store::MOST_OCTETS);
+        let daemon = DAEMON + own + queues + listeners + history;
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
         let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);

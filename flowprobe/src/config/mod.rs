@@ -22,6 +22,7 @@ use crate::export::transport::TlsError;
 use crate::kernel;
 use crate::probe::Scope;
 use crate::status::StatusSocket;
+use crate::store::{Retention, StoreConfig};
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError, Target, Transport};
 pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
@@ -29,7 +30,7 @@ pub use file::FileError;
 pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
 pub use memory::MemoryBound;
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
-pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, tunnels};
+pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, span, tunnels};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,9 @@ pub struct Config {
     pub table: TableConfig,
     /// Where records are sent, and as what.
     pub export: ExportConfig,
-    /// Where `flowprobe status` is answered.
+    /// Where history is kept.
+    pub store: StoreConfig,
+    /// Where `flowprobe status` and `flowprobe query` are answered.
     pub status_socket: StatusSocket,
     /// What standard output gets.
     pub output: OutputMode,
@@ -140,6 +143,12 @@ pub struct Settings {
     pub biflow: Option<bool>,
     /// Where records are sent.
     pub export: ExportSettings,
+    /// See [`StoreConfig::folder`]; `none` for none.
+    pub store: Option<PathBuf>,
+    /// See [`crate::store::Retention::age`].
+    pub store_age: Option<Duration>,
+    /// See [`crate::store::Retention::octets`].
+    pub store_size: Option<u64>,
     /// See [`Config::status_socket`].
     pub status_socket: Option<StatusSocket>,
     /// See [`Config::output`].
@@ -175,6 +184,9 @@ impl Settings {
             max_flows: self.max_flows.or(base.max_flows),
             biflow: self.biflow.or(base.biflow),
             export: self.export.or(base.export),
+            store: self.store.or(base.store),
+            store_age: self.store_age.or(base.store_age),
+            store_size: self.store_size.or(base.store_size),
             status_socket: self.status_socket.or(base.status_socket),
             output: self.output.or(base.output),
         }
@@ -220,6 +232,15 @@ impl Settings {
         let tunnels = scope.tunnels != Tunnels::NONE;
         let export = self.export.check(Extras { tunnels, next_hops: scope.routes, sampling, biflow })?;
         let relay = self.relay.unwrap_or_default();
+        let history = StoreConfig::default();
+        let store = StoreConfig {
+            is_wanted: self.store.is_some(),
+            folder: self.store.map_or(history.folder, |folder| (folder.as_os_str() != "none").then_some(folder)),
+            retention: Retention {
+                age: self.store_age.unwrap_or(history.retention.age),
+                octets: self.store_size.unwrap_or(history.retention.octets),
+            },
+        };
         listen::check(&listen, relay, &export.targets)?;
         Ok(Config {
             interfaces,
@@ -238,6 +259,7 @@ impl Settings {
                 biflow,
             },
             export,
+            store,
             status_socket: self.status_socket.unwrap_or_default(),
             output: self.output.unwrap_or_default(),
         })
@@ -264,6 +286,7 @@ impl fmt::Display for Config {
         writeln!(f, "active-timeout = \"{:?}\"", self.table.active_timeout)?;
         writeln!(f, "max-flows = {}", self.table.max_flows)?;
         writeln!(f, "biflow = {}", self.table.biflow)?;
+        writeln!(f, "{}", self.store)?;
         writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))

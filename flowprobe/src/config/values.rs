@@ -47,6 +47,35 @@ pub fn duration(text: &str) -> Result<Duration, ValueError> {
     parsed().ok_or_else(|| ValueError { expected: DURATION, found: text.to_owned() })
 }
 
+/// What [`span`] allows.
+pub(super) const SPAN: &str = "a time from 1s to 10 years, such as 90m, 24h, 30d, 4w or 1y (a bare number is seconds)";
+
+const LONGEST_SPAN: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// A stretch of history: a number with a unit (s, m, h, d, w, y), or a number of seconds.
+///
+/// # Errors
+/// The text is no such time, or is shorter than a second or longer than ten years.
+pub fn span(text: &str) -> Result<Duration, ValueError> {
+    let parsed = || {
+        let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let seconds = match unit {
+            "" | "s" => 1,
+            "m" | "min" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            "w" => 7 * 86_400,
+            "y" => 365 * 86_400,
+            _ => return None,
+        };
+        let number: u64 = number.trim().parse().ok()?;
+        let time = Duration::from_secs(number.checked_mul(seconds)?);
+        (Duration::from_secs(1)..=LONGEST_SPAN).contains(&time).then_some(time)
+    };
+    parsed().ok_or_else(|| ValueError { expected: SPAN, found: text.to_owned() })
+}
+
 /// What [`max_flows`] allows.
 pub(super) const MAX_FLOWS: &str = "a number of flows from 1 to 16777216";
 
@@ -165,6 +194,16 @@ mod tests {
         }
         for text in ["", "s", "-1s", "5 parsecs", "1ms", "2d", "nan", "1e300s", "10ms10ms"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn stretches_of_history() {
+        for (text, hours) in [("90d", 90 * 24), ("24h", 24), ("2w", 14 * 24), ("1y", 365 * 24), ("3600", 1)] {
+            assert_eq!(span(text), Ok(Duration::from_secs(hours * 3600)), "{text}");
+        }
+        for text in ["", "d", "0d", "-1d", "11y", "1.5h", "99999999999999999999d", "fortnight"] {
+            assert!(span(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The side of `flowprobe status`: asks, and prints.
 
 use std::io::{self, Read as _, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::cli::StatusArgs;
 
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer a question to history.
+const PATIENCE_WITH_HISTORY: Duration = Duration::from_secs(120);
 
 /// Octets of an answer at most.
 const LARGEST: u64 = 64 << 20;
@@ -97,8 +101,7 @@ fn ask_all(folder: &Path) -> Result<Vec<(PathBuf, Snapshot)>, StatusError> {
     for (_, path) in found {
         match ask(&path) {
             Ok(snapshot) => snapshots.push((path, snapshot)),
-            Err(StatusError::Unreachable { error, .. })
-                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+            Err(error) if error.is_of_nobody() => {}
             Err(error) => return Err(error),
         }
     }
@@ -106,16 +109,35 @@ fn ask_all(folder: &Path) -> Result<Vec<(PathBuf, Snapshot)>, StatusError> {
 }
 
 fn ask(path: &Path) -> Result<Snapshot, StatusError> {
+    let text = exchange(path, &[])?;
+    serde_json::from_slice(&text).map_err(|error| StatusError::NotFlowprobe { path: path.to_owned(), error })
+}
+
+/// Says `question` to the daemon at `path`, which may be nothing, and returns what it says.
+///
+/// # Errors
+/// It cannot be asked, or does not answer.
+pub fn exchange(path: &Path, question: &[u8]) -> Result<Vec<u8>, StatusError> {
     let mut text = Vec::new();
-    let answer = UnixStream::connect(path).and_then(|socket| {
-        socket.set_read_timeout(Some(PATIENCE))?;
+    let answer = UnixStream::connect(path).and_then(|mut socket| {
+        // It may be looking through weeks.
+        socket.set_read_timeout(Some(if question.is_empty() { PATIENCE } else { PATIENCE_WITH_HISTORY }))?;
+        socket.write_all(question)?;
+        socket.shutdown(Shutdown::Write)?;
         socket.take(LARGEST).read_to_end(&mut text)
     });
     match answer {
         Err(error) => Err(StatusError::Unreachable { path: path.to_owned(), error }),
         Ok(0) => Err(StatusError::Silent { path: path.to_owned() }),
-        Ok(_) => {
-            serde_json::from_slice(&text).map_err(|error| StatusError::NotFlowprobe { path: path.to_owned(), error })
-        }
+        Ok(_) => Ok(text),
+    }
+}
+
+impl StatusError {
+    /// Whether nobody listens at the socket: a daemon that has died has left it.
+    #[must_use]
+    pub fn is_of_nobody(&self) -> bool {
+        let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+        matches!(self, Self::Unreachable { error, .. } if kinds.contains(&error.kind()))
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
+use crate::store;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
@@ -112,6 +113,22 @@ metrics! {
     collector_waiting_octets: Family<Sink, Gauge<u64, AtomicU64>>,
     /// Flow records that a collector's format has no words for.
     collector_skipped_records: Family<Sink, Counter>,
+    /// Records that were written to history.
+    store_records: Counter,
+    /// Records that wait to be written to history.
+    store_waiting_records: Gauge<u64, AtomicU64>,
+    /// Files that were written to history, before they became hours.
+    store_files: Counter,
+    /// Octets of history on disk.
+    store_octets: Gauge<u64, AtomicU64>,
+    /// Hours of which history has records.
+    store_hours: Gauge<u64, AtomicU64>,
+    /// Hours of records that were deleted for their age or for the size of all.
+    store_deleted_hours: Counter,
+    /// Whether history cannot be written at the moment: 1, else 0.
+    store_failing: Gauge,
+    /// What has gone wrong with history.
+    store_problems: Counter,
 }
 
 /// The metrics of a snapshot, in the OpenMetrics text format. All begin with `flowprobe_`. A counter may not go down: hence
@@ -129,11 +146,25 @@ pub fn open_metrics(snapshot: &Snapshot) -> String {
 }
 
 impl Metrics {
+    fn set_history(&self, history: &store::Condition) {
+        self.store_records.inc_by(history.stored_records);
+        self.store_waiting_records.set(history.waiting_records);
+        self.store_files.inc_by(history.files);
+        self.store_octets.set(history.octets);
+        self.store_hours.set(history.hours);
+        self.store_deleted_hours.inc_by(history.deleted_hours);
+        self.store_failing.set(i64::from(history.problem.is_some()));
+        self.store_problems.inc_by(history.problems);
+    }
+
     fn set(&self, snapshot: &Snapshot) {
         self.build_info.get_or_create(&Build { version: snapshot.version.clone() }).set(1);
         self.uptime_seconds.set(snapshot.uptime_seconds);
         self.open_flows.set(snapshot.open_flows);
         self.drain_seconds.set(snapshot.drain_seconds);
+        if let Some(history) = &snapshot.history {
+            self.set_history(history);
+        }
         for sum in &snapshot.accounting {
             let (interface, direction) = (sum.interface.clone(), sum.direction.clone());
             let held = Held { interface: interface.clone(), direction: direction.clone() };
@@ -197,6 +228,11 @@ mod tests {
             "flowprobe_collector_sent_records_total{sink=\"udp://192.0.2.1:4739\"} 900",
             "flowprobe_collector_waiting_octets{sink=\"udp://192.0.2.1:4739\"} 6000",
             "flowprobe_collector_skipped_records_total{sink=\"udp://192.0.2.1:4739\"} 7",
+            "flowprobe_store_records_total 5000",
+            "flowprobe_store_waiting_records 12",
+            "flowprobe_store_octets 123456",
+            "flowprobe_store_deleted_hours_total 1",
+            "flowprobe_store_failing 1",
             "flowprobe_listener_kernel_drops_total{listener=\"udp://0.0.0.0:2055\"} 9",
             "flowprobe_exporter_missing{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
             "flowprobe_exporter_clock_skew_seconds{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} -1.5",

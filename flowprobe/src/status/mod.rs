@@ -1,5 +1,5 @@
 //! How a running daemon is: it answers on a local socket with one JSON object ([`Snapshot`]), and `flowprobe status` shows it
-//! as a table, as it is, or as metrics.
+//! as a table, as it is, or as metrics. Whoever says a question to history there ([`crate::query`]) gets that answered instead.
 
 mod client;
 mod metrics;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use client::{StatusError, print};
+pub use client::{StatusError, exchange, print};
 pub use metrics::open_metrics;
 pub use server::{Server, State, Watched};
 pub use snapshot::{Amount, Breakdown, InterfaceStatus, SinkStatus, Snapshot, Sum};
@@ -66,6 +66,19 @@ impl fmt::Display for StatusSocket {
 
 fn in_folder(folder: &Path, pid: u32) -> PathBuf {
     folder.join(format!("{pid}.sock"))
+}
+
+/// The sockets of all daemons that have theirs in [`FOLDER`].
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn all_sockets() -> Result<Vec<PathBuf>, StatusError> {
+    let folder = Path::new(FOLDER);
+    match sockets(folder) {
+        Ok(found) => Ok(found.into_iter().map(|(_, path)| path).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StatusError::Unreachable { path: folder.to_owned(), error }),
+    }
 }
 
 /// The sockets of a folder, by process ID.

@@ -43,8 +43,23 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
         }
     }
     collectors(&snapshot.sinks, &mut line);
+    history(snapshot, &mut line);
     listeners(snapshot, &mut line);
     text
+}
+
+/// Where history is kept, and how that goes.
+fn history(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
+    let Some(history) = &snapshot.history else { return };
+    let number = 13;
+    line(String::new());
+    line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "History", "stored", "waiting", "hours"));
+    let numbers =
+        format!("{:>number$}{:>number$}{:>number$}", history.stored_records, history.waiting_records, history.hours);
+    line(format!("  {:width$}{numbers}", fitting(&history.folder, LABEL - 3), width = LABEL - 2));
+    if let Some(problem) = &history.problem {
+        line(format!("  not written: {}", fitting(problem, 60)));
+    }
 }
 
 /// Who is heard, and what is missing of what they say.
@@ -205,6 +220,10 @@ Lost on the way out                         records      packets       octets
 
 Records of collectors                          sent      waiting      skipped
   …:2001:db8::2001:db8::]:4739 (away)           900           50            7
+
+History                                      stored      waiting        hours
+  /var/lib/flowprobe/store                     5000           12            3
+  not written: tmp/x: No space left on device (os error 28)
 
 Listeners                                  messages      refused      dropped
   udp://0.0.0.0:2055                             77            8            9

@@ -1,5 +1,5 @@
-//! The daemon's side: whoever connects gets the snapshot, and the connection is closed. A client can delay nobody: there are
-//! few at a time, and each has a few seconds.
+//! The daemon's side: whoever connects gets the snapshot, or the answer to the question that it says first, and the connection is
+//! closed. A client can delay nobody: there are few at a time, and each has a few seconds.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -11,19 +11,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
+use crate::query::{self, Reply, Request};
 use crate::sink::Tick;
+use crate::store::Shelf;
+
+/// Clients that are answered at a time; others wait a while.
+const CLIENTS: usize = 8;
 
 /// Clients at a time; one more is turned away.
-const CLIENTS: usize = 8;
+const CONNECTIONS: usize = 128;
 
 /// How long a client may take to read, and how long it waits for the first drain.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon a client says its question, if it has one.
+const SOON: Duration = Duration::from_millis(200);
+
+/// Octets of a question at most.
+const LONGEST_QUESTION: u64 = 1 << 16;
+
+/// Questions to history that are looked up at once.
+const QUESTIONS: usize = 2;
 
 /// What the daemon's stages tell the server.
 pub struct State {
@@ -39,6 +53,17 @@ pub struct Watched {
     tick: watch::Receiver<Option<Arc<Tick>>>,
     interfaces: watch::Receiver<Vec<InterfaceStatus>>,
     started: Instant,
+    history: Option<Arc<Shelf>>,
+    /// Questions to history at a time: they take processors and memory.
+    asking: Arc<Semaphore>,
+}
+
+impl Watched {
+    /// Answers questions to this history.
+    #[must_use]
+    pub fn with_history(self, history: Option<Arc<Shelf>>) -> Self {
+        Self { history, ..self }
+    }
 }
 
 impl State {
@@ -47,7 +72,13 @@ impl State {
     pub fn new() -> (Self, Watched) {
         let (tick, tick_watched) = watch::channel(None);
         let (interfaces, interfaces_watched) = watch::channel(Vec::new());
-        let watched = Watched { tick: tick_watched, interfaces: interfaces_watched, started: Instant::now() };
+        let watched = Watched {
+            tick: tick_watched,
+            interfaces: interfaces_watched,
+            started: Instant::now(),
+            history: None,
+            asking: Arc::new(Semaphore::new(QUESTIONS)),
+        };
         (Self { tick, interfaces }, watched)
     }
 }
@@ -77,7 +108,7 @@ impl Server {
         socket.bind(&SockAddr::unix(&path)?)?;
         // Before it listens: nobody connects until only the owner may.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        socket.listen(CLIENTS.try_into().unwrap_or(1))?;
+        socket.listen(CONNECTIONS.try_into().unwrap_or(1))?;
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
         Ok(Self { listener, path })
@@ -85,18 +116,16 @@ impl Server {
 
     /// Answers until it is dropped.
     pub async fn run(self, watched: Watched) {
-        let places = Arc::new(Semaphore::new(CLIENTS));
+        let (open, places) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(CLIENTS)));
         loop {
             match self.listener.accept().await {
                 Ok((client, _)) => {
-                    // Without a place it is closed at once.
-                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                        let watched = watched.clone();
+                    // Beyond the bound it is closed at once.
+                    if let Ok(is_open) = Arc::clone(&open).try_acquire_owned() {
+                        let (watched, places) = (watched.clone(), Arc::clone(&places));
                         tokio::spawn(async move {
-                            let _place = place;
-                            if tokio::time::timeout(PATIENCE, answer(client, watched)).await.is_err() {
-                                debug!("a client of the status socket does not read");
-                            }
+                            let _is_open = is_open;
+                            serve(client, watched, &places).await;
                         });
                     }
                 }
@@ -117,16 +146,58 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut client: UnixStream, mut watched: Watched) {
-    let Ok(tick) = watched.tick.wait_for(Option::is_some).await.map(|tick| tick.clone()) else { return };
-    let Some(tick) = tick else { return };
-    let interfaces = watched.interfaces.borrow().clone();
-    let snapshot = Snapshot::of(&tick, watched.started.elapsed(), interfaces);
-    let Ok(mut text) = serde_json::to_vec(&snapshot) else { return };
+/// Answers a client. Until it has said what it wants it keeps no other from an answer.
+async fn serve(mut client: UnixStream, watched: Watched, places: &Semaphore) {
+    let question = question(&mut client).await;
+    let Ok(Ok(_place)) = tokio::time::timeout(PATIENCE, places.acquire()).await else { return };
+    let text = match question {
+        None => snapshot(watched).await,
+        Some(question) => history(&question, watched).await,
+    };
+    let Some(mut text) = text else { return };
     text.push(b'\n');
-    // A client that has gone away has seen enough.
-    let _ = client.write_all(&text).await;
-    let _ = client.shutdown().await;
+    let write = async {
+        // A client that has gone away has seen enough.
+        let _ = client.write_all(&text).await;
+        let _ = client.shutdown().await;
+    };
+    if tokio::time::timeout(PATIENCE, write).await.is_err() {
+        debug!("a client of the status socket does not read");
+    }
+}
+
+/// The line that a client says, if it says one soon.
+async fn question(client: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(client.take(LONGEST_QUESTION));
+    match tokio::time::timeout(SOON, reader.read_until(b'\n', &mut line)).await {
+        Ok(Ok(length)) if length > 0 => Some(line),
+        _ => None,
+    }
+}
+
+/// The answer to a question to history.
+async fn history(question: &[u8], watched: Watched) -> Option<Vec<u8>> {
+    let reply = match (serde_json::from_slice::<Request>(question), watched.history) {
+        (Err(error), _) => Reply::Refused(format!("the daemon does not understand the question: {error}")),
+        (Ok(_), None) => Reply::NoHistory,
+        (Ok(request), Some(shelf)) => {
+            let _place = watched.asking.acquire().await.ok()?;
+            let asked = move || query::ask(query::Source::Shelf(&shelf), &request);
+            match tokio::task::spawn_blocking(asked).await.ok()? {
+                Ok(answer) => Reply::Answer(answer),
+                Err(fault) => Reply::Refused(format!("cannot read history: {fault}")),
+            }
+        }
+    };
+    serde_json::to_vec(&reply).ok()
+}
+
+async fn snapshot(mut watched: Watched) -> Option<Vec<u8>> {
+    let tick = tokio::time::timeout(PATIENCE, watched.tick.wait_for(Option::is_some)).await.ok()?.ok()?.clone()?;
+    let interfaces = watched.interfaces.borrow().clone();
+    let history = watched.history.map(|shelf| shelf.condition());
+    serde_json::to_vec(&Snapshot::of(&tick, watched.started.elapsed(), interfaces, history)).ok()
 }
 
 /// Removes the sockets of daemons that are dead, and what an earlier process has left at `own`.
@@ -178,13 +249,9 @@ mod tests {
         let stuck: Vec<_> = (0..CLIENTS).map(|_| StdUnixStream::connect(&path).expect("a connection")).collect();
         // Time is paused: it passes only when everybody waits, and then all patience is over.
         tokio::time::sleep(PATIENCE * 2).await;
-        let reader = tokio::task::spawn_blocking(move || {
-            let mut text = String::new();
-            StdUnixStream::connect(&path).expect("a connection").read_to_string(&mut text).expect("an answer");
-            text
-        });
+        let reader = tokio::task::spawn_blocking(move || super::super::exchange(&path, &[]).expect("an answer"));
         let text = reader.await.expect("no panic");
-        let snapshot: Snapshot = serde_json::from_str(&text).expect("a snapshot");
+        let snapshot: Snapshot = serde_json::from_slice(&text).expect("a snapshot");
         assert_eq!((snapshot.open_flows, snapshot.sinks.len()), (3, 100_000));
         // What those got ends in the middle.
         for mut client in stuck {

@@ -12,6 +12,7 @@ use crate::collect::Listening;
 use crate::export::Condition;
 use crate::losses::Lost;
 use crate::sink::{SinkState, Tick};
+use crate::store;
 
 /// The state of a daemon. Names in JSON are those of the accounting objects that `--json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Snapshot {
     pub accounting: Vec<Sum>,
     /// Who gets records, and what went nowhere.
     pub sinks: Vec<SinkStatus>,
+    /// How history fares, where it is kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub history: Option<store::Condition>,
     /// The listeners, and the exporters whom they hear.
     #[serde(flatten)]
     pub listening: Listening,
@@ -101,7 +105,12 @@ impl SinkStatus {
 impl Snapshot {
     /// The state of this process as of `tick`.
     #[must_use]
-    pub fn of(tick: &Tick, uptime: Duration, interfaces: Vec<InterfaceStatus>) -> Self {
+    pub fn of(
+        tick: &Tick,
+        uptime: Duration,
+        interfaces: Vec<InterfaceStatus>,
+        history: Option<store::Condition>,
+    ) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -112,6 +121,7 @@ impl Snapshot {
             interfaces,
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
+            history,
             listening: tick.listening.clone(),
         }
     }
@@ -218,6 +228,17 @@ pub(super) fn example() -> Snapshot {
                 skipped: Lost { records: 7, packets: 8, octets: 900 },
             }),
         }],
+        history: Some(store::Condition {
+            folder: "/var/lib/flowprobe/store".to_owned(),
+            stored_records: 5000,
+            waiting_records: 12,
+            files: 40,
+            octets: 123_456,
+            hours: 3,
+            deleted_hours: 1,
+            problem: Some("tmp/x: No space left on device (os error 28)".to_owned()),
+            problems: 2,
+        }),
         listening: Listening::example(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A count: exact below a million, then three digits and a letter.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     if number < 1_000_000 { grouped(number) } else { scaled(number, &["", "k", "M", "G", "T", "P"]).replace(' ', "") }
 }
 
@@ -13,13 +13,18 @@ pub(super) fn compact(number: u64) -> String {
 }
 
 /// Octets, in decimal units as interfaces are rated.
-pub(super) fn bytes(octets: u64) -> String {
+pub(crate) fn bytes(octets: u64) -> String {
     scaled(octets, &["B", "kB", "MB", "GB", "TB", "PB"])
 }
 
 /// A rate, from octets in a second.
 pub(super) fn bits_per_second(octets: u64) -> String {
-    scaled(octets.saturating_mul(8), &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"])
+    bits(octets.saturating_mul(8))
+}
+
+/// A rate, from bits in a second.
+pub(crate) fn bits(bits: u64) -> String {
+    scaled(bits, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"])
 }
 
 /// A time, to the second.
@@ -33,28 +38,35 @@ pub(super) fn duration(time: Duration) -> String {
     }
 }
 
+/// IANA protocol numbers that are common, and their names.
+const PROTOCOLS: [(u8, &str); 16] = [
+    (1, "ICMP"),
+    (2, "IGMP"),
+    (4, "IPIP"),
+    (6, "TCP"),
+    (17, "UDP"),
+    (33, "DCCP"),
+    (41, "6in4"),
+    (47, "GRE"),
+    (50, "ESP"),
+    (51, "AH"),
+    (58, "ICMPv6"),
+    (89, "OSPF"),
+    (103, "PIM"),
+    (112, "VRRP"),
+    (132, "SCTP"),
+    (136, "UDPLite"),
+];
+
 /// The name of an IANA protocol number, where one is common; else the number.
 pub(crate) fn protocol_name(protocol: u8) -> String {
-    let name = match protocol {
-        1 => "ICMP",
-        2 => "IGMP",
-        4 => "IPIP",
-        6 => "TCP",
-        17 => "UDP",
-        33 => "DCCP",
-        41 => "6in4",
-        47 => "GRE",
-        50 => "ESP",
-        51 => "AH",
-        58 => "ICMPv6",
-        89 => "OSPF",
-        103 => "PIM",
-        112 => "VRRP",
-        132 => "SCTP",
-        136 => "UDPLite",
-        number => return format!("proto {number}"),
-    };
-    name.to_owned()
+    let known = PROTOCOLS.iter().find(|(number, _)| *number == protocol);
+    known.map_or_else(|| format!("proto {protocol}"), |(_, name)| (*name).to_owned())
+}
+
+/// The number of a protocol that is called so, in letters of either case.
+pub(crate) fn protocol_number(name: &str) -> Option<u8> {
+    PROTOCOLS.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
 }
 
 fn grouped(number: u64) -> String {

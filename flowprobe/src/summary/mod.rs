@@ -1,7 +1,7 @@
 //! The summary on the terminal: what went by in the last seconds, and whether the numbers add up.
 
 mod accounting;
-mod format;
+pub(crate) mod format;
 mod screen;
 mod window;
 
@@ -12,8 +12,8 @@ use crate::collect::Listening;
 use crate::output::Writer;
 use crate::record::has_ports;
 use crate::sink::{Event, Tick};
-pub(crate) use format::protocol_name;
 use format::{bits_per_second, bytes, compact, count, duration};
+pub(crate) use format::{protocol_name, protocol_number};
 pub use screen::Screen;
 use window::{Amount, Conversation, Port, Window};
 

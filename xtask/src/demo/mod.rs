@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::build_and_run;
 use crate::{process, workspace};
 use lab::{GATEWAY_INTERFACES, Lab};
 pub(crate) use traffic::{TrafficArgs, run as run_traffic};
@@ -60,7 +61,8 @@ fn show(lab: &Lab, daemon: &Path, args: &Args, ended: &AtomicBool) -> Result<Exi
     );
     let _server = Process::start(&mut traffic::server(lab, args.seconds)?)?;
     let mut command = lab.command(lab::GATEWAY, daemon);
-    command.arg("run").args(GATEWAY_INTERFACES.iter().flat_map(|interface| ["-i", interface])).args(&args.flags);
+    command.arg("run").args(GATEWAY_INTERFACES.iter().flat_map(|interface| ["-i", interface]));
+    command.args(build_and_run::store(&args.flags)?).args(&args.flags);
     let mut meter = Process::start(&mut command)?;
     // Its programs are attached before the first packet of the traffic.
     sleep(Duration::from_secs(1));

@@ -1,0 +1,134 @@
+//! The side of `flowprobe query`: asks the daemon, or reads the files, and prints.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::cli::QueryArgs;
+use super::{Answer, Request, Source, ask, render};
+use crate::status::{self, StatusError};
+use crate::store::DEFAULT_FOLDER;
+use crate::store::file::FileFault;
+use crate::store::layout::Layout;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// No store in this folder.
+    #[error("there is no history in {}", folder.display())]
+    NoStore {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Neither a daemon nor files.
+    #[error(
+        "no daemon that keeps history answers in {}, and there is none in {DEFAULT_FOLDER}: start `flowprobe run`, or name a folder \
+         with --store",
+        status::FOLDER
+    )]
+    Nowhere,
+    /// More than one that may be meant.
+    #[error("several daemons keep history: choose one with --socket, of {list}")]
+    Several {
+        /// Their sockets.
+        list: String,
+    },
+    /// The daemon cannot be asked.
+    #[error(transparent)]
+    Daemon(#[from] StatusError),
+    /// It cannot answer.
+    #[error("{reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+    },
+    /// A folder of the store cannot be read.
+    #[error("cannot read history: {0}")]
+    Fault(#[from] FileFault),
+    /// Standard output refuses.
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// What a daemon replies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// The answer.
+    Answer(Answer),
+    /// It keeps no history.
+    NoHistory,
+    /// It cannot answer, for this reason.
+    Refused(String),
+}
+
+/// Finds the answer, and writes it to `out` in the form that `args` ask for.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn print(args: &QueryArgs, request: &Request, out: &mut impl Write) -> Result<(), QueryError> {
+    let answer = match (&args.store, &args.socket) {
+        (Some(folder), _) => of_files(folder, request)?,
+        (None, Some(socket)) => match ask_daemon(socket, request)? {
+            Reply::Answer(answer) => answer,
+            Reply::NoHistory => {
+                let reason = format!("the daemon at {} keeps no history (--store none)", socket.display());
+                return Err(QueryError::Refused { reason });
+            }
+            Reply::Refused(reason) => return Err(QueryError::Refused { reason }),
+        },
+        (None, None) => of_this_machine(request)?,
+    };
+    let text = if args.json {
+        format!("{}\n", answer.to_json())
+    } else if args.csv {
+        answer.to_csv()
+    } else {
+        render::table(&answer)
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn of_files(folder: &Path, request: &Request) -> Result<Answer, QueryError> {
+    let layout = Layout::new(folder);
+    if !layout.flows().is_dir() {
+        return Err(QueryError::NoStore { folder: folder.to_owned() });
+    }
+    Ok(ask(Source::Files(&layout), request)?)
+}
+
+/// Of the one daemon that keeps history; where there is none, of the files that one has left where it keeps them by default.
+fn of_this_machine(request: &Request) -> Result<Answer, QueryError> {
+    let mut answers = Vec::new();
+    for socket in status::all_sockets()? {
+        match ask_daemon(&socket, request) {
+            Ok(Reply::NoHistory) => {}
+            Ok(Reply::Answer(answer)) => answers.push((socket, answer)),
+            Ok(Reply::Refused(reason)) => return Err(QueryError::Refused { reason }),
+            Err(QueryError::Daemon(error)) if error.is_of_nobody() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match <[_; 1]>::try_from(answers) {
+        Ok([(_, answer)]) => Ok(answer),
+        Err(answers) if answers.is_empty() => match of_files(Path::new(DEFAULT_FOLDER), request) {
+            Err(QueryError::NoStore { .. }) => Err(QueryError::Nowhere),
+            outcome => outcome,
+        },
+        Err(answers) => {
+            let list: Vec<String> = answers.iter().map(|(socket, _)| socket.display().to_string()).collect();
+            Err(QueryError::Several { list: list.join(", ") })
+        }
+    }
+}
+
+fn ask_daemon(socket: &Path, request: &Request) -> Result<Reply, QueryError> {
+    let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
+    line.push(b'\n');
+    let text = status::exchange(socket, &line)?;
+    let reply = serde_json::from_slice(&text);
+    Ok(reply.map_err(|error| StatusError::NotFlowprobe { path: socket.to_owned(), error })?)
+}

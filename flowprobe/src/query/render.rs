@@ -1,0 +1,115 @@
+//! An answer as a table for people.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::answer::{Answer, Cell, Unit};
+use crate::summary::format::{bits, bytes, count};
+
+/// Columns of records that a table leaves out, since it would be wider than any terminal; JSON and CSV have them.
+const TOO_WIDE: [&str; 7] = [
+    "protocolIdentifier",
+    "icmpTypeCode",
+    "samplingInterval",
+    "ingressInterface",
+    "egressInterface",
+    "flowEndReason",
+    "otherElements",
+];
+
+/// The table, and what there is to say of it.
+#[must_use]
+pub(super) fn table(answer: &Answer) -> String {
+    let zone = TimeZone::system();
+    let time = |ms: i64| {
+        let moment = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
+        moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let shown: Vec<usize> =
+        (0..answer.columns.len()).filter(|index| !TOO_WIDE.contains(&answer.columns[*index].0.as_str())).collect();
+    let text = |unit: Unit, cell: &Cell| match (unit, cell) {
+        (Unit::Name, Cell::Number(number)) => number.to_string(),
+        (Unit::Time, Cell::Number(ms)) => time(*ms),
+        (Unit::Octets, Cell::Number(octets)) => bytes(unsigned(*octets)),
+        (Unit::BitsPerSecond, Cell::Number(rate)) => bits(unsigned(*rate)),
+        (Unit::Count, Cell::Number(number)) => count(unsigned(*number)),
+        (_, Cell::Text(text)) => text.clone(),
+        (_, Cell::None) => "-".to_owned(),
+    };
+    let mut lines: Vec<Vec<String>> = vec![shown.iter().map(|index| heading(&answer.columns[*index].0)).collect()];
+    for row in &answer.rows {
+        lines.push(shown.iter().map(|index| text(answer.columns[*index].1, &row[*index])).collect());
+    }
+    let widths: Vec<usize> = (0..shown.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (column, value) in line.iter().enumerate() {
+            let width = widths[column];
+            // Writing to a string does not fail.
+            let _ = match answer.columns[shown[column]].1 {
+                Unit::Name | Unit::Time => write!(row, "{value:<width$}  "),
+                Unit::Count | Unit::Octets | Unit::BitsPerSecond => write!(row, "{value:>width$}  "),
+            };
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    let total = &answer.total;
+    let _ = writeln!(
+        out,
+        "\n{} of {} rows · {} in {} packets of {} flows · {} to {}",
+        count(answer.rows.len() as u64),
+        count(answer.of),
+        bytes(unsigned(total.octets)),
+        count(unsigned(total.packets)),
+        count(unsigned(total.flows)),
+        time(answer.from_ms),
+        time(answer.to_ms),
+    );
+    if answer.is_rough {
+        out.push_str("There were too many to count them all: small ones may be missing or too small.\n");
+    }
+    for file in &answer.unreadable {
+        let _ = writeln!(out, "Passed over, since it is damaged: {file}");
+    }
+    out
+}
+
+fn unsigned(number: i64) -> u64 {
+    number.try_into().unwrap_or(0)
+}
+
+/// What a column is called above a table: `octetsSent` is `octets sent`, and elements lose what goes without saying.
+fn heading(name: &str) -> String {
+    let short = match name {
+        "flowStartMilliseconds" | "firstMilliseconds" => "first",
+        "flowEndMilliseconds" | "lastMilliseconds" => "last",
+        "milliseconds" => "from",
+        "sourceIPAddress" => "source",
+        "destinationIPAddress" => "destination",
+        "sourceTransportPort" | "destinationTransportPort" => "port",
+        "octetDeltaCount" => "octets",
+        "packetDeltaCount" => "packets",
+        "tcpControlBits" => "flags",
+        "protocolIdentifier" => "number",
+        "ingressInterfaceName" => "in",
+        "egressInterfaceName" => "out",
+        "flowDirection" => "direction",
+        "exporterIPAddress" => "exporter",
+        "bitsPerSecond" => "rate",
+        name => name,
+    };
+    let mut words = String::new();
+    for letter in short.chars() {
+        if letter.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}

@@ -1,0 +1,285 @@
+//! Reads what a question is about: rollups where they suffice, files of records where not, and what waits. On several threads, since
+//! files have nothing to do with each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::filter::Sieve;
+use super::{Request, Source};
+use crate::store::Snapshot;
+use crate::store::columns::Columns as _;
+use crate::store::compaction::{hours_of, read_rollup};
+use crate::store::file::{FileFault, Reader};
+use crate::store::flows::{Flows, mapped};
+use crate::store::layout::{Day, FileId, Hour, HourFiles, Layout};
+use crate::store::rollup::{MINUTE_MS, Rollup};
+
+/// Threads at most: other work is going on.
+const THREADS: usize = 4;
+
+/// How often the files may be exchanged for others while they are looked for.
+const TRIES: usize = 10;
+
+/// What a question makes of rows.
+pub(super) trait Gather: Send {
+    /// The rollup that may have the answer.
+    type Rollup: Rollup;
+
+    /// For which part of a question that asks for such flows it has.
+    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup;
+    /// The same question, and nothing gathered yet.
+    fn fork(&self) -> Self;
+    /// The columns that it looks at.
+    fn columns(&self) -> &'static [&'static str];
+    /// Takes a row of which these columns are there.
+    fn row(&mut self, flows: &Flows, row: usize);
+    /// Takes a row of the rollup.
+    fn summed(&mut self, sieve: &Sieve, key: <Self::Rollup as Rollup>::Key, value: <Self::Rollup as Rollup>::Value);
+    /// Takes what another has gathered.
+    fn join(&mut self, other: Self);
+}
+
+/// For what a rollup serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UseOfRollup {
+    /// Nothing.
+    Nothing,
+    /// Hours and days that are wholly asked for.
+    WholePeriods,
+    /// Minutes.
+    Minutes,
+}
+
+/// What is known of how an answer came about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// Whether a rollup in it is not exact.
+    pub(super) is_rough: bool,
+    /// Files that are damaged and were passed over.
+    pub(super) unreadable: Vec<String>,
+}
+
+impl Notes {
+    fn join(&mut self, other: Self) {
+        self.is_rough |= other.is_rough;
+        self.unreadable.extend(other.unreadable);
+    }
+}
+
+/// One thing to read.
+enum Step {
+    Day(Day, FileId),
+    Hour(Hour, FileId),
+    File(PathBuf),
+    /// The index among what waits.
+    Waiting(usize),
+}
+
+/// Gathers all that a question is about.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(super) fn gather<G: Gather + Sync>(
+    source: Source<'_>,
+    request: &Request,
+    empty: &G,
+) -> Result<(G, Notes), FileFault> {
+    let sieve = Sieve::of(&request.filter, request.from_ms, request.to_ms);
+    let mut tries = 0;
+    loop {
+        match try_to_gather(source, &sieve, empty) {
+            // An hour's parts have been exchanged for one file, or were too old.
+            Err(fault) if fault.is_missing() && tries < TRIES => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_to_gather<G: Gather + Sync>(source: Source<'_>, sieve: &Sieve, empty: &G) -> Result<(G, Notes), FileFault> {
+    let snapshot = source.snapshot()?;
+    let layout = source.layout();
+    let steps = plan::<G>(layout, &snapshot, sieve, empty.use_of_rollup(sieve))?;
+    let next = AtomicUsize::new(0);
+    let outcome = Mutex::new(Ok((empty.fork(), Notes::default())));
+    let work = || {
+        let (mut gathered, mut notes) = (empty.fork(), Notes::default());
+        let fault = loop {
+            let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) else { break None };
+            match take(layout, &snapshot, step, sieve, &mut gathered, &mut notes) {
+                Err(fault) if fault.is_damage() => notes.unreadable.push(fault.to_string()),
+                Err(fault) => break Some(fault),
+                Ok(()) => {}
+            }
+        };
+        let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *outcome, fault) {
+            (_, Some(fault)) => *outcome = Err(fault),
+            (Ok((all, of_all)), None) => {
+                all.join(gathered);
+                of_all.join(notes);
+            }
+            (Err(_), None) => {}
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS).min(steps.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is to be read, so that each row is counted once.
+fn plan<G: Gather>(
+    layout: &Layout,
+    snapshot: &Snapshot,
+    sieve: &Sieve,
+    use_of_rollup: UseOfRollup,
+) -> Result<Vec<Step>, FileFault> {
+    let (from_ms, to_ms) = sieve.times();
+    let name = G::Rollup::NAME;
+    let mut hours: BTreeSet<Hour> = snapshot.hours.keys().copied().collect();
+    let uses = use_of_rollup != UseOfRollup::Nothing;
+    if uses {
+        hours.extend(layout.rollup_hours(name)?);
+        hours.extend(layout.rollup_days(name)?.into_iter().flat_map(Day::hours));
+    }
+    hours.retain(|hour| hour.start_ms() < to_ms && hour.end_ms() > from_ms);
+    let is_of_minutes = from_ms % MINUTE_MS == 0 && to_ms % MINUTE_MS == 0;
+    let serves = |start_ms: i64, end_ms: i64| match use_of_rollup {
+        UseOfRollup::Nothing => false,
+        UseOfRollup::Minutes if is_of_minutes => true,
+        UseOfRollup::WholePeriods | UseOfRollup::Minutes => from_ms <= start_ms && end_ms <= to_ms,
+    };
+    let mut by_day: BTreeMap<Day, Vec<Hour>> = BTreeMap::new();
+    for hour in hours {
+        by_day.entry(hour.day()).or_default().push(hour);
+    }
+    let none = HourFiles::default();
+    let files = |hour: Hour| snapshot.hours.get(&hour).unwrap_or(&none);
+    let mut steps: Vec<Step> = (0..snapshot.waiting.len()).map(Step::Waiting).collect();
+    for (day, hours) in by_day {
+        if serves(day.start_ms(), day.end_ms())
+            && let Some(id) = sum_of_day::<G>(layout, day, &files)?
+        {
+            steps.push(Step::Day(day, id));
+            let parts = hours.iter().flat_map(|&hour| files(hour).parts.iter().map(move |name| (hour, name)));
+            steps.extend(parts.map(|(hour, name)| Step::File(layout.hour(hour).join(name))));
+            continue;
+        }
+        for hour in hours {
+            let files = files(hour);
+            let rollup = if serves(hour.start_ms(), hour.end_ms()) {
+                let ids = layout.rollup_ids(name, &hour)?;
+                match &files.whole {
+                    Some(whole) => ids.into_iter().find(|id| id == whole),
+                    // Records that are gone.
+                    None => ids.into_iter().next_back(),
+                }
+            } else {
+                None
+            };
+            match rollup {
+                Some(id) => {
+                    steps.push(Step::Hour(hour, id));
+                    steps.extend(files.parts.iter().map(|name| Step::File(layout.hour(hour).join(name))));
+                }
+                None => steps.extend(files.names().map(|name| Step::File(layout.hour(hour).join(name)))),
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// The rollup of a day, if it is of just those hours that there are files and rollups of now.
+fn sum_of_day<'a, G: Gather>(
+    layout: &Layout,
+    day: Day,
+    files: &impl Fn(Hour) -> &'a HourFiles,
+) -> Result<Option<FileId>, FileFault> {
+    let Some(id) = layout.rollup_ids(G::Rollup::NAME, &day)?.pop() else { return Ok(None) };
+    let summed = match hours_of::<G::Rollup>(layout, day, &id) {
+        Ok(summed) => summed,
+        Err(fault) if fault.is_damage() => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    for hour in day.hours() {
+        let now = match &files(hour).whole {
+            Some(whole) => Some(whole.clone()),
+            // Records that are gone.
+            None => layout.rollup_ids(G::Rollup::NAME, &hour)?.pop(),
+        };
+        if now.is_some_and(|now| !summed.iter().any(|id| id == now.as_str())) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(id))
+}
+
+fn take<G: Gather>(
+    layout: &Layout,
+    snapshot: &Snapshot,
+    step: &Step,
+    sieve: &Sieve,
+    gathered: &mut G,
+    notes: &mut Notes,
+) -> Result<(), FileFault> {
+    match step {
+        Step::Waiting(index) => {
+            let flows = &snapshot.waiting[*index];
+            (0..flows.len()).filter(|row| sieve.passes(flows, *row)).for_each(|row| gathered.row(flows, row));
+            Ok(())
+        }
+        Step::File(path) => take_file(&Reader::open(path)?, sieve, gathered),
+        Step::Day(day, id) => {
+            let each = |key, value| gathered.summed(sieve, key, value);
+            notes.is_rough |= read_rollup::<G::Rollup>(layout, day, id, each)?;
+            Ok(())
+        }
+        Step::Hour(hour, id) => {
+            let each = |key, value| gathered.summed(sieve, key, value);
+            notes.is_rough |= read_rollup::<G::Rollup>(layout, hour, id, each)?;
+            Ok(())
+        }
+    }
+}
+
+fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G) -> Result<(), FileFault> {
+    let deciding = sieve.columns();
+    let wanted = gathered.columns().iter().filter_map(|name| Flows::index_of(name));
+    let wanted: Vec<usize> = wanted.filter(|column| !deciding.contains(column)).collect();
+    let (from_ms, to_ms) = sieve.times();
+    let hosts = sieve.hosts();
+    for group in 0..reader.groups() {
+        let ends = deciding.first().and_then(|end| reader.extent(group, *end));
+        if ends.is_some_and(|(first, last)| last < from_ms || first >= to_ms) {
+            continue;
+        }
+        let mut may_have = true;
+        for (addresses, columns) in &hosts {
+            let mut any = false;
+            for address in addresses {
+                any |= reader.may_have(group, columns, mapped(*address))?;
+            }
+            may_have &= any;
+        }
+        if !may_have {
+            continue;
+        }
+        let mut flows = Flows::default();
+        reader.read(group, deciding.iter().copied(), &mut flows)?;
+        let rows: Vec<usize> = (0..flows.len()).filter(|row| sieve.passes(&flows, *row)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        reader.read(group, wanted.iter().copied(), &mut flows)?;
+        rows.iter().for_each(|row| gathered.row(&flows, *row));
+    }
+    Ok(())
+}

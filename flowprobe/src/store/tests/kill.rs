@@ -1,0 +1,117 @@
+//! A process that writes a store and makes hours of its parts is killed again and again: no row is missing that was written, and none
+//! is there twice, whoever reads.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use super::*;
+use crate::query::{Filter, Measure, Question, Request, Source, ask};
+
+const NAME: &str = "store::tests::kill::each_row_is_there_once_after_a_kill";
+const FOLDER: &str = "FLOWPROBE_STORE_KILL";
+const FIRST: &str = "FLOWPROBE_STORE_FIRST";
+
+/// Writes rows, numbered in their octets from `first` on, and makes hours of them at the same time, until it is killed.
+fn child(folder: &Path, first: i64) {
+    let store = Store::open(folder).expect("the former process is dead");
+    let shelf = Arc::clone(store.shelf());
+    thread::spawn(move || {
+        loop {
+            let stop = AtomicBool::new(false);
+            assert!(maintain(&shelf, KEPT, START_MS + DAY_MS, &stop).is_empty());
+            // As if nobody waited for more parts.
+            for hour in shelf.layout().hours().expect("a folder") {
+                compact(&shelf, hour, &stop).expect("files that can be read");
+            }
+        }
+    });
+    let mut random = fastrand::Rng::new();
+    let mut next = first;
+    let mut out = io::stdout();
+    loop {
+        let count = random.usize(1..200);
+        // Of one hour, so that all of them are there or none.
+        let from_ms = START_MS + random.i64(0..3) * HOUR_MS;
+        let mut flows = rows(&mut random, count, from_ms, from_ms + HOUR_MS);
+        for octets in &mut flows.octets {
+            *octets = next;
+            next += 1;
+        }
+        flows.sampling.fill(1);
+        add(store.shelf(), &flows);
+        store.shelf().write_out().expect("an empty disk");
+        // The test harness has begun a line.
+        out.write_all(format!("\nwritten {next}\n").as_bytes()).expect("a reader");
+    }
+}
+
+/// Runs a process for a while and kills it; up to which number it said that rows are written.
+fn run(folder: &Path, first: i64, time: Duration) -> i64 {
+    let mut running = Command::new(std::env::current_exe().expect("a test program"))
+        .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .env(FIRST, first.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut out = running.stdout.take().expect("a pipe");
+    let reader = thread::spawn(move || {
+        let mut said = String::new();
+        out.read_to_string(&mut said).map(|_| said)
+    });
+    thread::sleep(time);
+    running.kill().expect("it is running");
+    let status = running.wait().expect("it ends");
+    assert!(!status.success() && status.code().is_none(), "it was killed: {status}");
+    let said = reader.join().expect("a reader").expect("text");
+    // The last line may be torn.
+    let whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.strip_prefix("written "));
+    whole.filter_map(|number| number.parse().ok()).next_back().unwrap_or(first)
+}
+
+#[test]
+fn each_row_is_there_once_after_a_kill() {
+    if let (Some(path), Ok(first)) = (std::env::var_os(FOLDER), std::env::var(FIRST)) {
+        return child(Path::new(&path), first.parse().expect("a number"));
+    }
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store");
+    let rounds = if std::env::var_os("FLOWPROBE_LONG").is_some() { 200 } else { 20 };
+    let (mut next, mut whole) = (0, 0);
+    for round in 0..rounds {
+        let written = run(&path, next, Duration::from_micros(random.u64(30_000..300_000)));
+        let layout = Layout::new(&path);
+        let everything = Request {
+            question: Question::Protocols,
+            from_ms: START_MS,
+            to_ms: START_MS + DAY_MS,
+            filter: Filter::default(),
+            by: Measure::Octets,
+            top: 10,
+        };
+        // Before anybody has swept, and by rollups where there are such.
+        let answer = ask(Source::Files(&layout), &everything).expect("an answer");
+        assert!(answer.unreadable.is_empty(), "{:?}", answer.unreadable);
+        let store = Store::open(&path).expect("the process is dead");
+        let mut numbers = all_rows(store.shelf()).octets;
+        numbers.sort_unstable();
+        let count = i64::try_from(numbers.len()).expect("few");
+        assert!(numbers.iter().copied().eq(0..count), "seed {seed}, round {round}: a row is missing, or there twice");
+        // What it could not say any more is one batch.
+        assert!(
+            (written..written + 200).contains(&count),
+            "seed {seed}, round {round}: {count} rows, {written} written"
+        );
+        assert_eq!(answer.total.flows, count, "seed {seed}, round {round}");
+        next = count;
+        whole =
+            store.shelf().snapshot().expect("a snapshot").hours.values().filter(|files| files.whole.is_some()).count();
+    }
+    println!("{next} rows, {whole} hours are a file");
+    assert!(next > 1000 && whole > 0, "there was time for some");
+}
