@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{process, workspace};
 
-/// Measure the kernel programs, the drain, the export or the replay
+/// Measure the kernel programs, the drain, the export, history or the replay
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +25,8 @@ enum What {
     Drain(OfDaemon),
     /// What encoding and sending records costs, and how fast flows get from the kernel's maps to a socket
     Export(OfDaemon),
+    /// What keeping history costs, and how fast it answers, beside DuckDB over the same files where Python has it
+    Store(OfDaemon),
     Replay(replay::Args),
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Kernel(args) => of_daemon("kernel", args)?,
         What::Drain(args) => of_daemon("drain", args)?,
         What::Export(args) => of_daemon("export", args)?,
+        What::Store(args) => of_daemon("store", args)?,
         What::Replay(args) => replay::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
