@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use flowprobe::clock::monotonic_ns;
 use flowprobe::losses::Losses;
 use flowprobe::query::{Answer, Filter, Measure, Question, Request, Source, ask};
 use flowprobe::sink::RecordBatch;
@@ -51,11 +52,12 @@ fn peak_mib() -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? >> 10)
 }
 
-/// Hands the writer records as metering does, on the flows' own clock; what making them costs is measured apart.
+/// Hands the writer records as metering does, as fast as it takes them: the wall clock is that of the flows, the monotonic one runs with
+/// the work. What making the records costs is not measured.
 fn append(store: &Store, flows: u64) -> Result<()> {
     let losses = Losses::default();
     let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone());
-    let mut traffic = Traffic::new(flows);
+    let (mut traffic, started_ns) = (Traffic::new(flows), monotonic_ns());
     let (mut writing, mut now_ms) = (Duration::ZERO, START_MS);
     while let Some(records) = traffic.next_batch() {
         let batch = RecordBatch::metered(&Arc::default(), &records, false);
@@ -63,7 +65,7 @@ fn append(store: &Store, flows: u64) -> Result<()> {
         let end_ms = traffic.now_ms();
         if end_ms >= now_ms + 1000 {
             now_ms = end_ms;
-            writer.tick(u64::try_from(now_ms)? * 1_000_000, now_ms);
+            writer.tick(started_ns + u64::try_from(writing.as_nanos())?, now_ms);
         }
         writer.take(&batch);
         writing += then.elapsed();
