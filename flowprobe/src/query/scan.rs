@@ -176,11 +176,13 @@ fn plan<G: Gather>(
         for hour in hours {
             let files = files(hour);
             let rollup = if serves(hour.start_ms(), hour.end_ms()) {
-                let ids = layout.rollup_ids(name, &hour)?;
+                let mut ids = layout.rollup_ids(name, &hour)?.into_iter();
                 match &files.whole {
-                    Some(whole) => ids.into_iter().find(|id| id == whole),
+                    Some(whole) => ids.find(|id| id == whole),
                     // Records that are gone.
-                    None => ids.into_iter().next_back(),
+                    None if files.parts.is_empty() => ids.next_back(),
+                    // A file of all is being made of the parts; what follows from it is there before it is.
+                    None => None,
                 }
             } else {
                 None
@@ -213,7 +215,8 @@ fn sum_of_day<'a, G: Gather>(
         let now = match &files(hour).whole {
             Some(whole) => Some(whole.clone()),
             // Records that are gone.
-            None => layout.rollup_ids(G::Rollup::NAME, &hour)?.pop(),
+            None if files(hour).parts.is_empty() => layout.rollup_ids(G::Rollup::NAME, &hour)?.pop(),
+            None => None,
         };
         if now.is_some_and(|now| !summed.iter().any(|id| id == now.as_str())) {
             return Ok(None);

@@ -290,6 +290,40 @@ fn records_that_are_gone_are_still_in_the_sums() {
     assert!(ask(Source::Shelf(shelf), &records).expect("an answer").of < before.total.flows.try_into().expect("more"));
 }
 
+/// Rollups are there before the file from which they are made: whoever asks meanwhile, or after a kill just then, counts the parts.
+#[test]
+fn rollups_of_a_file_that_is_not_there_yet_are_not_counted_beside_its_parts() {
+    let mut random = fastrand::Rng::with_seed(16);
+    let (_folder, store) = store();
+    let shelf = store.shelf();
+    add(shelf, &rows(&mut random, 300, START_MS, START_MS + HOUR_MS));
+    shelf.write_out().expect("an empty disk");
+    let layout = shelf.layout();
+    let hour = layout.hours().expect("hours")[0];
+    let parts = layout.files(hour).expect("a folder").parts;
+    // As if it had been killed between the last two steps.
+    let saved = layout.unfinished().join("saved");
+    std::fs::copy(layout.hour(hour).join(&parts[0]), &saved).expect("a copy");
+    assert!(maintain(shelf, KEPT, START_MS + 2 * HOUR_MS, &AtomicBool::new(false)).is_empty());
+    for name in layout.files(hour).expect("a folder").names() {
+        std::fs::remove_file(layout.hour(hour).join(name)).expect("the whole hour");
+    }
+    std::fs::rename(saved, layout.hour(hour).join(&parts[0])).expect("the part");
+    for question in
+        [Question::Talkers, Question::Protocols, Question::Series { step_ms: MINUTE_MS, by_protocol: false }]
+    {
+        let request = Request {
+            question,
+            from_ms: START_MS,
+            to_ms: START_MS + DAY_MS,
+            filter: Filter::default(),
+            by: Measure::Octets,
+            top: 10,
+        };
+        assert_eq!(ask(Source::Shelf(shelf), &request).expect("an answer").total.flows, 300, "{request:?}");
+    }
+}
+
 #[test]
 fn a_damaged_file_is_named_and_passed_over() {
     let mut random = fastrand::Rng::with_seed(14);
