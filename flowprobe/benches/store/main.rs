@@ -87,7 +87,7 @@ fn compact(store: &Store, flows: u64) -> Result<()> {
     ensure!(faults.is_empty(), "{faults:?}");
     let took = then.elapsed();
     let layout = store.shelf().layout();
-    let (rows, all) = (octets_below(&layout.flows()), octets_below(layout.root()));
+    let (rows, all) = (octets_below(&layout.flows()), layout.octets());
     println!(
         "compacted in {:.1} s: {:.2} octets a row, {:.2} with rollups, at most {} MiB in memory",
         took.as_secs_f64(),

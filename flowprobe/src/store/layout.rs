@@ -217,6 +217,12 @@ impl Layout {
         self.root.join("damaged")
     }
 
+    /// Octets that history takes. What has been replaced and is about to go is not among them.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        [self.flows(), self.root.join("rollups"), self.damaged()].iter().map(|folder| octets_below(folder)).sum()
+    }
+
     /// The hours of which there are flows, the earliest first.
     ///
     /// # Errors

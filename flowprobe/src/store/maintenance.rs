@@ -67,7 +67,7 @@ pub fn maintain(shelf: &Shelf, retention: Retention, now_ms: i64, stop: &AtomicB
     faults.extend(sum_days::<PortRows>(layout, now_ms, stop));
     let (deleted, problems) = delete_old(shelf, retention, now_ms);
     faults.extend(problems);
-    let octets = octets_below(layout.root());
+    let octets = layout.octets();
     let hours = layout.hours().map_or(0, |hours| hours.len() as u64);
     shelf.note(|condition| {
         condition.octets = octets;
@@ -167,7 +167,7 @@ fn delete_old(shelf: &Shelf, retention: Retention, now_ms: i64) -> (u64, Vec<Fil
     while let Some(hour) = left.next_if(|hour| hour.end_ms() <= now_ms.saturating_sub(age_ms)) {
         note(delete(shelf, hour));
     }
-    let mut octets = octets_below(layout.root());
+    let mut octets = layout.octets();
     while octets > retention.octets {
         // The hour that is being written stays.
         let Some(hour) = left.next_if(|hour| hour.end_ms() <= now_ms) else { break };

@@ -301,6 +301,10 @@ fn old_hours_go_and_the_oldest_where_all_takes_too_much() {
     assert_eq!(hours(shelf).first(), Some(&Hour::of(START_MS + 6 * HOUR_MS)));
     assert!(shelf.condition().octets <= small.octets, "{octets} {:?}", shelf.condition());
     assert_eq!((hours(shelf).len(), shelf.condition().deleted_hours), (4, 6));
+    // What has been replaced and is about to go pushes nothing out.
+    fs::write(shelf.layout().unfinished().join("replaced"), vec![0; 1 << 20]).expect("a file");
+    assert!(maintain(shelf, small, now_ms, &go_on()).is_empty());
+    assert_eq!(shelf.condition().deleted_hours, 6);
     assert!(maintain(shelf, aged, now_ms + 13 * 6 * HOUR_MS + HOUR_MS, &go_on()).is_empty());
     assert!(hours(shelf).is_empty());
     assert!(shelf.layout().rollup_hours(TalkerRows::NAME).expect("a folder").len() < 2);
