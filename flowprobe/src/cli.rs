@@ -8,9 +8,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use flowprobe_ebpf::Tunnels;
 
 use crate::config::{
-    self, AttachMode, ConfigError, DomainBy, ExportSettings, Listen, OutputMode, PacketFilter, Relay, SampleBy,
-    SelectionSettings, Settings, Target,
+    self, AttachMode, ConfigError, DomainBy, EnrichSettings, ExportSettings, Listen, OutputMode, PacketFilter, Relay,
+    SampleBy, SelectionSettings, Settings, Target,
 };
+use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
 use crate::query::QueryArgs;
 use crate::status::StatusSocket;
@@ -95,6 +96,10 @@ pub struct RunArgs {
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub store: StoreArgs,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub enrich: EnrichArgs,
+
     /// Where to answer `flowprobe status` and `query`: a socket, or a folder for PID.sock; none for nowhere [default: /run/flowprobe]
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<StatusSocket>,
@@ -145,6 +150,7 @@ impl RunArgs {
             store: self.store.store,
             store_age: self.store.store_age,
             store_size: self.store.store_size,
+            enrich: self.enrich.settings(),
             status_socket: self.status_socket,
             output,
         };
@@ -186,6 +192,10 @@ pub struct ReplayArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub export: ExportArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub enrich: EnrichArgs,
 }
 
 /// Flags of `flowprobe status`.
@@ -307,6 +317,44 @@ pub struct StoreArgs {
     /// Most that history takes on disk, such as 500M or 20G; beyond that the oldest hours go [default: 20G]
     #[arg(long, value_name = "SIZE", value_parser = config::size)]
     pub store_size: Option<u64>,
+}
+
+// Where names of addresses come from.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct EnrichArgs {
+    /// Database of autonomous systems, countries or cities in the MaxMind format, read anew when it changes; may be given several
+    /// times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub mmdb: Vec<PathBuf>,
+
+    /// CSV file with a network and its name in each line, such as 10.1.0.0/16,office; read anew when it changes; may be given
+    /// several times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub labels: Vec<PathBuf>,
+
+    /// List of makers of network cards: oui.csv or oui.txt of the IEEE, Wireshark's manuf; none for none; may be given several
+    /// times [default: what the system has]
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub mac_vendors: Vec<PathBuf>,
+
+    /// Of which addresses the names are asked for [default: none]
+    #[arg(long, value_enum)]
+    pub reverse_dns: Option<ReverseDns>,
+}
+
+impl EnrichArgs {
+    /// The settings of these flags.
+    #[must_use]
+    pub fn settings(&self) -> EnrichSettings {
+        let given = |paths: &Vec<PathBuf>| Some(paths.clone()).filter(|paths| !paths.is_empty());
+        EnrichSettings {
+            databases: given(&self.mmdb),
+            labels: given(&self.labels),
+            vendors: given(&self.mac_vendors),
+            reverse_dns: self.reverse_dns,
+        }
+    }
 }
 
 impl TableArgs {

@@ -248,6 +248,13 @@ pub fn interface_name(index: u32) -> Option<String> {
     CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
 }
 
+/// The alias of the interface with this name (`ip link set … alias …`), if it has one.
+#[must_use]
+pub fn interface_alias(name: &str) -> Option<String> {
+    let alias = std::fs::read_to_string(format!("/sys/class/net/{name}/ifalias")).ok()?;
+    Some(alias.trim_end().to_owned()).filter(|alias| !alias.is_empty())
+}
+
 /// The names of all interfaces in this network namespace, in the kernel's order.
 #[must_use]
 pub fn interface_names() -> Vec<String> {

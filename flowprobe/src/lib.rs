@@ -9,6 +9,8 @@
 //! exporters ─► collect ────────────────► all three
 //! ```
 //!
+//! Before they leave, [`enrich`] adds to records what is known of their addresses.
+//!
 //! [`config`] is checked once, before anything starts; [`run`] wires the stages; [`accounting`] proves their numbers.
 
 pub mod accounting;
@@ -18,6 +20,7 @@ pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod drain;
+pub mod enrich;
 pub mod export;
 pub mod filter;
 pub mod kernel;

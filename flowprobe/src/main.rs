@@ -11,6 +11,7 @@ use clap::Parser as _;
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
+use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
 use flowprobe::query::QueryArgs;
 use flowprobe::store::StoreError;
@@ -47,7 +48,7 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
 
 /// A wrong setting that only the start has found is as wrong as one that the check has.
 fn ended(error: anyhow::Error) -> Failure {
-    if error.is::<CannotUse>() || error.is::<ListenError>() || error.is::<StoreError>() {
+    if error.is::<CannotUse>() || error.is::<ListenError>() || error.is::<StoreError>() || error.is::<EnrichError>() {
         Failure::Usage(error)
     } else {
         Failure::Running(error)
@@ -100,6 +101,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 fn check_config(file: &std::path::Path) -> Result<(), Failure> {
     let config = Settings::from_file(file).and_then(Settings::check).map_err(usage)?;
+    // Their files are read, so that what is wrong with them is said here too.
+    Enrichment::open(&config.enrich).map_err(usage)?;
     println!("{config}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::clock::WallOffset;
 use crate::collect::{ReceivedRecords, Watch};
 use crate::drain::{DrainReport, Drained, KnownFlows};
+use crate::enrich::Enricher;
 use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
 use crate::losses::Noted;
@@ -60,6 +61,8 @@ pub struct Metering {
     latest: Option<watch::Sender<Option<Arc<Tick>>>>,
     /// The listeners, where there are any.
     listeners: Watch,
+    /// What is known of addresses.
+    enricher: Option<Enricher>,
     records: Vec<FlowRecord>,
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
@@ -84,6 +87,7 @@ impl Metering {
             selection: Arc::from(""),
             latest: None,
             listeners: Watch::default(),
+            enricher: None,
             records: Vec::new(),
             scraps: Vec::new(),
             ignored: Noted::default(),
@@ -114,6 +118,12 @@ impl Metering {
     #[must_use]
     pub fn with_listeners(self, listeners: Watch) -> Self {
         Self { listeners, ..self }
+    }
+
+    /// Gives records the numbers of their autonomous systems.
+    #[must_use]
+    pub fn enriching(self, enricher: Option<Enricher>) -> Self {
+        Self { enricher, ..self }
     }
 
     /// Changes what records consist of, from the next one on that leaves the table.
@@ -157,7 +167,10 @@ impl Metering {
 
     /// Hands on what was received, in as many events as it takes. Its records are finished: whoever sent them has had them in a
     /// table of its own.
-    fn hand_on(&self, received: ReceivedRecords) {
+    fn hand_on(&mut self, mut received: ReceivedRecords) {
+        if let Some(enricher) = &mut self.enricher {
+            enricher.number(&mut received.records);
+        }
         for ReceivedRecords { records, beyond } in received.pieces() {
             if self.sinks.iter().any(Sink::wants_deltas) {
                 // Records of events, such as a firewall's, may have counted nothing.
@@ -244,6 +257,9 @@ impl Metering {
 
     fn hand_out_records(&mut self) {
         let (mut records, mut scraps) = (std::mem::take(&mut self.records), std::mem::take(&mut self.scraps));
+        if let Some(enricher) = &mut self.enricher {
+            enricher.number(&mut records);
+        }
         // Where nothing is refused they stay in their order.
         if self.patience != Patience::Forever {
             records.retain(|record| {
@@ -343,7 +359,7 @@ mod tests {
     #[test]
     fn what_was_received_goes_on_in_events_that_are_not_too_large() {
         let (sink, mut receiver) = Sink::new("all", crate::sink::Wants::Records);
-        let metering = Metering::new(TableConfig::default(), Arc::default(), vec![sink], Patience::None);
+        let mut metering = Metering::new(TableConfig::default(), Arc::default(), vec![sink], Patience::None);
         let origin = Arc::new(crate::collect::Origin { address: [192, 0, 2, 7].into(), domain: 1 });
         let mut received = ReceivedRecords::default();
         for _ in 0..3 * RECORDS_PER_EVENT {

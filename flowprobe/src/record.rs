@@ -92,6 +92,10 @@ pub struct FlowRecord {
     pub destination_mac: [u8; 6],
     /// Next hop and the interface on the other side, where they were asked for and are known.
     pub route: Option<Route>,
+    /// Number of the autonomous system of the source address; 0 where it is not known.
+    pub source_as: u32,
+    /// The same of the destination address.
+    pub destination_as: u32,
     /// How the packets were chosen.
     pub sampling: SamplingRate,
     /// Why the record left the table. The same in both halves of a biflow.
@@ -233,6 +237,8 @@ impl FlowRecord {
             ethertype: 0x0800,
             tos: 0xb8,
             mpls_top_label: 0,
+            source_as: 0,
+            destination_as: 0,
             source_mac: [2, 0, 0, 0, 0, 1],
             destination_mac: [2, 0, 0, 0, 0, 2],
             route: None,

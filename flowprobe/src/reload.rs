@@ -38,6 +38,10 @@ impl Difference {
             ("observation-domain", a.export.domain != b.export.domain),
             ("spool", a.export.spool != b.export.spool),
             ("store", a.store != b.store),
+            ("mmdb", a.enrich.databases != b.enrich.databases),
+            ("labels", a.enrich.labels != b.enrich.labels),
+            ("mac-vendors", a.enrich.vendors != b.enrich.vendors),
+            ("reverse-dns", a.enrich.reverse_dns != b.enrich.reverse_dns),
             ("output", a.output != b.output),
             ("status-socket", a.status_socket != b.status_socket),
         ];

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::collect::listen::Listener;
 use crate::config::{Config, ConfigError, random_seed};
 use crate::drain::{self, Command, Drain, KnownFlows};
+use crate::enrich::Enrichment;
 use crate::export::elements::Schema;
 use crate::export::{connect_all, warn_of_leftovers};
 use crate::logging::Log;
@@ -26,7 +27,7 @@ use crate::table::TableConfig;
 /// at SIGHUP.
 ///
 /// # Errors
-/// A collector's name has no address, an address cannot be listened at, the kernel refuses the programs, an interface cannot be
+/// A collector's name has no address, a file of names cannot be used, an address cannot be listened at, the kernel refuses the programs, an interface cannot be
 /// metered, or a drain fails.
 pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigError>, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -36,6 +37,8 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let lanes = connect_all(&config.export, &config.export.targets, &schema, true, &[]).await?;
     warn_of_leftovers(&config.export);
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let enrichment = Arc::new(Enrichment::open(&config.enrich)?);
+    enrichment.watch()?;
     let store = open_store(&config.store)?;
     let shelf = store.as_ref().map(|store| Arc::clone(store.shelf()));
 
@@ -55,9 +58,10 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let (state, watched) = status::State::new();
     let status::State { tick, interfaces } = state;
     interfaces.send_replace(interface_status(meter.as_ref()));
-    let status_server = status_server.map(|server| tokio::spawn(server.run(watched.with_history(shelf))));
+    let status_server = status_server
+        .map(|server| tokio::spawn(server.run(watched.with_history(shelf).with_enrichment(Arc::clone(&enrichment)))));
     let source = Source { meter: source, listeners, commands, told, seed };
-    let kept = Kept { lanes, store };
+    let kept = Kept { lanes, store, enrichment };
     let mut stages = Stages::start(config, schema, source, kept, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
     loop {
         tokio::select! {

@@ -15,6 +15,7 @@ use crate::collect;
 use crate::collect::listen::{Listener, Running};
 use crate::config::{Config, OutputMode, Relay};
 use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload, tick_alone};
+use crate::enrich::{Enricher, Enrichment};
 use crate::export::elements::Schema;
 use crate::export::lane::Lane;
 use crate::export::{connect_all, names};
@@ -55,6 +56,8 @@ pub struct Kept {
     pub lanes: Vec<Lane>,
     /// History, where it is kept.
     pub store: Option<Store>,
+    /// What is added to records before.
+    pub enrichment: Arc<Enrichment>,
 }
 
 /// The stages, running.
@@ -90,14 +93,15 @@ impl Stages {
         log: &Log,
     ) -> Result<Self> {
         let Source { meter, listeners, commands, told, seed } = source;
+        let Kept { lanes, store, enrichment } = kept;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        let mut sinks = start_lanes(kept.lanes, config.relay, &mut tasks);
-        let history = kept.store.map(|store| {
+        let mut sinks = start_lanes(lanes, config.relay, &mut tasks);
+        let history = store.map(|store| {
             let losses = Losses::default();
             let (sink, queue) = Sink::sharing("history", Wants::RecordsAndTotals, losses.clone());
             sinks.push(sink);
-            store::start(store, config.store.retention, queue, losses)
+            store::start(store, config.store.retention, queue, losses, Some(Enricher::new(&enrichment)))
         });
         let history = history.transpose()?;
         let output = match config.output {
@@ -106,7 +110,7 @@ impl Stages {
                 let losses = Losses::default();
                 let (sink, queue) = Sink::sharing("standard output", Wants::RecordsAndTicks, losses.clone());
                 sinks.push(sink);
-                let (writer, full) = (JsonLines::default().with_every_tick(), WhenFull::Refuse(losses));
+                let (writer, full) = (JsonLines::enriched(&enrichment).with_every_tick(), WhenFull::Refuse(losses));
                 Some(output::start(writer, output::standard_output()?, full, queue, end.clone())?)
             }
             OutputMode::Summary => {
@@ -123,6 +127,7 @@ impl Stages {
         let (drain, known) = meter.unzip();
         let mut metering = Metering::new(config.table, Arc::clone(&schema), sinks, Patience::None)
             .with_listeners(watch)
+            .enriching(Some(Enricher::new(&enrichment)))
             .watched(latest);
         if let Some(known) = known {
             metering = metering.with_known_flows(known);

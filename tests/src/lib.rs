@@ -22,6 +22,7 @@ pub mod frames;
 pub mod inject;
 pub mod ipfix;
 pub mod kernel;
+pub mod knowledge;
 pub mod lab;
 pub mod listening;
 pub mod live;

@@ -56,6 +56,8 @@ fn flow(random: &mut fastrand::Rng, family: Family) -> FlowRecord {
         ethertype: if family == Family::Ipv6 { 0x86dd } else { 0x0800 },
         tos: random.u8(..),
         mpls_top_label: 0,
+        source_as: 0,
+        destination_as: 0,
         source_mac: mac(random),
         destination_mac: mac(random),
         route: None,

@@ -56,7 +56,7 @@ fn peak_mib() -> Result<u64> {
 /// the work. What making the records costs is not measured.
 fn append(store: &Store, flows: u64) -> Result<()> {
     let losses = Losses::default();
-    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone());
+    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone(), None);
     let (mut traffic, started_ns) = (Traffic::new(flows), monotonic_ns());
     let (mut writing, mut now_ms) = (Duration::ZERO, START_MS);
     while let Some(records) = traffic.next_batch() {

@@ -113,6 +113,8 @@ impl Traffic {
             ethertype: 0x0800,
             tos: 0,
             mpls_top_label: 0,
+            source_as: 0,
+            destination_as: 0,
             source_mac: [2, 0, 0, 0, if is_answer { 255 } else { a }, if is_answer { 255 } else { b }],
             destination_mac: [2, 0, 0, 0, if is_answer { a } else { 255 }, if is_answer { b } else { 255 }],
             route: None,

@@ -244,7 +244,7 @@ mod tests {
     fn values_are_written_by_their_type() {
         let time = (1_700_000_000_u64 + 2_208_988_800) << 32 | 1 << 31;
         let said: [(u32, u16, u16, &[u8]); 16] = [
-            (0, 16, 4, &[0, 0, 0xfc, 0]),
+            (0, 128, 4, &[0, 0, 0xfc, 0]),
             (0, 95, 4, &[3, 0, 0, 80]),
             (0, 225, 4, &[203, 0, 113, 9]),
             (0, 276, 1, &[2]),
@@ -262,7 +262,7 @@ mod tests {
             (0, 96, VARIABLE_LENGTH, b"\x04http"),
         ];
         let expected = [
-            ",\"bgpSourceAsNumber\":64512,\"applicationId\":\"03000050\",\"applicationName\":\"http\"",
+            ",\"applicationId\":\"03000050\",\"applicationName\":\"http\",\"bgpNextAdjacentAsNumber\":64512",
             ",\"postNATSourceIPv4Address\":\"203.0.113.9\",\"dataRecordsReliability\":false",
             ",\"postNATSourceIPv6Address\":\"2001:db8::1\",\"absoluteError\":0.5",
             ",\"observationTimeSeconds\":1700000000,\"observationTimeMilliseconds\":1700000000123",
@@ -292,14 +292,14 @@ mod tests {
     #[test]
     fn a_value_of_a_length_that_its_type_has_not_is_hexadecimal() {
         let said: [(u32, u16, u16, &[u8]); 5] = [
-            (0, 16, 9, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            (0, 128, 9, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
             (0, 225, 3, &[1, 2, 3]),
             (0, 276, 1, &[3]),
             (0, 320, 8, &f64::NAN.to_be_bytes()),
             (0, 94, VARIABLE_LENGTH, b"\x09cut"),
         ];
         let expected = [
-            ",\"bgpSourceAsNumber\":\"010203040506070809\",\"postNATSourceIPv4Address\":\"010203\"",
+            ",\"bgpNextAdjacentAsNumber\":\"010203040506070809\",\"postNATSourceIPv4Address\":\"010203\"",
             ",\"dataRecordsReliability\":\"03\",\"absoluteError\":\"7ff8000000000000\"}",
         ];
         assert_eq!(json(&said), format!("{{\"a\":1{}", expected.concat()));

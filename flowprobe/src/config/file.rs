@@ -13,6 +13,7 @@ use thiserror::Error;
 use toml::{Spanned, Value};
 
 use super::{AttachMode, Listen, OutputMode, PacketFilter, Relay, SampleBy, Settings, Target, ValueError, values};
+use crate::enrich::ReverseDns;
 use crate::export::elements::{Fields, Preset};
 use crate::filter::FilterError;
 
@@ -57,7 +58,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 27] = [
+const KEYS: [(&str, Setter); 31] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("listen", |settings, value| {
         let urls = strings(value, "a list of URLs to listen on");
@@ -103,6 +104,14 @@ const KEYS: [(&str, Setter); 27] = [
     ("store-size", |settings, value| {
         assign(&mut settings.store_size, number_or_text(value, values::SIZE, values::size))
     }),
+    ("mmdb", |settings, value| assign(&mut settings.enrich.databases, paths(value))),
+    ("labels", |settings, value| assign(&mut settings.enrich.labels, paths(value))),
+    ("mac-vendors", |settings, value| assign(&mut settings.enrich.vendors, paths(value))),
+    ("reverse-dns", |settings, value| {
+        let scope = value.as_str().and_then(|text| ReverseDns::from_str(text, false).ok());
+        let expected = "\"none\", \"private\" or \"all\"";
+        assign(&mut settings.enrich.reverse_dns, scope.ok_or_else(|| mismatch(expected, value)))
+    }),
     ("status-socket", |settings, value| {
         let socket = value.as_str().and_then(|text| text.parse().ok());
         assign(&mut settings.status_socket, socket.ok_or_else(|| mismatch("a path or \"none\"", value)))
@@ -119,6 +128,19 @@ fn strings(value: &Value, expected: &str) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| mismatch(expected, value))?;
     let texts = list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| mismatch(expected, item)));
     texts.collect()
+}
+
+/// Paths of files; of one, it alone.
+fn paths(value: &Value) -> Result<Vec<PathBuf>, String> {
+    let expected = "a path or a list of paths";
+    let texts = match value.as_str() {
+        Some(text) => vec![text.to_owned()],
+        None => strings(value, expected)?,
+    };
+    match texts.iter().find(|text| text.is_empty()) {
+        Some(empty) => Err(format!("expected {expected}, found `{empty}`")),
+        None => Ok(texts.into_iter().map(PathBuf::from).collect()),
+    }
 }
 
 fn switch(value: &Value) -> Result<bool, String> {

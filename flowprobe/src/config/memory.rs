@@ -9,6 +9,7 @@ use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
 use super::{Config, Listen, ListenTransport, OutputMode, Target};
 use crate::collect::Received;
 use crate::collect::session::Limits;
+use crate::enrich::{EnrichConfig, OCTETS_OF_ENRICHER, OCTETS_OF_NAMES, ReverseDns};
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
@@ -61,8 +62,9 @@ impl MemoryBound {
         let listeners = received + config.listen.iter().map(of_listener).sum::<u64>();
         let own = if config.interfaces.is_empty() { 0 } else { flows * table::OCTETS_PER_FLOW + marks };
         // What waits, a copy of it while it is written, and what compaction holds.
-        let history = config.store.folder.as_ref().map_or(0, |_| records + store::MOST_OCTETS);
-        let daemon = DAEMON + own + queues + listeners + history;
+        let is_enriched = config.enrich.is_of_addresses();
+        let history = config.store.folder.as_ref().map_or(0, |_| records + store::most_octets(is_enriched));
+        let daemon = DAEMON + own + queues + listeners + history + of_enrichment(config);
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
         let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);
@@ -70,6 +72,19 @@ impl MemoryBound {
         Self { daemon, kernel }
     }
 }
+
+/// What is remembered of addresses, by the threads that enrich; the files themselves come on top, twice while they are read anew.
+fn of_enrichment(config: &Config) -> u64 {
+    let EnrichConfig { databases, labels, vendors, reverse_dns } = &config.enrich;
+    let paths = databases.iter().chain(labels).chain(vendors.iter().flatten());
+    let files: u64 = paths.filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum();
+    let remembered = if config.enrich.is_of_addresses() { ENRICHERS * OCTETS_OF_ENRICHER } else { 0 };
+    let names = if *reverse_dns == ReverseDns::None { 0 } else { OCTETS_OF_NAMES };
+    2 * files + remembered + names
+}
+
+/// Threads that enrich: metering, history, standard output.
+const ENRICHERS: u64 = 3;
 
 /// A batch of records of our own: as many as go on at once.
 const OF_BATCH: u64 = (RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;

@@ -1,6 +1,7 @@
 //! What the daemon is told: a file ([`file`]) and flags become one checked [`Config`]. Later code never checks again.
 
 mod collector;
+mod enrich;
 mod export;
 mod file;
 mod listen;
@@ -17,6 +18,7 @@ use clap::ValueEnum as _;
 use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 
+use crate::enrich::EnrichConfig;
 use crate::export::elements::{Extras, FieldsError};
 use crate::export::transport::TlsError;
 use crate::kernel;
@@ -25,6 +27,7 @@ use crate::status::StatusSocket;
 use crate::store::{Retention, StoreConfig};
 use crate::table::TableConfig;
 pub use collector::{Collector, CollectorError, Target, Transport};
+pub use enrich::EnrichSettings;
 pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
 pub use file::FileError;
 pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
@@ -57,6 +60,8 @@ pub struct Config {
     pub export: ExportConfig,
     /// Where history is kept.
     pub store: StoreConfig,
+    /// Where names of addresses come from.
+    pub enrich: EnrichConfig,
     /// Where `flowprobe status` and `flowprobe query` are answered.
     pub status_socket: StatusSocket,
     /// What standard output gets.
@@ -70,6 +75,7 @@ impl Config {
         Extras {
             tunnels: self.scope.tunnels != Tunnels::NONE,
             next_hops: self.scope.routes,
+            as_numbers: !self.enrich.databases.is_empty(),
             sampling: self.selection.sampling,
             biflow: self.table.biflow,
         }
@@ -149,6 +155,8 @@ pub struct Settings {
     pub store_age: Option<Duration>,
     /// See [`crate::store::Retention::octets`].
     pub store_size: Option<u64>,
+    /// Where names of addresses come from.
+    pub enrich: EnrichSettings,
     /// See [`Config::status_socket`].
     pub status_socket: Option<StatusSocket>,
     /// See [`Config::output`].
@@ -187,6 +195,7 @@ impl Settings {
             store: self.store.or(base.store),
             store_age: self.store_age.or(base.store_age),
             store_size: self.store_size.or(base.store_size),
+            enrich: self.enrich.or(base.enrich),
             status_socket: self.status_socket.or(base.status_socket),
             output: self.output.or(base.output),
         }
@@ -230,7 +239,9 @@ impl Settings {
             routes: self.next_hop.unwrap_or(false),
         };
         let tunnels = scope.tunnels != Tunnels::NONE;
-        let export = self.export.check(Extras { tunnels, next_hops: scope.routes, sampling, biflow })?;
+        let enrich = self.enrich.check();
+        let as_numbers = !enrich.databases.is_empty();
+        let export = self.export.check(Extras { tunnels, next_hops: scope.routes, as_numbers, sampling, biflow })?;
         let relay = self.relay.unwrap_or_default();
         let history = StoreConfig::default();
         let store = StoreConfig {
@@ -260,6 +271,7 @@ impl Settings {
             },
             export,
             store,
+            enrich,
             status_socket: self.status_socket.unwrap_or_default(),
             output: self.output.unwrap_or_default(),
         })
@@ -287,6 +299,7 @@ impl fmt::Display for Config {
         writeln!(f, "max-flows = {}", self.table.max_flows)?;
         writeln!(f, "biflow = {}", self.table.biflow)?;
         writeln!(f, "{}", self.store)?;
+        writeln!(f, "{}", self.enrich)?;
         writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))

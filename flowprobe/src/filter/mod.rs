@@ -26,6 +26,11 @@ pub use error::FilterError;
 
 use flowprobe_ebpf::Filter;
 
+/// Services that everybody writes by name, and their ports.
+pub(crate) fn well_known_services() -> impl Iterator<Item = (&'static str, u16)> {
+    names::services()
+}
+
 /// Compiles an expression. An empty one accepts every packet.
 ///
 /// # Errors

@@ -189,6 +189,11 @@ pub(super) fn service(name: &str) -> Option<u16> {
     SERVICES.iter().find(|(known, _)| *known == name).map(|(_, port)| *port)
 }
 
+/// All services, by name.
+pub(super) fn services() -> impl Iterator<Item = (&'static str, u16)> {
+    SERVICES.into_iter()
+}
+
 /// A named number.
 pub(super) fn constant(name: &str) -> Option<u32> {
     CONSTANTS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)

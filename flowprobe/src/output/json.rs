@@ -2,24 +2,37 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
+
+use flowprobe_ebpf::Direction;
 
 use serde_json::{Value, json};
 
 use super::Writer;
 use crate::collect::registry::put_tail_json;
 use crate::collect::{Listening, Own, Said};
+use crate::enrich::{End, Enricher, Enrichment, Facts, Interface, Known, Surroundings};
 use crate::export::elements::{Field, Layout};
 use crate::record::FlowRecord;
-use crate::sink::Event;
+use crate::sink::{Event, Tick};
+use crate::store::flows::{address_bits, mac_bits};
 
 /// Writes records, and the accounting of the last tick.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JsonLines {
     line: String,
     every_tick: bool,
+    known: Surroundings,
 }
 
 impl JsonLines {
+    /// Lines that say what is known of addresses and interfaces, too.
+    #[must_use]
+    pub fn enriched(enrichment: &Arc<Enrichment>) -> Self {
+        let known = Surroundings::new(Some(Enricher::new(enrichment)));
+        Self { line: String::new(), every_tick: false, known }
+    }
+
     /// Accounting at every tick, not only at the last.
     #[must_use]
     pub fn with_every_tick(self) -> Self {
@@ -31,31 +44,43 @@ impl Writer for JsonLines {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
             Event::Records(batch) => {
+                self.known.refresh();
                 for (record, reverse, said) in batch.conversations() {
                     self.line.clear();
                     match said {
-                        None => put_record(batch.schema.layout(record), record, reverse, Own::ALL, &mut self.line),
+                        None => {
+                            put_record(batch.schema.layout(record), record, reverse, Own::ALL, &mut self.line);
+                            put_interfaces(record, &mut self.known, &mut self.line);
+                        }
                         Some(said) => {
                             let layout = batch.schema.layout_of_received(record);
                             put_record(layout, record, reverse, said.0.own, &mut self.line);
                             put_received(record, reverse, said, &mut self.line);
                         }
                     }
+                    put_known(record, &mut self.known, &mut self.line);
                     self.line.push_str("}\n");
                     out.write_all(self.line.as_bytes())?;
                 }
                 Ok(())
             }
-            Event::Tick(tick) if self.every_tick || tick.last => {
-                tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json()))?;
-                // There may be a thousand exporters: not each time.
-                if tick.last {
-                    put_listening(&tick.listening, out)?;
-                }
-                Ok(())
+            Event::Tick(tick) => {
+                self.known.forget();
+                self.put_tick(tick, out)
             }
-            Event::Tick(_) | Event::Deltas(_) | Event::Datagrams(_) => Ok(()),
+            Event::Deltas(_) | Event::Datagrams(_) => Ok(()),
         }
+    }
+}
+
+impl JsonLines {
+    fn put_tick(&self, tick: &Tick, out: &mut dyn Write) -> io::Result<()> {
+        if !self.every_tick && !tick.last {
+            return Ok(());
+        }
+        tick.accounting.iter().try_for_each(|sum| writeln!(out, "{}", sum.to_json()))?;
+        // There may be a thousand exporters: not each time.
+        if tick.last { put_listening(&tick.listening, out) } else { Ok(()) }
     }
 }
 
@@ -106,6 +131,52 @@ fn put_received(record: &FlowRecord, reverse: Option<&FlowRecord>, (received, ta
         }
     }
     put_tail_json(&received.tail, tail, line);
+}
+
+/// Appends what the interfaces of this machine are called.
+fn put_interfaces(record: &FlowRecord, known: &mut impl Known, line: &mut String) {
+    for (direction, names) in [
+        (Direction::Ingress, ["ingressInterfaceName", "ingressInterfaceDescription"]),
+        (Direction::Egress, ["egressInterfaceName", "egressInterfaceDescription"]),
+    ] {
+        let Interface { name, alias } = known.interface(record.interface(direction));
+        put_text(names[0], name.as_deref(), line);
+        put_text(names[1], alias.as_deref(), line);
+    }
+}
+
+/// Appends what is known of both ends, under the names that history has.
+fn put_known(record: &FlowRecord, known: &mut impl Known, line: &mut String) {
+    let key = &record.key;
+    for (address, mac, names) in
+        [(key.source, record.source_mac, SOURCE_NAMES), (key.destination, record.destination_mac, DESTINATION_NAMES)]
+    {
+        let End { facts, host_name, vendor } = known.end(address_bits(address, key.ip_version), mac_bits(mac));
+        let Facts { place, label } = &*facts;
+        let texts = [&place.as_organization, &place.country, &place.city, label, &host_name, &vendor];
+        for (name, text) in names.into_iter().zip(texts) {
+            put_text(name, text.as_deref(), line);
+        }
+    }
+}
+
+/// In the order in which [`put_known`] has them.
+const SOURCE_NAMES: [&str; 6] =
+    ["sourceAsOrganization", "sourceCountryCode", "sourceCityName", "sourceLabel", "sourceHostName", "sourceMacVendor"];
+const DESTINATION_NAMES: [&str; 6] = [
+    "destinationAsOrganization",
+    "destinationCountryCode",
+    "destinationCityName",
+    "destinationLabel",
+    "destinationHostName",
+    "destinationMacVendor",
+];
+
+fn put_text(name: &str, text: Option<&str>, line: &mut String) {
+    if let Some(text) = text {
+        // Writing to a string does not fail.
+        let _ = write!(line, ",\"{name}\":{}", Value::from(text));
+    }
 }
 
 fn put_listening(listening: &Listening, out: &mut dyn Write) -> io::Result<()> {

@@ -78,6 +78,18 @@ pub struct QueryArgs {
     #[arg(long, value_name = "IFACE")]
     pub interface: Vec<String>,
 
+    /// Only flows from or to this autonomous system
+    #[arg(long = "as", value_name = "NUMBER", value_parser = as_number)]
+    pub systems: Vec<u32>,
+
+    /// Only flows from or to this country: two letters, such as DE
+    #[arg(long, value_name = "CODE", value_parser = country)]
+    pub country: Vec<String>,
+
+    /// Only flows from or to a network with this label
+    #[arg(long, value_name = "LABEL")]
+    pub label: Vec<String>,
+
     /// Only records of this exporter
     #[arg(long, value_name = "ADDRESS")]
     pub exporter: Vec<IpAddr>,
@@ -112,6 +124,10 @@ pub enum What {
     Protocols,
     /// Services, by protocol and port
     Ports,
+    /// Countries, by what their addresses sent and received; takes a database (--mmdb of the daemon)
+    Countries,
+    /// Autonomous systems, likewise
+    Systems,
     /// Who talked to whom, by service, both directions together
     Conversations,
     /// Rates over time
@@ -184,6 +200,8 @@ impl QueryArgs {
             (What::Talkers | What::Host, _) => Question::Talkers,
             (What::Protocols, _) => Question::Protocols,
             (What::Ports, _) => Question::Ports,
+            (What::Countries, _) => Question::Countries,
+            (What::Systems, _) => Question::Systems,
             (What::Conversations, _) => Question::Conversations,
             (What::Records, _) => Question::Records,
             (What::Series, _) => {
@@ -201,6 +219,9 @@ impl QueryArgs {
             ports: self.port.clone(),
             protocols: self.protocol.clone(),
             interfaces: self.interface.clone(),
+            systems: self.systems.clone(),
+            countries: self.country.clone(),
+            labels: self.label.clone(),
             exporters: self.exporter.clone(),
             direction: self.direction.map(|direction| direction as u8),
         };
@@ -227,6 +248,21 @@ fn network(text: &str) -> Result<IpNet, String> {
         Ok(network)
     } else {
         Err(format!("{network} is an address in {}; a network is written with its first address", network.trunc()))
+    }
+}
+
+/// A number of an autonomous system, also as `AS64500`.
+fn as_number(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text).parse();
+    number.map_err(|_| format!("expected the number of an autonomous system, such as 64500 or AS64500, found `{text}`"))
+}
+
+fn country(text: &str) -> Result<String, String> {
+    let is_code = text.len() == 2 && text.bytes().all(|octet| octet.is_ascii_alphabetic());
+    if is_code {
+        Ok(text.to_ascii_uppercase())
+    } else {
+        Err(format!("expected two letters, such as DE, found `{text}`"))
     }
 }
 
@@ -315,9 +351,11 @@ mod tests {
             (&["talkers", "--protocol", "tpc"], "expected a protocol"),
             (&["talkers", "--last", "soon"], "expected a time from 1s to 10 years"),
             (&["talkers", "--from", "yesterday"], "expected a moment"),
+            (&["talkers", "--as", "ASX"], "expected the number of an autonomous system"),
+            (&["talkers", "--country", "Germany"], "expected two letters, such as DE, found `Germany`"),
             (&["talkers", "--top", "0"], "0 is not in 1..=1000000"),
             (&["talkers", "--last", "1h", "--from", "10:00"], "cannot be used with"),
-            (&["chatter"], "talkers, protocols, ports, conversations, series, host, records"),
+            (&["chatter"], "talkers, protocols, ports, countries, systems, conversations, series, host, records"),
         ] {
             let error = request(line).expect_err(reason);
             assert!(error.contains(reason), "{error}");

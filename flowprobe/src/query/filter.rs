@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::store::columns::Columns as _;
+use crate::store::columns::{Columns as _, Texts};
 use crate::store::flows::{Flows, ip, mapped};
 use crate::store::rollup::MinuteKey;
 
@@ -25,6 +25,12 @@ pub struct Filter {
     pub protocols: Vec<u8>,
     /// Names or indices of interfaces by which packets came in or left.
     pub interfaces: Vec<String>,
+    /// Autonomous systems of the source or the destination.
+    pub systems: Vec<u32>,
+    /// Countries of either, as two capital letters.
+    pub countries: Vec<String>,
+    /// What the operator calls the network of either.
+    pub labels: Vec<String>,
     /// Who sent the records.
     pub exporters: Vec<IpAddr>,
     /// `flowDirection`: 0 metered at ingress, 1 at egress.
@@ -42,6 +48,9 @@ pub(super) struct Sieve {
     ports: Vec<i32>,
     protocols: Vec<i32>,
     interfaces: Vec<(Option<i64>, String)>,
+    systems: Vec<i64>,
+    countries: Vec<String>,
+    labels: Vec<String>,
     exporters: Vec<u128>,
     direction: Option<i32>,
 }
@@ -84,6 +93,9 @@ impl Sieve {
             ports: filter.ports.iter().map(|port| (*port).into()).collect(),
             protocols: filter.protocols.iter().map(|protocol| (*protocol).into()).collect(),
             interfaces: filter.interfaces.iter().map(|name| (name.parse().ok(), name.clone())).collect(),
+            systems: filter.systems.iter().map(|number| (*number).into()).collect(),
+            countries: filter.countries.clone(),
+            labels: filter.labels.clone(),
             exporters: filter.exporters.iter().map(|address| mapped(*address)).collect(),
             direction: filter.direction.map(Into::into),
         }
@@ -100,7 +112,12 @@ impl Sieve {
 
     /// Whether the rollup by minute has all that decides.
     pub(super) fn is_of_minutes(&self) -> bool {
-        self.addresses.is_empty() && self.sources.is_empty() && self.destinations.is_empty() && self.ports.is_empty()
+        let networks = [&self.addresses, &self.sources, &self.destinations];
+        networks.iter().all(|networks| networks.is_empty())
+            && self.ports.is_empty()
+            && self.systems.is_empty()
+            && self.countries.is_empty()
+            && self.labels.is_empty()
     }
 
     fn has_any_of_minutes(&self) -> bool {
@@ -123,6 +140,9 @@ impl Sieve {
                 !self.interfaces.is_empty(),
                 &["ingressInterface", "egressInterface", "ingressInterfaceName", "egressInterfaceName"],
             ),
+            (!self.systems.is_empty(), &["bgpSourceAsNumber", "bgpDestinationAsNumber"]),
+            (!self.countries.is_empty(), &["sourceCountryCode", "destinationCountryCode"]),
+            (!self.labels.is_empty(), &["sourceLabel", "destinationLabel"]),
             (!self.exporters.is_empty(), &["exporterIPAddress"]),
             (self.direction.is_some(), &["flowDirection"]),
         ];
@@ -168,6 +188,22 @@ impl Sieve {
                 || self.is_interface(flows.egress[row], flows.egress_name[row].as_deref()))
             && (self.exporters.is_empty() || self.exporters.contains(&flows.exporter[row]))
             && self.direction.is_none_or(|direction| direction == flows.direction[row])
+            && self.is_of_place(flows, row)
+    }
+
+    /// Whether one of both ends is in such a place.
+    fn is_of_place(&self, flows: &Flows, row: usize) -> bool {
+        let is_any = |wanted: &[String], texts: [&Texts; 2]| {
+            wanted.is_empty()
+                || texts
+                    .iter()
+                    .any(|text| text[row].as_deref().is_some_and(|text| wanted.iter().any(|one| one == text)))
+        };
+        (self.systems.is_empty()
+            || self.systems.contains(&flows.source_as[row])
+            || self.systems.contains(&flows.destination_as[row]))
+            && is_any(&self.countries, [&flows.source_country, &flows.destination_country])
+            && is_any(&self.labels, [&flows.source_label, &flows.destination_label])
     }
 
     /// The same of a row of the rollup by minute, where that has all that decides.

@@ -8,8 +8,10 @@ use hashbrown::HashMap;
 
 use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
+use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
 use super::{Measure, Request, Source};
+use crate::enrich::service_name;
 use crate::store::file::FileFault;
 use crate::store::flows::{Flows, ip, mapped};
 use crate::store::rollup::{BothWays, Counts, MinuteKey, MinuteRows, PortRows, Service, TalkerRows, Tally, Weight};
@@ -23,7 +25,10 @@ macro_rules! counted {
 }
 pub(super) use counted;
 
-fn merge<K: Hash + Eq, V: Default + Weight + std::ops::AddAssign>(into: &mut Tally<K, V>, from: Tally<K, V>) {
+pub(super) fn merge<K: Hash + Eq, V: Default + Weight + std::ops::AddAssign>(
+    into: &mut Tally<K, V>,
+    from: Tally<K, V>,
+) {
     into.is_rough |= from.is_rough;
     if into.counts.is_empty() {
         into.counts = from.counts;
@@ -34,7 +39,7 @@ fn merge<K: Hash + Eq, V: Default + Weight + std::ops::AddAssign>(into: &mut Tal
     }
 }
 
-fn measured(counts: Counts, by: Measure) -> i64 {
+pub(super) fn measured(counts: Counts, by: Measure) -> i64 {
     match by {
         Measure::Octets => counts.octets,
         Measure::Packets => counts.packets,
@@ -43,7 +48,11 @@ fn measured(counts: Counts, by: Measure) -> i64 {
 }
 
 /// The first `top` of a tally, most first; equals in the order of their keys.
-fn first<K: Ord + Clone, V: Copy>(tally: &HashMap<K, V>, top: usize, weight: impl Fn(&V) -> i64) -> Vec<(K, V)> {
+pub(super) fn first<K: Ord + Clone, V: Copy>(
+    tally: &HashMap<K, V>,
+    top: usize,
+    weight: impl Fn(&V) -> i64,
+) -> Vec<(K, V)> {
     let mut all: Vec<(&K, &V)> = tally.iter().collect();
     let order = |a: &(&K, &V), b: &(&K, &V)| weight(b.1).cmp(&weight(a.1)).then_with(|| a.0.cmp(b.0));
     if all.len() > top {
@@ -74,7 +83,7 @@ fn three(counts: Counts) -> [Cell; 3] {
 const THREE: [(&str, Unit); 3] = [("octets", Unit::Octets), ("packets", Unit::Count), ("flows", Unit::Count)];
 
 /// Six columns: what was sent, and what was received.
-const SIX: [(&str, Unit); 6] = [
+pub(super) const SIX: [(&str, Unit); 6] = [
     ("octetsSent", Unit::Octets),
     ("octetsReceived", Unit::Octets),
     ("packetsSent", Unit::Count),
@@ -83,13 +92,18 @@ const SIX: [(&str, Unit); 6] = [
     ("flowsReceived", Unit::Count),
 ];
 
-fn six(both: BothWays) -> [Cell; 6] {
+pub(super) fn six(both: BothWays) -> [Cell; 6] {
     let BothWays { sent, received } = both;
     [sent.octets, received.octets, sent.packets, received.packets, sent.flows, received.flows].map(Cell::Number)
 }
 
 pub(super) fn protocol_text(protocol: i32) -> String {
     u8::try_from(protocol).map_or_else(|_| protocol.to_string(), protocol_name)
+}
+
+/// The name of the service at a port.
+pub(super) fn service_cell(protocol: i32, port: i32) -> Cell {
+    service_name(protocol, port).map(|name| &**name).into()
 }
 
 #[derive(Default)]
@@ -135,8 +149,12 @@ pub(super) fn talkers(source: Source<'_>, request: &Request) -> Result<Answer, F
     tally.counts.values().for_each(|both| total += both.sent);
     let columns: Vec<_> = [("address", Unit::Name)].into_iter().chain(SIX).collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    for (address, both) in first(&tally.counts, request.top, |both| measured(both.sum(), request.by)) {
-        answer.rows.push([Cell::Text(ip(address).to_string())].into_iter().chain(six(both)).collect());
+    answer.columns.extend(names::columns(""));
+    let rows = first(&tally.counts, request.top, |both| measured(both.sum(), request.by));
+    let names = NamesOf::find(source, request, rows.iter().map(|(address, _)| *address))?;
+    for (address, both) in rows {
+        let address_and_counts = [Cell::Text(ip(address).to_string())].into_iter().chain(six(both));
+        answer.rows.push(address_and_counts.chain(names.cells(address)).collect());
     }
     Ok(answer)
 }
@@ -237,16 +255,22 @@ impl Gather for Ports {
 pub(super) fn ports(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
     let (Ports { tally, total }, mut notes) = gather(source, request, &Ports::default())?;
     notes.is_rough |= tally.is_rough;
-    let columns: Vec<_> = [("protocolIdentifier", Unit::Name), ("protocol", Unit::Name), ("port", Unit::Name)]
-        .into_iter()
-        .chain(THREE)
-        .collect();
+    let columns: Vec<_> = [
+        ("protocolIdentifier", Unit::Name),
+        ("protocol", Unit::Name),
+        ("port", Unit::Name),
+        ("serviceName", Unit::Name),
+    ]
+    .into_iter()
+    .chain(THREE)
+    .collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
     for (service, counts) in first(&tally.counts, request.top, |counts| measured(*counts, request.by)) {
         let names = [
             Cell::Number(service.protocol.into()),
             Cell::Text(protocol_text(service.protocol)),
             Cell::Number(service.port.into()),
+            service_cell(service.protocol, service.port),
         ];
         answer.rows.push(names.into_iter().chain(three(counts)).collect());
     }
@@ -348,18 +372,22 @@ impl Gather for Conversations {
     }
 }
 
-const OF_CONVERSATION: [(&str, Unit); 4] = [
+const OF_CONVERSATION: [(&str, Unit); 6] = [
     ("protocolIdentifier", Unit::Name),
     ("protocol", Unit::Name),
     ("port", Unit::Name),
+    ("serviceName", Unit::Name),
     ("firstMilliseconds", Unit::Time),
+    ("lastMilliseconds", Unit::Time),
 ];
 
 /// Who talked to whom.
 pub(super) fn conversations(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
     let ends = [("client", Unit::Name), ("server", Unit::Name)];
-    let row = |key: Conversation| [ip(key.client), ip(key.server)].map(|end| Cell::Text(end.to_string()));
-    of_conversations(source, request, &ends, row, |_, both| both)
+    let row = |key: &Conversation| [ip(key.client), ip(key.server)].map(|end| Cell::Text(end.to_string()));
+    let named = |key: &Conversation| vec![key.client, key.server];
+    let form = Form { ends, row, named: (&["client", "server"], named), turned: |_: &_, both| both };
+    of_conversations(source, request, &form)
 }
 
 /// The conversations of one address: what is sent is what it sent.
@@ -368,30 +396,56 @@ pub(super) fn host(source: Source<'_>, request: &Request, address: IpAddr) -> Re
     let peer = move |key: &Conversation| if key.client == own { key.server } else { key.client };
     let role = move |key: &Conversation| if key.client == own { "client" } else { "server" };
     let ends = [("peer", Unit::Name), ("role", Unit::Name)];
-    let row = move |key: Conversation| [ip(peer(&key)).to_string().into(), role(&key).to_owned().into()];
-    of_conversations(source, request, &ends, row, move |key, both| {
+    let row = move |key: &Conversation| [ip(peer(key)).to_string().into(), role(key).to_owned().into()];
+    let turned = move |key: &Conversation, both: BothWays| {
         if key.client == own { both } else { BothWays { sent: both.received, received: both.sent } }
-    })
+    };
+    let form = Form { ends, row, named: (&["peer"], move |key: &Conversation| vec![peer(key)]), turned };
+    of_conversations(source, request, &form)
 }
 
-fn of_conversations(
+/// How conversations are told.
+struct Form<Row, Named, Turned> {
+    /// The names of the first two columns.
+    ends: [(&'static str, Unit); 2],
+    /// What is in them.
+    row: Row,
+    /// Which addresses are named, under which prefixes.
+    named: (&'static [&'static str], Named),
+    /// Which way is sent.
+    turned: Turned,
+}
+
+fn of_conversations<Row, Named, Turned>(
     source: Source<'_>,
     request: &Request,
-    ends: &[(&str, Unit); 2],
-    row: impl Fn(Conversation) -> [Cell; 2],
-    turned: impl Fn(&Conversation, BothWays) -> BothWays,
-) -> Result<Answer, FileFault> {
+    form: &Form<Row, Named, Turned>,
+) -> Result<Answer, FileFault>
+where
+    Row: Fn(&Conversation) -> [Cell; 2],
+    Named: Fn(&Conversation) -> Vec<u128>,
+    Turned: Fn(&Conversation, BothWays) -> BothWays,
+{
     let (Conversations { tally, total }, mut notes) = gather(source, request, &Conversations::default())?;
     notes.is_rough |= tally.is_rough;
-    let columns = ends.iter().copied().chain(OF_CONVERSATION).chain([("lastMilliseconds", Unit::Time)]).chain(SIX);
-    let columns: Vec<_> = columns.collect();
+    let columns: Vec<_> = form.ends.into_iter().chain(OF_CONVERSATION).chain(SIX).collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    for (key, exchanged) in first(&tally.counts, request.top, |one| measured(one.both.sum(), request.by)) {
-        let service =
-            [Cell::Number(key.protocol.into()), Cell::Text(protocol_text(key.protocol)), Cell::Number(key.port.into())];
+    let (prefixes, named) = &form.named;
+    prefixes.iter().for_each(|prefix| answer.columns.extend(names::columns(prefix)));
+    let rows = first(&tally.counts, request.top, |one| measured(one.both.sum(), request.by));
+    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| named(key)))?;
+    for (key, exchanged) in rows {
+        let service = [
+            Cell::Number(key.protocol.into()),
+            Cell::Text(protocol_text(key.protocol)),
+            Cell::Number(key.port.into()),
+            service_cell(key.protocol, key.port),
+        ];
         let times = [exchanged.first_ms, exchanged.last_ms].map(Cell::Number);
-        let counts = six(turned(&key, exchanged.both));
-        answer.rows.push(row(key).into_iter().chain(service).chain(times).chain(counts).collect());
+        let counts = six((form.turned)(&key, exchanged.both));
+        let mut row: Vec<Cell> = (form.row)(&key).into_iter().chain(service).chain(times).chain(counts).collect();
+        named(&key).into_iter().for_each(|address| row.extend(names.cells(address)));
+        answer.rows.push(row);
     }
     Ok(answer)
 }

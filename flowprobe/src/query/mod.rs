@@ -6,6 +6,8 @@ mod cli;
 mod client;
 mod filter;
 mod gather;
+mod names;
+mod places;
 mod records;
 mod render;
 mod scan;
@@ -33,6 +35,10 @@ pub enum Question {
     Protocols,
     /// Services, by protocol and port.
     Ports,
+    /// Countries, by what their addresses sent and received.
+    Countries,
+    /// Autonomous systems, likewise.
+    Systems,
     /// Who talked to whom, by service, both directions together.
     Conversations,
     /// Rates over time.
@@ -116,6 +122,8 @@ pub fn ask(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
         Question::Talkers => gather::talkers(source, request),
         Question::Protocols => gather::protocols(source, request),
         Question::Ports => gather::ports(source, request),
+        Question::Countries => places::countries(source, request),
+        Question::Systems => places::systems(source, request),
         Question::Conversations => gather::conversations(source, request),
         Question::Series { step_ms, by_protocol } => gather::series(source, request, *step_ms, *by_protocol),
         Question::Host { address } => {

@@ -69,7 +69,24 @@ impl Gather for Records {
             "flowDirection",
             "flowEndReason",
             "exporterIPAddress",
-            "otherElements"
+            "otherElements",
+            "bgpSourceAsNumber",
+            "bgpDestinationAsNumber",
+            "sourceAsOrganization",
+            "destinationAsOrganization",
+            "sourceCountryCode",
+            "destinationCountryCode",
+            "sourceCityName",
+            "destinationCityName",
+            "sourceLabel",
+            "destinationLabel",
+            "sourceHostName",
+            "destinationHostName",
+            "sourceMacVendor",
+            "destinationMacVendor",
+            "ingressInterfaceDescription",
+            "egressInterfaceDescription",
+            "serviceName"
         )
     }
 
@@ -101,7 +118,9 @@ impl Gather for Records {
             i64::from(flows.end_reason[row]).into(),
             if exporter == 0 { Cell::None } else { ip(exporter).to_string().into() },
             flows.others[row].as_deref().into(),
+            flows.service[row].as_deref().into(),
         ]);
+        cells.extend(KNOWN.iter().map(|(_, cell)| cell(flows, row)));
         self.rows.push((end_ms, cells));
         if self.rows.len() >= self.top.saturating_mul(2).max(1024) {
             self.keep_latest();
@@ -116,6 +135,32 @@ impl Gather for Records {
         self.rows.extend(other.rows);
         self.keep_latest();
     }
+}
+
+/// What is known of both ends and of the interfaces: names of columns, and what they say of a row.
+type Say = fn(&Flows, usize) -> Cell;
+const KNOWN: [(&str, Say); 16] = [
+    ("sourceHostName", |flows, row| flows.source_host[row].as_deref().into()),
+    ("sourceLabel", |flows, row| flows.source_label[row].as_deref().into()),
+    ("bgpSourceAsNumber", |flows, row| number(flows.source_as[row])),
+    ("sourceAsOrganization", |flows, row| flows.source_as_organization[row].as_deref().into()),
+    ("sourceCountryCode", |flows, row| flows.source_country[row].as_deref().into()),
+    ("sourceCityName", |flows, row| flows.source_city[row].as_deref().into()),
+    ("sourceMacVendor", |flows, row| flows.source_vendor[row].as_deref().into()),
+    ("destinationHostName", |flows, row| flows.destination_host[row].as_deref().into()),
+    ("destinationLabel", |flows, row| flows.destination_label[row].as_deref().into()),
+    ("bgpDestinationAsNumber", |flows, row| number(flows.destination_as[row])),
+    ("destinationAsOrganization", |flows, row| flows.destination_as_organization[row].as_deref().into()),
+    ("destinationCountryCode", |flows, row| flows.destination_country[row].as_deref().into()),
+    ("destinationCityName", |flows, row| flows.destination_city[row].as_deref().into()),
+    ("destinationMacVendor", |flows, row| flows.destination_vendor[row].as_deref().into()),
+    ("ingressInterfaceDescription", |flows, row| flows.ingress_alias[row].as_deref().into()),
+    ("egressInterfaceDescription", |flows, row| flows.egress_alias[row].as_deref().into()),
+];
+
+/// A number, of which 0 is none.
+const fn number(number: i64) -> Cell {
+    if number == 0 { Cell::None } else { Cell::Number(number) }
 }
 
 /// Records one by one, the latest first.
@@ -145,8 +190,10 @@ pub(super) fn records(source: Source<'_>, request: &Request) -> Result<Answer, F
         ("flowEndReason", Unit::Name),
         ("exporterIPAddress", Unit::Name),
         ("otherElements", Unit::Name),
+        ("serviceName", Unit::Name),
     ];
     let mut answer = answer(request, notes, records.total, records.of, &columns);
+    answer.columns.extend(KNOWN.iter().map(|(name, _)| ((*name).to_owned(), Unit::Name)));
     answer.rows.extend(records.rows.into_iter().map(|(_, cells)| cells));
     Ok(answer)
 }

@@ -9,7 +9,7 @@ use super::answer::{Answer, Cell, Unit};
 use crate::summary::format::{bits, bytes, count};
 
 /// Columns of records that a table leaves out, since it would be wider than any terminal; JSON and CSV have them.
-const TOO_WIDE: [&str; 7] = [
+const TOO_WIDE: [&str; 23] = [
     "protocolIdentifier",
     "icmpTypeCode",
     "samplingInterval",
@@ -17,7 +17,27 @@ const TOO_WIDE: [&str; 7] = [
     "egressInterface",
     "flowEndReason",
     "otherElements",
+    "asNumber",
+    "cityName",
+    "clientAsNumber",
+    "clientCityName",
+    "serverAsNumber",
+    "serverCityName",
+    "peerAsNumber",
+    "peerCityName",
+    "bgpSourceAsNumber",
+    "bgpDestinationAsNumber",
+    "sourceCityName",
+    "destinationCityName",
+    "sourceMacVendor",
+    "destinationMacVendor",
+    "ingressInterfaceDescription",
+    "egressInterfaceDescription",
 ];
+
+/// Columns that only enrichment fills: those that say nothing in any row are left out.
+const MAY_BE_EMPTY: [&str; 8] =
+    ["serviceName", "HostName", "hostName", "Label", "label", "AsOrganization", "CountryCode", "countryCode"];
 
 /// The table, and what there is to say of it.
 #[must_use]
@@ -27,8 +47,13 @@ pub(super) fn table(answer: &Answer) -> String {
         let moment = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
         moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     };
-    let shown: Vec<usize> =
-        (0..answer.columns.len()).filter(|index| !TOO_WIDE.contains(&answer.columns[*index].0.as_str())).collect();
+    let is_empty = |index: usize| answer.rows.iter().all(|row| row[index] == Cell::None);
+    let is_shown = |index: &usize| {
+        let name = answer.columns[*index].0.as_str();
+        let is_left_out = MAY_BE_EMPTY.iter().any(|end| name.ends_with(end)) && is_empty(*index);
+        !TOO_WIDE.contains(&name) && !is_left_out
+    };
+    let shown: Vec<usize> = (0..answer.columns.len()).filter(is_shown).collect();
     let text = |unit: Unit, cell: &Cell| match (unit, cell) {
         (Unit::Name, Cell::Number(number)) => number.to_string(),
         (Unit::Time, Cell::Number(ms)) => time(*ms),

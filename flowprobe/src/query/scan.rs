@@ -2,6 +2,7 @@
 //! files have nothing to do with each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -12,7 +13,7 @@ use super::filter::Sieve;
 use super::{Request, Source};
 use crate::store::Snapshot;
 use crate::store::columns::Columns as _;
-use crate::store::compaction::{hours_of, read_rollup};
+use crate::store::compaction::{RollupReader, hours_of};
 use crate::store::file::{FileFault, Reader};
 use crate::store::flows::{Flows, mapped};
 use crate::store::layout::{Day, FileId, Hour, HourFiles, Layout};
@@ -41,6 +42,19 @@ pub(super) trait Gather: Send {
     fn summed(&mut self, sieve: &Sieve, key: <Self::Rollup as Rollup>::Key, value: <Self::Rollup as Rollup>::Value);
     /// Takes what another has gathered.
     fn join(&mut self, other: Self);
+
+    /// Whether a group of rows has nothing for it.
+    fn passes_over(&self, _: &Reader<Flows>, _: usize) -> bool {
+        false
+    }
+
+    /// Whether a group of the rollup has nothing for it.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    fn passes_over_sums(&self, _: &Reader<Self::Rollup>, _: usize) -> Result<bool, FileFault> {
+        Ok(false)
+    }
 }
 
 /// For what a rollup serves.
@@ -71,12 +85,22 @@ impl Notes {
 }
 
 /// One thing to read.
-enum Step {
+pub(super) enum Step {
     Day(Day, FileId),
     Hour(Hour, FileId),
-    File(PathBuf),
-    /// The index among what waits.
-    Waiting(usize),
+    File(Hour, PathBuf),
+    /// The index among what waits, of which hour that is.
+    Waiting(Hour, usize),
+}
+
+impl Step {
+    /// The first moment of the day to which it belongs.
+    pub(super) const fn day_ms(&self) -> i64 {
+        match self {
+            Self::Day(day, _) => day.start_ms(),
+            Self::Hour(hour, _) | Self::File(hour, _) | Self::Waiting(hour, _) => hour.day().start_ms(),
+        }
+    }
 }
 
 /// Gathers all that a question is about.
@@ -89,9 +113,21 @@ pub(super) fn gather<G: Gather + Sync>(
     empty: &G,
 ) -> Result<(G, Notes), FileFault> {
     let sieve = Sieve::of(&request.filter, request.from_ms, request.to_ms);
+    patiently(|| {
+        let (snapshot, layout) = (source.snapshot()?, source.layout());
+        let steps = plan::<G::Rollup>(layout, &snapshot, &sieve, empty.use_of_rollup(&sieve))?;
+        take_all(layout, &snapshot, &steps, &sieve, empty)
+    })
+}
+
+/// Does again what has not found a file that was just there.
+///
+/// # Errors
+/// Those of the last time.
+pub(super) fn patiently<T>(mut work: impl FnMut() -> Result<T, FileFault>) -> Result<T, FileFault> {
     let mut tries = 0;
     loop {
-        match try_to_gather(source, &sieve, empty) {
+        match work() {
             // An hour's parts have been exchanged for one file, or were too old.
             Err(fault) if fault.is_missing() && tries < TRIES => tries += 1,
             outcome => return outcome,
@@ -99,17 +135,24 @@ pub(super) fn gather<G: Gather + Sync>(
     }
 }
 
-fn try_to_gather<G: Gather + Sync>(source: Source<'_>, sieve: &Sieve, empty: &G) -> Result<(G, Notes), FileFault> {
-    let snapshot = source.snapshot()?;
-    let layout = source.layout();
-    let steps = plan::<G>(layout, &snapshot, sieve, empty.use_of_rollup(sieve))?;
+/// Does all steps of a plan.
+///
+/// # Errors
+/// A file cannot be read. One that is damaged is noted and passed over.
+pub(super) fn take_all<G: Gather + Sync>(
+    layout: &Layout,
+    snapshot: &Snapshot,
+    steps: &[Step],
+    sieve: &Sieve,
+    empty: &G,
+) -> Result<(G, Notes), FileFault> {
     let next = AtomicUsize::new(0);
     let outcome = Mutex::new(Ok((empty.fork(), Notes::default())));
     let work = || {
         let (mut gathered, mut notes) = (empty.fork(), Notes::default());
         let fault = loop {
             let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) else { break None };
-            match take(layout, &snapshot, step, sieve, &mut gathered, &mut notes) {
+            match take(layout, snapshot, step, sieve, &mut gathered, &mut notes) {
                 Err(fault) if fault.is_damage() => notes.unreadable.push(fault.to_string()),
                 Err(fault) => break Some(fault),
                 Ok(()) => {}
@@ -136,14 +179,14 @@ fn try_to_gather<G: Gather + Sync>(source: Source<'_>, sieve: &Sieve, empty: &G)
 }
 
 /// What is to be read, so that each row is counted once.
-fn plan<G: Gather>(
+pub(super) fn plan<R: Rollup>(
     layout: &Layout,
     snapshot: &Snapshot,
     sieve: &Sieve,
     use_of_rollup: UseOfRollup,
 ) -> Result<Vec<Step>, FileFault> {
     let (from_ms, to_ms) = sieve.times();
-    let name = G::Rollup::NAME;
+    let name = R::NAME;
     let mut hours: BTreeSet<Hour> = snapshot.hours.keys().copied().collect();
     let uses = use_of_rollup != UseOfRollup::Nothing;
     if uses {
@@ -163,14 +206,15 @@ fn plan<G: Gather>(
     }
     let none = HourFiles::default();
     let files = |hour: Hour| snapshot.hours.get(&hour).unwrap_or(&none);
-    let mut steps: Vec<Step> = (0..snapshot.waiting.len()).map(Step::Waiting).collect();
+    let waiting = snapshot.waiting.iter().enumerate();
+    let mut steps: Vec<Step> = waiting.map(|(index, (hour, _))| Step::Waiting(*hour, index)).collect();
     for (day, hours) in by_day {
         if serves(day.start_ms(), day.end_ms())
-            && let Some(id) = sum_of_day::<G>(layout, day, &files)?
+            && let Some(id) = sum_of_day::<R>(layout, day, &files)?
         {
             steps.push(Step::Day(day, id));
             let parts = hours.iter().flat_map(|&hour| files(hour).parts.iter().map(move |name| (hour, name)));
-            steps.extend(parts.map(|(hour, name)| Step::File(layout.hour(hour).join(name))));
+            steps.extend(parts.map(|(hour, name)| Step::File(hour, layout.hour(hour).join(name))));
             continue;
         }
         for hour in hours {
@@ -190,9 +234,9 @@ fn plan<G: Gather>(
             match rollup {
                 Some(id) => {
                     steps.push(Step::Hour(hour, id));
-                    steps.extend(files.parts.iter().map(|name| Step::File(layout.hour(hour).join(name))));
+                    steps.extend(files.parts.iter().map(|name| Step::File(hour, layout.hour(hour).join(name))));
                 }
-                None => steps.extend(files.names().map(|name| Step::File(layout.hour(hour).join(name)))),
+                None => steps.extend(files.names().map(|name| Step::File(hour, layout.hour(hour).join(name)))),
             }
         }
     }
@@ -200,13 +244,13 @@ fn plan<G: Gather>(
 }
 
 /// The rollup of a day, if it is of just those hours that there are files and rollups of now.
-fn sum_of_day<'a, G: Gather>(
+fn sum_of_day<'a, R: Rollup>(
     layout: &Layout,
     day: Day,
     files: &impl Fn(Hour) -> &'a HourFiles,
 ) -> Result<Option<FileId>, FileFault> {
-    let Some(id) = layout.rollup_ids(G::Rollup::NAME, &day)?.pop() else { return Ok(None) };
-    let summed = match hours_of::<G::Rollup>(layout, day, &id) {
+    let Some(id) = layout.rollup_ids(R::NAME, &day)?.pop() else { return Ok(None) };
+    let summed = match hours_of::<R>(layout, day, &id) {
         Ok(summed) => summed,
         Err(fault) if fault.is_damage() => return Ok(None),
         Err(fault) => return Err(fault),
@@ -215,7 +259,7 @@ fn sum_of_day<'a, G: Gather>(
         let now = match &files(hour).whole {
             Some(whole) => Some(whole.clone()),
             // Records that are gone.
-            None if files(hour).parts.is_empty() => layout.rollup_ids(G::Rollup::NAME, &hour)?.pop(),
+            None if files(hour).parts.is_empty() => layout.rollup_ids(R::NAME, &hour)?.pop(),
             None => None,
         };
         if now.is_some_and(|now| !summed.iter().any(|id| id == now.as_str())) {
@@ -234,23 +278,33 @@ fn take<G: Gather>(
     notes: &mut Notes,
 ) -> Result<(), FileFault> {
     match step {
-        Step::Waiting(index) => {
-            let flows = &snapshot.waiting[*index];
+        Step::Waiting(_, index) => {
+            let (_, flows) = &snapshot.waiting[*index];
             (0..flows.len()).filter(|row| sieve.passes(flows, *row)).for_each(|row| gathered.row(flows, row));
             Ok(())
         }
-        Step::File(path) => take_file(&Reader::open(path)?, sieve, gathered),
-        Step::Day(day, id) => {
-            let each = |key, value| gathered.summed(sieve, key, value);
-            notes.is_rough |= read_rollup::<G::Rollup>(layout, day, id, each)?;
-            Ok(())
-        }
-        Step::Hour(hour, id) => {
-            let each = |key, value| gathered.summed(sieve, key, value);
-            notes.is_rough |= read_rollup::<G::Rollup>(layout, hour, id, each)?;
-            Ok(())
+        Step::File(_, path) => take_file(&Reader::open(path)?, sieve, gathered),
+        Step::Day(day, id) => take_sums(layout, day, id, sieve, gathered, notes),
+        Step::Hour(hour, id) => take_sums(layout, hour, id, sieve, gathered, notes),
+    }
+}
+
+fn take_sums<G: Gather>(
+    layout: &Layout,
+    period: &impl fmt::Display,
+    id: &FileId,
+    sieve: &Sieve,
+    gathered: &mut G,
+    notes: &mut Notes,
+) -> Result<(), FileFault> {
+    let rollup = RollupReader::<G::Rollup>::open(layout, period, id)?;
+    for group in 0..rollup.groups() {
+        if !gathered.passes_over_sums(rollup.file(), group)? {
+            rollup.read(group, |key, value| gathered.summed(sieve, key, value))?;
         }
     }
+    notes.is_rough |= rollup.is_rough();
+    Ok(())
 }
 
 fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G) -> Result<(), FileFault> {
@@ -260,6 +314,9 @@ fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G)
     let (from_ms, to_ms) = sieve.times();
     let hosts = sieve.hosts();
     for group in 0..reader.groups() {
+        if gathered.passes_over(reader, group) {
+            continue;
+        }
         let ends = deciding.first().and_then(|end| reader.extent(group, *end));
         if ends.is_some_and(|(first, last)| last < from_ms || first >= to_ms) {
             continue;

@@ -1,14 +1,16 @@
 //! Every answer is what the rows say, whether it comes from rollups, records, or rows that wait.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
+use crate::enrich::{End, Facts, Interface, Known};
 use crate::store::flows::{Flows, ip};
 use crate::store::layout::{DAY_MS, HOUR_MS};
-use crate::store::rollup::{Counts, MINUTE_MS};
-use crate::store::tests::{START_MS, add, all_rows, rows, store};
+use crate::store::rollup::{Counts, MINUTE_MS, Named, Names, Side};
+use crate::store::tests::{START_MS, add, all_rows, rows, rows_of, store};
 use crate::store::{Retention, Store, maintain};
 
 const KEPT: Retention = Retention { age: Duration::from_secs(400 * 86_400), octets: u64::MAX };
@@ -36,7 +38,7 @@ fn filled(random: &mut fastrand::Rng) -> (tempfile::TempDir, Store) {
 
 /// Whether a row is asked for, read off the filter plainly.
 fn is_meant(request: &Request, flows: &Flows, row: usize) -> bool {
-    let Filter { addresses, sources, destinations, ports, protocols, interfaces, exporters, direction } =
+    let Filter { addresses, sources, destinations, ports, protocols, interfaces, exporters, direction, .. } =
         &request.filter;
     let (source, destination) = (ip(flows.source[row]), ip(flows.destination[row]));
     let has_port = |port: &u16| [flows.source_port[row], flows.destination_port[row]].contains(&i32::from(*port));
@@ -56,6 +58,19 @@ fn is_meant(request: &Request, flows: &Flows, row: usize) -> bool {
         && (interfaces.is_empty() || interfaces.iter().any(is_interface))
         && (exporters.is_empty() || exporters.contains(&ip(flows.exporter[row])))
         && direction.is_none_or(|one| i32::from(one) == flows.direction[row])
+        && is_there(&request.filter, flows, row)
+}
+
+/// Whether one of both ends is in such a place.
+fn is_there(filter: &Filter, flows: &Flows, row: usize) -> bool {
+    let Filter { systems, countries, labels, .. } = filter;
+    let is_any = |wanted: &[String], one: &Option<Arc<str>>, other: &Option<Arc<str>>| {
+        wanted.is_empty() || [one, other].into_iter().flatten().any(|text| wanted.contains(&text.to_string()))
+    };
+    let numbers = [flows.source_as[row], flows.destination_as[row]];
+    (systems.is_empty() || systems.iter().any(|number| numbers.contains(&i64::from(*number))))
+        && is_any(countries, &flows.source_country[row], &flows.destination_country[row])
+        && is_any(labels, &flows.source_label[row], &flows.destination_label[row])
 }
 
 fn random_filter(random: &mut fastrand::Rng) -> Filter {
@@ -68,14 +83,17 @@ fn random_filter(random: &mut fastrand::Rng) -> Filter {
     let (one, another, third) = (network(), network(), network());
     // Half of the questions have no filter.
     for _ in 0..random.usize(..3) * random.usize(..2) {
-        match random.u8(..8) {
+        match random.u8(..11) {
             0 => filter.addresses = one.clone(),
             1 => filter.sources = another.clone(),
             2 => filter.destinations = third.clone(),
             3 => filter.ports = vec![443, 53],
             4 => filter.protocols = vec![[6, 17, 1, 99][random.usize(..4)]],
             5 => filter.interfaces = vec![["eth7", "7", "eth0"][random.usize(..3)].to_owned()],
-            6 => filter.exporters = vec!["192.0.2.9".parse().expect("an address")],
+            6 => filter.systems = vec![64_500, 64_503],
+            7 => filter.countries = vec![["DE", "FR", "XX"][random.usize(..3)].to_owned()],
+            8 => filter.labels = vec![["office", "branch"][random.usize(..2)].to_owned()],
+            9 => filter.exporters = vec!["192.0.2.9".parse().expect("an address")],
             _ => filter.direction = Some(random.u8(..2)),
         }
     }
@@ -184,6 +202,23 @@ fn answers_are_what_the_rows_say() {
         let names = ["client", "server", "protocolIdentifier", "port"];
         assert_eq!((said(&answer, &names, &SIX), answer.total), (said_of, total.into()), "{context}");
 
+        request.question = Question::Countries;
+        let (said_of, total) = expected(&flows, &request, 2, |row| {
+            let ends = [(&flows.source_country[row], 0), (&flows.destination_country[row], 1)];
+            ends.into_iter().filter_map(|(end, place)| Some((format!("\"{}\"", end.as_ref()?), place))).collect()
+        });
+        let answer = ask(source, &request).expect("an answer");
+        assert_eq!((said(&answer, &["countryCode"], &SIX), answer.total), (said_of, total.into()), "{context}");
+        assert_eq!(answer.of, answer.rows.len() as u64);
+
+        request.question = Question::Systems;
+        let (said_of, total) = expected(&flows, &request, 2, |row| {
+            let ends = [(flows.source_as[row], 0), (flows.destination_as[row], 1)];
+            ends.into_iter().filter(|(end, _)| *end != 0).map(|(end, place)| (end.to_string(), place)).collect()
+        });
+        let answer = ask(source, &request).expect("an answer");
+        assert_eq!((said(&answer, &["asNumber"], &SIX), answer.total), (said_of, total.into()), "{context}");
+
         let step_ms = [1000, MINUTE_MS, 15 * MINUTE_MS, HOUR_MS][random.usize(..4)];
         let by_protocol = random.bool();
         request.question = Question::Series { step_ms, by_protocol };
@@ -207,6 +242,75 @@ fn answers_are_what_the_rows_say() {
     }
 }
 
+/// What addresses were called the last time in the time that is asked for, by rows one by one.
+fn named(flows: &Flows, request: &Request) -> BTreeMap<String, Named> {
+    let mut named: BTreeMap<String, Named> = BTreeMap::new();
+    for row in (0..flows.len()).filter(|row| (request.from_ms..request.to_ms).contains(&flows.end_ms[*row])) {
+        for (side, address) in [(Side::Source, flows.source[row]), (Side::Destination, flows.destination[row])] {
+            if let Some(one) = Named::of(flows, row, side) {
+                let known = named.entry(ip(address).to_string()).or_insert_with(|| one.clone());
+                *known = known.clone().max(one);
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn addresses_are_called_as_they_were_the_last_time() {
+    let mut random = fastrand::Rng::with_seed(17);
+    let (_folder, store) = filled(&mut random);
+    // In the last hour some have other names, and none where nothing is known any more.
+    let late = rows_of(&mut random, 40, START_MS + 29 * HOUR_MS, START_MS + 30 * HOUR_MS, &mut Elsewhere);
+    add(store.shelf(), &late);
+    let flows = all_rows(store.shelf());
+    for round in 0..20 {
+        let (from_ms, to_ms) = random_times(&mut random);
+        let top = [5, 100, usize::MAX][round % 3];
+        let (filter, by) = (random_filter(&mut random), Measure::Octets);
+        let mut request = Request { question: Question::Talkers, from_ms, to_ms, filter, by, top };
+        let named = named(&flows, &request);
+        let check = |row: &serde_json::Value, address: &str, prefix: [&str; 6]| {
+            let names = named.get(row[address].as_str().expect("an address")).map(|named| &named.names);
+            let text = |of: fn(&Names) -> &Option<Arc<str>>| names.and_then(|names| of(names).as_deref());
+            let number = names.map(|names| names.as_number).filter(|number| *number != 0);
+            let [host_name, label, as_number, organization, country, city] = prefix.map(|name| &row[name]);
+            assert_eq!(host_name.as_str(), text(|names| &names.host_name), "round {round}: {row}");
+            assert_eq!(label.as_str(), text(|names| &names.label), "{row}");
+            assert_eq!(as_number.as_i64(), number, "{row}");
+            assert_eq!(organization.as_str(), text(|names| &names.as_organization), "{row}");
+            assert_eq!(country.as_str(), text(|names| &names.country), "{row}");
+            assert_eq!(city.as_str(), text(|names| &names.city), "{row}");
+        };
+        let rows = |request: &Request| {
+            let answer = ask(Source::Shelf(store.shelf()), request).expect("an answer").to_json();
+            answer["rows"].as_array().expect("rows").clone()
+        };
+        for row in rows(&request) {
+            check(&row, "address", ["hostName", "label", "asNumber", "asOrganization", "countryCode", "cityName"]);
+        }
+        request.question = Question::Conversations;
+        for row in rows(&request) {
+            let of = ["serverHostName", "serverLabel", "serverAsNumber", "serverAsOrganization", "serverCountryCode"];
+            check(&row, "server", [of[0], of[1], of[2], of[3], of[4], "serverCityName"]);
+        }
+    }
+}
+
+/// Where all is called otherwise.
+struct Elsewhere;
+
+impl Known for Elsewhere {
+    fn interface(&mut self, _: u32) -> Interface {
+        Interface::default()
+    }
+
+    fn end(&mut self, address: u128, _: u64) -> End {
+        let label = (address % 3 != 0).then(|| "moved".into());
+        End { facts: Arc::new(Facts { label, ..Facts::default() }), ..End::default() }
+    }
+}
+
 #[test]
 fn the_files_alone_answer_as_the_daemon_does_when_all_is_written() {
     let mut random = fastrand::Rng::with_seed(11);
@@ -215,6 +319,8 @@ fn the_files_alone_answer_as_the_daemon_does_when_all_is_written() {
     for question in [
         Question::Talkers,
         Question::Ports,
+        Question::Countries,
+        Question::Systems,
         Question::Conversations,
         Question::Host { address: "10.7.0.1".parse().expect("an address") },
         Question::Series { step_ms: MINUTE_MS, by_protocol: true },

@@ -16,6 +16,7 @@ use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
 use crate::config::SelectionConfig;
 use crate::config::{ExportConfig, Relay};
+use crate::enrich::{Enricher, Enrichment};
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
 use crate::losses::Losses;
@@ -38,6 +39,7 @@ pub fn extras(args: &ReplayArgs, selection: &SelectionConfig) -> Extras {
     Extras {
         tunnels: selection.tunnels != Tunnels::NONE,
         next_hops: false,
+        as_numbers: !args.enrich.settings().check().databases.is_empty(),
         sampling: selection.sampling,
         biflow: args.table.biflow.unwrap_or(false),
     }
@@ -62,13 +64,15 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportCon
     let mut exporters = JoinSet::new();
     let table = TableConfig { sampling: selection.sampling, ..args.table.over(TableConfig::default()) };
     let schema = Arc::new(Schema::new(extras(&args, &selection)));
+    let enrichment = Arc::new(Enrichment::open(&args.enrich.settings().check())?);
     let lanes = connect_all(&export, &export.targets, &schema, false, &[]).await?;
     let losses: Vec<(Arc<str>, Losses)> = lanes.iter().map(|lane| (lane.name(), lane.losses())).collect();
     sinks.extend(start_lanes(lanes, Relay::default(), &mut exporters));
-    let outputs = outputs(&args, &export, &schema, &mut sinks, &end)?;
+    let outputs = outputs(&args, &export, &schema, &enrichment, &mut sinks, &end)?;
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
     let metering = Metering::new(table, schema, sinks, Patience::Forever).selecting(selection.remarks());
+    let metering = metering.enriching(Some(Enricher::new(&enrichment)));
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
     let replay = Replay::new(out, closed, readers, &selection);
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
@@ -90,6 +94,7 @@ fn outputs(
     args: &ReplayArgs,
     export: &ExportConfig,
     schema: &Arc<Schema>,
+    enrichment: &Arc<Enrichment>,
     sinks: &mut Vec<Sink>,
     end: &mpsc::Sender<()>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>> {
@@ -108,7 +113,7 @@ fn outputs(
         sinks.push(sink);
         let (out, full, end) = (output::standard_output()?, WhenFull::Fail, end.clone());
         threads.push(if args.json {
-            output::start(JsonLines::default(), out, full, queue, end)?
+            output::start(JsonLines::enriched(enrichment), out, full, queue, end)?
         } else if args.csv {
             output::start(CsvLines::new(Arc::clone(schema)), out, full, queue, end)?
         } else {

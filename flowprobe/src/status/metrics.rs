@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Snapshot;
-use crate::store;
+use crate::{enrich, store};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
@@ -46,6 +46,11 @@ struct Unparsed {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Sink {
     sink: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamesFile {
+    file: String,
 }
 
 /// Defines a struct of metrics, and how it is registered: name, help and type of each stand in one place.
@@ -129,6 +134,22 @@ metrics! {
     store_failing: Gauge,
     /// What has gone wrong with history.
     store_problems: Counter,
+    /// Since when what is in use of a file of names has been, seconds since 1970 UTC.
+    enrichment_loaded_timestamp_seconds: Family<NamesFile, Gauge<f64, AtomicU64>>,
+    /// Whether what is in a file of names now cannot be used, and what was there before is: 1, else 0.
+    enrichment_failing: Family<NamesFile, Gauge>,
+    /// How often a file of names was read anew.
+    enrichment_reloads: Family<NamesFile, Counter>,
+    /// How often it was to be and could not be used.
+    enrichment_failed_reloads: Family<NamesFile, Counter>,
+    /// Addresses whose names were asked for.
+    reverse_dns_questions: Counter,
+    /// Those that have a name.
+    reverse_dns_names: Counter,
+    /// Those that were not asked for since too many waited.
+    reverse_dns_refused: Counter,
+    /// Addresses whose names, or that they have none, are remembered.
+    reverse_dns_known: Gauge<u64, AtomicU64>,
 }
 
 /// The metrics of a snapshot, in the OpenMetrics text format. All begin with `flowprobe_`. A counter may not go down: hence
@@ -157,6 +178,24 @@ impl Metrics {
         self.store_problems.inc_by(history.problems);
     }
 
+    fn set_enrichment(&self, enrichment: &enrich::Condition) {
+        for file in &enrichment.files {
+            let labels = NamesFile { file: file.path.clone() };
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have 41 bits")]
+            let loaded = file.loaded_milliseconds as f64 / 1000.0;
+            self.enrichment_loaded_timestamp_seconds.get_or_create(&labels).set(loaded);
+            self.enrichment_failing.get_or_create(&labels).set(i64::from(file.problem.is_some()));
+            self.enrichment_reloads.get_or_create(&labels).inc_by(file.reloads);
+            self.enrichment_failed_reloads.get_or_create(&labels).inc_by(file.failed_reloads);
+        }
+        if let Some(names) = enrichment.reverse_dns {
+            self.reverse_dns_questions.inc_by(names.asked);
+            self.reverse_dns_names.inc_by(names.found);
+            self.reverse_dns_refused.inc_by(names.refused);
+            self.reverse_dns_known.set(names.known);
+        }
+    }
+
     fn set(&self, snapshot: &Snapshot) {
         self.build_info.get_or_create(&Build { version: snapshot.version.clone() }).set(1);
         self.uptime_seconds.set(snapshot.uptime_seconds);
@@ -165,6 +204,7 @@ impl Metrics {
         if let Some(history) = &snapshot.history {
             self.set_history(history);
         }
+        self.set_enrichment(&snapshot.enrichment);
         for sum in &snapshot.accounting {
             let (interface, direction) = (sum.interface.clone(), sum.direction.clone());
             let held = Held { interface: interface.clone(), direction: direction.clone() };
@@ -233,6 +273,11 @@ mod tests {
             "flowprobe_store_octets 123456",
             "flowprobe_store_deleted_hours_total 1",
             "flowprobe_store_failing 1",
+            "flowprobe_enrichment_loaded_timestamp_seconds{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 1699999000.0",
+            "flowprobe_enrichment_failing{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 1",
+            "flowprobe_enrichment_reloads_total{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 2",
+            "flowprobe_reverse_dns_names_total 7",
+            "flowprobe_reverse_dns_known 8",
             "flowprobe_listener_kernel_drops_total{listener=\"udp://0.0.0.0:2055\"} 9",
             "flowprobe_exporter_missing{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
             "flowprobe_exporter_clock_skew_seconds{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} -1.5",

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Amount, SinkStatus, Snapshot, Sum};
 use crate::collect::{Exporter, Listener, Listening};
+use crate::enrich;
 use crate::export::Condition;
 use crate::summary::protocol_name;
 
@@ -44,6 +45,7 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
     }
     collectors(&snapshot.sinks, &mut line);
     history(snapshot, &mut line);
+    enrichment(snapshot, &mut line);
     listeners(snapshot, &mut line);
     text
 }
@@ -59,6 +61,31 @@ fn history(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
     line(format!("  {:width$}{numbers}", fitting(&history.folder, LABEL - 3), width = LABEL - 2));
     if let Some(problem) = &history.problem {
         line(format!("  not written: {}", fitting(problem, 60)));
+    }
+}
+
+/// Where names come from, and since when.
+fn enrichment(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
+    let enrich::Condition { files, reverse_dns } = &snapshot.enrichment;
+    let number = 13;
+    if !files.is_empty() {
+        line(String::new());
+        line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Names", "in use for", "reloads", "failed"));
+    }
+    for file in files {
+        let since = uptime(snapshot.drained_milliseconds.saturating_sub(file.loaded_milliseconds) / 1000);
+        let numbers = format!("{since:>number$}{:>number$}{:>number$}", file.reloads, file.failed_reloads);
+        line(format!("  {:width$}{numbers}", fitting(&file.path, LABEL - 3), width = LABEL - 2));
+        line(format!("      {}: {}", file.key, fitting(&file.contents, 60)));
+        if let Some(problem) = &file.problem {
+            line(format!("      what is there now cannot be used: {}", fitting(problem, 60)));
+        }
+    }
+    if let Some(names) = reverse_dns {
+        line(String::new());
+        line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Names of addresses", "asked", "found", "refused"));
+        let numbers = format!("{:>number$}{:>number$}{:>number$}", names.asked, names.found, names.refused);
+        line(format!("  {:width$}{numbers}", "reverse DNS", width = LABEL - 2));
     }
 }
 
@@ -224,6 +251,14 @@ Records of collectors                          sent      waiting      skipped
 History                                      stored      waiting        hours
   /var/lib/flowprobe/store                     5000           12            3
   not written: tmp/x: No space left on device (os error 28)
+
+Names                                    in use for      reloads       failed
+  /var/lib/GeoIP/GeoLite2-ASN.mmdb      16 min 40 s            2            1
+      mmdb: GeoLite2-ASN of 2026-11-24
+      what is there now cannot be used: it is no MMDB file: it is cut off
+
+Names of addresses                            asked        found      refused
+  reverse DNS                                     9            7            1
 
 Listeners                                  messages      refused      dropped
   udp://0.0.0.0:2055                             77            8            9

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
+use crate::enrich::Enrichment;
 use crate::query::{self, Reply, Request};
 use crate::sink::Tick;
 use crate::store::Shelf;
@@ -54,6 +55,7 @@ pub struct Watched {
     interfaces: watch::Receiver<Vec<InterfaceStatus>>,
     started: Instant,
     history: Option<Arc<Shelf>>,
+    enrichment: Option<Arc<Enrichment>>,
     /// Questions to history at a time: they take processors and memory.
     asking: Arc<Semaphore>,
 }
@@ -63,6 +65,12 @@ impl Watched {
     #[must_use]
     pub fn with_history(self, history: Option<Arc<Shelf>>) -> Self {
         Self { history, ..self }
+    }
+
+    /// Says how this enrichment fares.
+    #[must_use]
+    pub fn with_enrichment(self, enrichment: Arc<Enrichment>) -> Self {
+        Self { enrichment: Some(enrichment), ..self }
     }
 }
 
@@ -77,6 +85,7 @@ impl State {
             interfaces: interfaces_watched,
             started: Instant::now(),
             history: None,
+            enrichment: None,
             asking: Arc::new(Semaphore::new(QUESTIONS)),
         };
         (Self { tick, interfaces }, watched)
@@ -197,7 +206,8 @@ async fn snapshot(mut watched: Watched) -> Option<Vec<u8>> {
     let tick = tokio::time::timeout(PATIENCE, watched.tick.wait_for(Option::is_some)).await.ok()?.ok()?.clone()?;
     let interfaces = watched.interfaces.borrow().clone();
     let history = watched.history.map(|shelf| shelf.condition());
-    serde_json::to_vec(&Snapshot::of(&tick, watched.started.elapsed(), interfaces, history)).ok()
+    let enrichment = watched.enrichment.map(|enrichment| enrichment.condition()).unwrap_or_default();
+    serde_json::to_vec(&Snapshot::of(&tick, watched.started.elapsed(), interfaces, history, enrichment)).ok()
 }
 
 /// Removes the sockets of daemons that are dead, and what an earlier process has left at `own`.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounting::{Accounting, NamedDestination, direction_name};
 use crate::collect::Listening;
+use crate::enrich;
 use crate::export::Condition;
 use crate::losses::Lost;
 use crate::sink::{SinkState, Tick};
@@ -39,6 +40,9 @@ pub struct Snapshot {
     /// How history fares, where it is kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub history: Option<store::Condition>,
+    /// Where names of addresses come from, and how that fares.
+    #[serde(default)]
+    pub enrichment: enrich::Condition,
     /// The listeners, and the exporters whom they hear.
     #[serde(flatten)]
     pub listening: Listening,
@@ -110,6 +114,7 @@ impl Snapshot {
         uptime: Duration,
         interfaces: Vec<InterfaceStatus>,
         history: Option<store::Condition>,
+        enrichment: enrich::Condition,
     ) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,6 +127,7 @@ impl Snapshot {
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
             history,
+            enrichment,
             listening: tick.listening.clone(),
         }
     }
@@ -239,6 +245,18 @@ pub(super) fn example() -> Snapshot {
             problem: Some("tmp/x: No space left on device (os error 28)".to_owned()),
             problems: 2,
         }),
+        enrichment: enrich::Condition {
+            files: vec![enrich::FileCondition {
+                path: "/var/lib/GeoIP/GeoLite2-ASN.mmdb".to_owned(),
+                key: "mmdb".to_owned(),
+                contents: "GeoLite2-ASN of 2026-11-24".to_owned(),
+                loaded_milliseconds: 1_699_999_000_000,
+                reloads: 2,
+                failed_reloads: 1,
+                problem: Some("it is no MMDB file: it is cut off".to_owned()),
+            }],
+            reverse_dns: Some(enrich::NamesCondition { asked: 9, found: 7, refused: 1, known: 8 }),
+        },
         listening: Listening::example(),
     }
 }

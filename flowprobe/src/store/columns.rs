@@ -1,5 +1,6 @@
 //! Tables of columns in memory, and what their columns are on disk: everything that reads or writes a file is driven by these.
 
+use std::ops::{Index, Range};
 use std::sync::Arc;
 
 /// What the values of a column are, in memory and on disk. Integers are signed on disk and addresses are text, since that is what
@@ -55,7 +56,7 @@ pub enum Values<'a> {
     Int(&'a [i32]),
     Address(&'a [u128]),
     Mac(&'a [u64]),
-    Text(&'a [Option<Arc<str>>]),
+    Text(&'a Texts),
 }
 
 /// The same, to be filled.
@@ -66,7 +67,78 @@ pub enum ValuesMut<'a> {
     Int(&'a mut Vec<i32>),
     Address(&'a mut Vec<u128>),
     Mac(&'a mut Vec<u64>),
-    Text(&'a mut Vec<Option<Arc<str>>>),
+    Text(&'a mut Texts),
+}
+
+/// The texts of a column. As long as no row has any, they take no memory: most of the columns that enrichment fills are empty where
+/// nothing is known.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    rows: usize,
+    /// As many as there are rows, or none where no row has a text.
+    texts: Vec<Option<Arc<str>>>,
+}
+
+impl Texts {
+    /// Rows.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, text: Option<Arc<str>>) {
+        if text.is_some() && self.texts.is_empty() {
+            self.texts.resize(self.rows, None);
+        }
+        self.rows += 1;
+        if text.is_some() || !self.texts.is_empty() {
+            self.texts.push(text);
+        }
+    }
+
+    /// The texts of some rows; nothing where none of all has any.
+    #[must_use]
+    pub fn get(&self, range: Range<usize>) -> Option<&[Option<Arc<str>>]> {
+        self.texts.get(range).filter(|_| !self.texts.is_empty())
+    }
+
+    /// Makes it so many rows: what is added has no text.
+    pub fn resize(&mut self, rows: usize) {
+        if !self.texts.is_empty() {
+            self.texts.resize(rows, None);
+        }
+        self.rows = rows;
+    }
+
+    /// Removes the first `count` rows.
+    pub fn remove_first(&mut self, count: usize) {
+        if !self.texts.is_empty() {
+            self.texts.drain(..count);
+        }
+        self.rows -= count;
+    }
+}
+
+impl Index<usize> for Texts {
+    type Output = Option<Arc<str>>;
+
+    fn index(&self, row: usize) -> &Option<Arc<str>> {
+        static NONE: Option<Arc<str>> = None;
+        self.texts.get(row).unwrap_or(&NONE)
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows && (0..self.rows).all(|row| self[row] == other[row])
+    }
 }
 
 impl ValuesMut<'_> {
@@ -77,7 +149,7 @@ impl ValuesMut<'_> {
             Self::Int(values) => values.resize(length, 0),
             Self::Address(values) => values.resize(length, 0),
             Self::Mac(values) => values.resize(length, 0),
-            Self::Text(values) => values.resize(length, None),
+            Self::Text(values) => values.resize(length),
         }
     }
 }
@@ -90,7 +162,7 @@ impl ValuesMut<'_> {
             Self::Int(values) => drop(values.drain(..count)),
             Self::Address(values) => drop(values.drain(..count)),
             Self::Mac(values) => drop(values.drain(..count)),
-            Self::Text(values) => drop(values.drain(..count)),
+            Self::Text(values) => values.remove_first(count),
         }
     }
 }
@@ -126,7 +198,7 @@ pub trait Columns: Default {
     }
 }
 
-/// Declares a struct with a vector for each column, and what the columns are on disk, from one table.
+/// Declares a struct with the values of each column, and what the columns are on disk, from one table.
 macro_rules! columns {
     (
         $(#[$attribute:meta])*
@@ -137,7 +209,7 @@ macro_rules! columns {
         $(#[$attribute])*
         #[derive(Clone, Debug, Default, PartialEq)]
         $vis struct $name {
-            $(#[doc = $about] pub $field: Vec<$crate::store::columns::memory_of!($kind)>,)*
+            $(#[doc = $about] pub $field: $crate::store::columns::memory_of!($kind),)*
         }
 
         impl $crate::store::columns::Columns for $name {
@@ -167,14 +239,14 @@ macro_rules! columns {
 
 /// How values of a kind are kept in memory.
 macro_rules! memory_of {
-    (Time) => { i64 };
-    (Count) => { i64 };
-    (Id) => { i64 };
-    (Number) => { i32 };
-    (Address) => { u128 };
-    (OptionalAddress) => { u128 };
-    (Mac) => { u64 };
-    (Text) => { Option<std::sync::Arc<str>> };
+    (Time) => { Vec<i64> };
+    (Count) => { Vec<i64> };
+    (Id) => { Vec<i64> };
+    (Number) => { Vec<i32> };
+    (Address) => { Vec<u128> };
+    (OptionalAddress) => { Vec<u128> };
+    (Mac) => { Vec<u64> };
+    (Text) => { $crate::store::columns::Texts };
 }
 
 /// The variant of an enum that has values of a kind.
@@ -206,3 +278,33 @@ macro_rules! values_of {
 }
 
 pub(crate) use {columns, memory_of, values_of};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_take_no_memory_until_there_is_one() {
+        let mut texts = Texts::default();
+        texts.push(None);
+        texts.resize(3);
+        assert_eq!((texts.len(), texts.texts.capacity(), texts.get(0..3)), (3, 0, None));
+        texts.push(Some("a".into()));
+        texts.push(None);
+        let text = |texts: &Texts| (0..texts.len()).map(|row| texts[row].clone()).collect::<Vec<_>>();
+        assert_eq!(text(&texts), [None, None, None, Some("a".into()), None]);
+        assert_eq!(texts.get(3..5).map(<[_]>::len), Some(2));
+        texts.remove_first(2);
+        assert_eq!(text(&texts), [None, Some("a".into()), None]);
+        texts.resize(4);
+        assert_eq!(text(&texts).len(), 4);
+        // It is what is said that counts.
+        let mut same = Texts::default();
+        [None, Some("a".into()), None, None].into_iter().for_each(|text| same.push(text));
+        assert_eq!(texts, same);
+        texts.resize(1);
+        let mut none = Texts::default();
+        none.resize(1);
+        assert_eq!(texts, none);
+    }
+}

@@ -12,7 +12,7 @@ use super::columns::Columns;
 use super::file::{Effort, FileFault, GROUP, Reader, Writer, publish, sync_folder};
 use super::flows::Flows;
 use super::layout::{Day, FileId, Hour, Layout, whole_name};
-use super::rollup::{MinuteRows, PortRows, Rollup, Rollups, TalkerRows, Tally};
+use super::rollup::{HostRows, MinuteRows, NAMES, PlaceRows, PortRows, Rollup, Rollups, TalkerRows, Tally};
 use super::shelf::Shelf;
 
 /// In a rollup's metadata: whether keys were forgotten in it.
@@ -39,11 +39,13 @@ pub fn compact(shelf: &Shelf, hour: Hour, stop: &AtomicBool) -> Result<bool, Fil
         keep::<MinuteRows>(layout, hour, &id, &mut rollups)?;
         keep::<TalkerRows>(layout, hour, &id, &mut rollups)?;
         keep::<PortRows>(layout, hour, &id, &mut rollups)?;
+        keep::<PlaceRows>(layout, hour, &id, &mut rollups)?;
+        keep::<HostRows>(layout, hour, &id, &mut rollups)?;
         shelf.quietly(|| exchange(layout, hour, &id, &files.names().collect::<Vec<_>>())).map(|()| true)
     });
     if !matches!(outcome, Ok(true)) {
         let _ = fs::remove_dir_all(&unfinished);
-        for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+        for name in NAMES {
             let _ = fs::remove_file(layout.rollup_file(name, &hour, &id));
         }
     }
@@ -139,26 +141,68 @@ fn exchange(layout: &Layout, hour: Hour, id: &FileId, gathered: &[String]) -> Re
     sync_folder(&layout.flows())
 }
 
-/// The sums of a rollup that was written for these identifiers, one for each.
+/// A rollup of an hour or a day, open.
+pub struct RollupReader<R> {
+    file: Reader<R>,
+}
+
+impl<R: Rollup> RollupReader<R> {
+    /// Opens the one that was written for this identifier.
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    pub fn open(layout: &Layout, period: &impl fmt::Display, id: &FileId) -> Result<Self, FileFault> {
+        Ok(Self { file: Reader::open(&layout.rollup_file(R::NAME, period, id))? })
+    }
+
+    /// Its file.
+    #[must_use]
+    pub const fn file(&self) -> &Reader<R> {
+        &self.file
+    }
+
+    /// Groups of sums.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.file.groups()
+    }
+
+    /// The sums of a group.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn read(&self, group: usize, mut each: impl FnMut(R::Key, R::Value)) -> Result<(), FileFault> {
+        let mut rows = R::default();
+        self.file.read(group, 0..R::COLUMNS.len(), &mut rows)?;
+        for row in 0..rows.count() {
+            let (key, value) = rows.row(row);
+            each(key, value);
+        }
+        Ok(())
+    }
+
+    /// Whether keys were forgotten in it.
+    #[must_use]
+    pub fn is_rough(&self) -> bool {
+        self.file.fact(ROUGH_KEY) == Some("true")
+    }
+}
+
+/// All sums of a rollup, one for each; whether keys were forgotten in it.
 ///
 /// # Errors
-/// One of them is not there, or damaged.
+/// It is not there, or damaged.
 pub fn read_rollup<R: Rollup>(
     layout: &Layout,
     period: &impl fmt::Display,
     id: &FileId,
     mut each: impl FnMut(R::Key, R::Value),
 ) -> Result<bool, FileFault> {
-    let reader = Reader::<R>::open(&layout.rollup_file(R::NAME, period, id))?;
+    let reader = RollupReader::<R>::open(layout, period, id)?;
     for group in 0..reader.groups() {
-        let mut rows = R::default();
-        reader.read(group, 0..R::COLUMNS.len(), &mut rows)?;
-        for row in 0..rows.count() {
-            let (key, value) = rows.row(row);
-            each(key, value);
-        }
+        reader.read(group, &mut each)?;
     }
-    Ok(reader.fact(ROUGH_KEY) == Some("true"))
+    Ok(reader.is_rough())
 }
 
 /// The identifiers of the hours that a day's rollup has, where it is one.

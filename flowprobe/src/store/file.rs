@@ -254,9 +254,10 @@ fn write_column(
             column.typed::<ByteArrayType>().write_batch(&texts, levels.as_deref(), None)?
         }
         Values::Text(values) => {
-            let values = &values[range.clone()];
-            let texts: Vec<ByteArray> = values.iter().flatten().map(|text| ByteArray::from(&**text)).collect();
-            let levels: Vec<i16> = values.iter().map(|text| i16::from(text.is_some())).collect();
+            let there = values.get(range.clone()).unwrap_or_default();
+            let texts: Vec<ByteArray> = there.iter().flatten().map(|text| ByteArray::from(&**text)).collect();
+            let mut levels: Vec<i16> = there.iter().map(|text| i16::from(text.is_some())).collect();
+            levels.resize(range.len(), 0);
             column.typed::<ByteArrayType>().write_batch(&texts, Some(&levels), None)?
         }
     };
@@ -361,6 +362,14 @@ impl<C: Columns> Reader<C> {
         }
     }
 
+    /// Whether no row of a group says anything in a column, as far as the file tells: all are null, or 0.
+    #[must_use]
+    pub fn says_nothing(&self, group: usize, column: usize) -> bool {
+        let Some(place) = self.places.get(column).copied().flatten() else { return true };
+        let Some(statistics) = self.group(group).column(place).statistics() else { return false };
+        statistics.null_count_opt() == Some(self.group_rows(group) as u64) || self.extent(group, column) == Some((0, 0))
+    }
+
     /// Whether a group may have this address in one of these columns: it has not where the file says so.
     ///
     /// # Errors
@@ -439,26 +448,35 @@ fn read_column(
         (Source::Int32ColumnReader(source), ValuesMut::Int(values)) => read_values(source, values, count, odd),
         (Source::ByteArrayColumnReader(source), ValuesMut::Address(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
-            spread(&texts, levels.as_deref(), values, 0, |text| parse_address(text).ok_or_else(odd))
+            values.reserve(count);
+            let put = |address| values.push(address);
+            spread(&texts, levels.as_deref(), put, 0, |text| parse_address(text).ok_or_else(odd))
         }
         (Source::ByteArrayColumnReader(source), ValuesMut::Mac(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
-            spread(&texts, levels.as_deref(), values, 0, |text| parse_mac(text).ok_or_else(odd))
+            let put = |address| values.push(address);
+            spread(&texts, levels.as_deref(), put, 0, |text| parse_mac(text).ok_or_else(odd))
         }
         (Source::ByteArrayColumnReader(source), ValuesMut::Text(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
             let mut last: Option<(&[u8], Arc<str>)> = None;
-            spread(&texts, levels.as_deref(), values, None, |octets| {
-                // Neighbours are often alike, and share the text then.
-                match &last {
-                    Some((before, text)) if *before == octets => Ok(Some(Arc::clone(text))),
-                    _ => {
-                        let text: Arc<str> = std::str::from_utf8(octets).map_err(|_| odd())?.into();
-                        last = Some((octets, Arc::clone(&text)));
-                        Ok(Some(text))
+            spread(
+                &texts,
+                levels.as_deref(),
+                |text| values.push(text),
+                None,
+                |octets| {
+                    // Neighbours are often alike, and share the text then.
+                    match &last {
+                        Some((before, text)) if *before == octets => Ok(Some(Arc::clone(text))),
+                        _ => {
+                            let text: Arc<str> = std::str::from_utf8(octets).map_err(|_| odd())?.into();
+                            last = Some((octets, Arc::clone(&text)));
+                            Ok(Some(text))
+                        }
                     }
-                }
-            })
+                },
+            )
         }
         _ => Err(odd()),
     }
@@ -486,25 +504,23 @@ fn read_texts(
     if rows == count { Ok((texts, levels)) } else { Err(odd()) }
 }
 
-/// Appends a value for each row: made of its text, or `absent` where the row has none.
+/// Puts a value for each row: made of its text, or `absent` where the row has none.
 fn spread<'a, V: Clone>(
     texts: &'a [ByteArray],
     levels: Option<&[i16]>,
-    values: &mut Vec<V>,
+    mut put: impl FnMut(V),
     absent: V,
     mut make: impl FnMut(&'a [u8]) -> Result<V, Problem>,
 ) -> Result<(), Problem> {
     let Some(levels) = levels else {
-        values.reserve(texts.len());
         for text in texts {
-            values.push(make(text.data())?);
+            put(make(text.data())?);
         }
         return Ok(());
     };
     let mut texts = texts.iter();
-    values.reserve(levels.len());
     for level in levels {
-        values.push(match (level, texts.as_slice()) {
+        put(match (level, texts.as_slice()) {
             (1, [text, ..]) => {
                 texts.next();
                 make(text.data())?

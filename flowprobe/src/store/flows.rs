@@ -9,11 +9,12 @@ use flowprobe_ebpf::{Address, Direction, TunnelKind};
 use super::columns::{Columns as _, columns};
 use crate::collect::Said;
 use crate::collect::registry::put_tail_json;
+use crate::enrich::{End, Facts, Interface, Known, service_name};
 use crate::record::{FlowRecord, Role};
 
 /// Version of the columns below, kept in each file. A column is only ever added, so that a later flowprobe reads earlier files, in
 /// which those that were added since say nothing.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 columns! {
     /// Flow records. Counts are as they were metered; estimates of the whole are these times `samplingInterval`.
@@ -57,18 +58,36 @@ columns! {
         domain: Id, "originalObservationDomainId", "Its observation domain there.";
         moved: Number, "flowTimesMoved", "1 where the exporter's clock is a day or more off: times are then those of arrival.";
         others: Text, "otherElements", "All else that its exporter said, as a JSON object.";
+        source_as: Id, "bgpSourceAsNumber", "Autonomous system of the source: as its exporter says, else by the databases; 0 where it is not known.";
+        destination_as: Id, "bgpDestinationAsNumber", "The same of the destination.";
+        source_as_organization: Text, "sourceAsOrganization", "Who runs the autonomous system of the source.";
+        destination_as_organization: Text, "destinationAsOrganization", "The same of the destination.";
+        source_country: Text, "sourceCountryCode", "Country of the source: two letters of ISO 3166-1.";
+        destination_country: Text, "destinationCountryCode", "The same of the destination.";
+        source_city: Text, "sourceCityName", "City of the source, in English.";
+        destination_city: Text, "destinationCityName", "The same of the destination.";
+        source_label: Text, "sourceLabel", "What the operator calls the network of the source.";
+        destination_label: Text, "destinationLabel", "The same of the destination.";
+        source_host: Text, "sourceHostName", "Name of the source, as it was asked for then.";
+        destination_host: Text, "destinationHostName", "The same of the destination.";
+        source_vendor: Text, "sourceMacVendor", "Who made the card with sourceMacAddress.";
+        destination_vendor: Text, "destinationMacVendor", "The same of destinationMacAddress.";
+        ingress_alias: Text, "ingressInterfaceDescription", "Alias of the interface by which packets came in, of our own.";
+        egress_alias: Text, "egressInterfaceDescription", "The same of the one by which they left.";
+        service: Text, "serviceName", "Name of the service at the lower of both ports.";
     }
 }
 
-/// Octets of a row in memory, without the texts that it shares with others.
-pub const OCTETS_OF_ROW: u64 = {
-    let (mut octets, mut at) = (0, 0);
-    while at < Flows::COLUMNS.len() {
-        octets += Flows::COLUMNS[at].kind.octets();
-        at += 1;
-    }
-    octets as u64
-};
+/// Octets of a row in memory, without the texts that it shares with others. Columns of which nothing is known take none.
+#[must_use]
+pub fn octets_of_row(is_enriched: bool) -> u64 {
+    let enriched = |name: &str| {
+        let about = ["AsOrganization", "CountryCode", "CityName", "Label", "HostName"];
+        about.iter().any(|end| name.ends_with(end))
+    };
+    let columns = Flows::COLUMNS.iter().filter(|column| is_enriched || !enriched(column.name));
+    columns.map(|column| column.kind.octets() as u64).sum()
+}
 
 /// What a record may be off from now, into the past and into the future, before its times are taken for wrong.
 const PLAUSIBLE_PAST_MS: i64 = 24 * 3_600_000;
@@ -87,15 +106,8 @@ impl Flows {
         self.len() == 0
     }
 
-    /// Adds a record that left the table at `now_ms`, with what it says beyond where it was received. `name` knows the interfaces
-    /// of this machine.
-    pub fn push(
-        &mut self,
-        record: &FlowRecord,
-        said: Option<Said<'_>>,
-        now_ms: i64,
-        mut name: impl FnMut(u32) -> Option<Arc<str>>,
-    ) {
+    /// Adds a record that left the table at `now_ms`, with what it says beyond where it was received, and what is known besides.
+    pub fn push(&mut self, record: &FlowRecord, said: Option<Said<'_>>, now_ms: i64, known: &mut impl Known) {
         let key = &record.key;
         let said_ms = signed(record.end_us / 1000);
         let end_ms = end_ms(record, now_ms);
@@ -103,8 +115,8 @@ impl Flows {
         self.start_ms.push(end_ms.saturating_sub(duration_ms.clamp(0, PLAUSIBLE_PAST_MS)));
         self.end_ms.push(end_ms);
         self.moved.push(i32::from(end_ms != said_ms));
-        self.source.push(address(key.source, key.ip_version));
-        self.destination.push(address(key.destination, key.ip_version));
+        self.source.push(address_bits(key.source, key.ip_version));
+        self.destination.push(address_bits(key.destination, key.ip_version));
         let [source_port, destination_port] =
             if record.has_ports() { [key.source_port, key.destination_port] } else { [0, 0] };
         self.source_port.push(source_port.into());
@@ -124,15 +136,15 @@ impl Flows {
         self.direction.push(key.direction.into());
         self.vlan.push(key.vlan.into());
         self.customer_vlan.push(key.customer_vlan.into());
-        self.source_mac.push(mac(record.source_mac));
-        self.destination_mac.push(mac(record.destination_mac));
+        self.source_mac.push(mac_bits(record.source_mac));
+        self.destination_mac.push(mac_bits(record.destination_mac));
         self.ttl_min.push(record.extremes.ttl_min.into());
         self.ttl_max.push(record.extremes.ttl_max.into());
         /// The bit "more fragments" of `fragmentFlags`.
         const MORE_FRAGMENTS: i32 = 0x20;
         self.fragmented.push(if record.fragmented { MORE_FRAGMENTS } else { 0 });
         let hop = record.route.filter(|route| route.ip_version != 0);
-        self.next_hop.push(hop.map_or(0, |route| address(route.next_hop, route.ip_version)));
+        self.next_hop.push(hop.map_or(0, |route| address_bits(route.next_hop, route.ip_version)));
         self.mpls_top_label.push(i32::try_from(record.mpls_top_label).unwrap_or(i32::MAX));
         self.push_tunnel(record);
         self.end_reason.push(record.end_reason as i32);
@@ -141,6 +153,12 @@ impl Flows {
             Role::Forward => 1,
             Role::Reverse => 2,
         });
+        self.push_origin(said, [ingress, egress], known);
+        self.push_known(record, known);
+    }
+
+    /// Who has told of a record, and what else; of our own, the names of the interfaces.
+    fn push_origin(&mut self, said: Option<Said<'_>>, [ingress, egress]: [u32; 2], known: &mut impl Known) {
         match said {
             Some((received, octets)) => {
                 self.exporter.push(mapped(received.origin.address));
@@ -151,15 +169,47 @@ impl Flows {
                 put_tail_json(&received.tail, octets, &mut json);
                 // Each value has a comma before it.
                 self.others.push((!json.is_empty()).then(|| format!("{{{}}}", &json[1..]).into()));
+                self.ingress_alias.push(None);
+                self.egress_alias.push(None);
             }
             None => {
                 self.exporter.push(0);
                 self.domain.push(0);
-                self.ingress_name.push(name(ingress));
-                self.egress_name.push(name(egress));
+                let Interface { name, alias } = known.interface(ingress);
+                self.ingress_name.push(name);
+                self.ingress_alias.push(alias);
+                let Interface { name, alias } = known.interface(egress);
+                self.egress_name.push(name);
+                self.egress_alias.push(alias);
                 self.others.push(None);
             }
         }
+    }
+
+    /// What is known of both ends.
+    fn push_known(&mut self, record: &FlowRecord, known: &mut impl Known) {
+        let key = &record.key;
+        let End { facts, host_name, vendor } =
+            known.end(address_bits(key.source, key.ip_version), mac_bits(record.source_mac));
+        self.source_as.push(as_number(record.source_as, &facts));
+        self.source_as_organization.push(as_organization(record.source_as, &facts));
+        self.source_country.push(facts.place.country.clone());
+        self.source_city.push(facts.place.city.clone());
+        self.source_label.push(facts.label.clone());
+        self.source_host.push(host_name);
+        self.source_vendor.push(vendor);
+        let End { facts, host_name, vendor } =
+            known.end(address_bits(key.destination, key.ip_version), mac_bits(record.destination_mac));
+        self.destination_as.push(as_number(record.destination_as, &facts));
+        self.destination_as_organization.push(as_organization(record.destination_as, &facts));
+        self.destination_country.push(facts.place.country.clone());
+        self.destination_city.push(facts.place.city.clone());
+        self.destination_label.push(facts.label.clone());
+        self.destination_host.push(host_name);
+        self.destination_vendor.push(vendor);
+        let port = if record.has_ports() { key.source_port.min(key.destination_port) } else { 0 };
+        let service = if port == 0 { None } else { service_name(key.protocol.into(), port.into()) };
+        self.service.push(service.cloned());
     }
 
     /// Adds a row of others, all columns of which are there.
@@ -184,12 +234,23 @@ impl Flows {
         self.tunnel_kind.push(kind.map(Arc::from));
         self.tunnel_key.push(tunnel.id.into());
         let [source, destination] = match kind {
-            Some(_) => [tunnel.source, tunnel.destination].map(|end| address(end, tunnel.ip_version)),
+            Some(_) => [tunnel.source, tunnel.destination].map(|end| address_bits(end, tunnel.ip_version)),
             None => [0; 2],
         };
         self.tunnel_source.push(source);
         self.tunnel_destination.push(destination);
     }
+}
+
+/// The number of an autonomous system: the record's own, else what is known of the address.
+fn as_number(said: u32, facts: &Facts) -> i64 {
+    if said == 0 { facts.place.as_number.into() } else { said.into() }
+}
+
+/// Who runs it; nobody that is known, where an exporter says another number.
+fn as_organization(said: u32, facts: &Facts) -> Option<Arc<str>> {
+    let is_of_it = said == 0 || said == facts.place.as_number;
+    facts.place.as_organization.clone().filter(|_| is_of_it)
 }
 
 /// When a record's flow ended: as it says, or where its exporter's clock is too far off, when it came. So a clock that was never set
@@ -219,7 +280,8 @@ fn signed(number: u64) -> i64 {
 }
 
 /// An address of the programs as 128 bits; 0 where there is none.
-fn address(address: Address, ip_version: impl Into<u32>) -> u128 {
+#[must_use]
+pub fn address_bits(address: Address, ip_version: impl Into<u32>) -> u128 {
     match ip_version.into() {
         4 => mapped(address.to_ipv4().into()),
         6 => address.to_ipv6().to_bits(),
@@ -242,7 +304,9 @@ pub fn ip(bits: u128) -> IpAddr {
     Ipv6Addr::from_bits(bits).to_canonical()
 }
 
-fn mac(octets: [u8; 6]) -> u64 {
+/// A MAC address in the lowest 48 bits.
+#[must_use]
+pub fn mac_bits(octets: [u8; 6]) -> u64 {
     let [a, b, c, d, e, f] = octets;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::compaction::{compact, hours_of, sum_day};
 use super::file::{FileFault, sync_folder};
 use super::layout::{Day, FileId, Hour, HourFiles, Layout, octets_below};
-use super::rollup::{MinuteRows, PortRows, Rollup, TalkerRows};
+use super::rollup::{HostRows, MinuteRows, NAMES, PlaceRows, PortRows, Rollup, TalkerRows};
 use super::shelf::Shelf;
 
 /// How much history is kept.
@@ -65,6 +65,8 @@ pub fn maintain(shelf: &Shelf, retention: Retention, now_ms: i64, stop: &AtomicB
     faults.extend(sum_days::<MinuteRows>(layout, now_ms, stop));
     faults.extend(sum_days::<TalkerRows>(layout, now_ms, stop));
     faults.extend(sum_days::<PortRows>(layout, now_ms, stop));
+    faults.extend(sum_days::<PlaceRows>(layout, now_ms, stop));
+    faults.extend(sum_days::<HostRows>(layout, now_ms, stop));
     let (deleted, problems) = delete_old(shelf, retention, now_ms);
     faults.extend(problems);
     let octets = layout.octets();
@@ -175,13 +177,13 @@ fn delete_old(shelf: &Shelf, retention: Retention, now_ms: i64) -> (u64, Vec<Fil
         note(delete(shelf, hour));
     }
     let oldest_ms = now_ms.saturating_sub(age_ms.saturating_mul(ROLLUPS_STAY.into()));
-    for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+    for name in NAMES {
         faults.extend(delete_rollups(layout, name, |end_ms| end_ms <= oldest_ms));
         remove_outdated(layout, name);
     }
     if octets > retention.octets {
         // There are no more records to go.
-        for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+        for name in NAMES {
             let first = layout.rollup_days(name).unwrap_or_default().first().map(|day| day.end_ms());
             let first = first
                 .into_iter()

@@ -52,7 +52,10 @@ pub struct StoreConfig {
 
 /// Octets of memory at most: rows that wait, a copy of them while they are written, two groups of rows that become one file, and
 /// what is encoded of them.
-pub const MOST_OCTETS: u64 = (2 * writer::MOST_WAITING + 2 * file::GROUP) as u64 * flows::OCTETS_OF_ROW + (32 << 20);
+#[must_use]
+pub fn most_octets(is_enriched: bool) -> u64 {
+    (2 * writer::MOST_WAITING + 2 * file::GROUP) as u64 * flows::octets_of_row(is_enriched) + (32 << 20)
+}
 
 /// Where history is kept by default.
 pub const DEFAULT_FOLDER: &str = "/var/lib/flowprobe/store";

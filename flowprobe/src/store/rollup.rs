@@ -8,10 +8,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::Serialize;
 
+mod known;
+
 use super::columns::columns;
 use super::flows::Flows;
 use crate::busier::keep_busier_half;
 use crate::record::has_ports;
+pub use known::{HostRows, NAME_COLUMNS, Named, Names, PlaceKey, PlaceRows};
 
 /// Milliseconds of a minute.
 pub const MINUTE_MS: i64 = 60_000;
@@ -165,6 +168,10 @@ pub struct Rollups {
     pub talkers: Tally<u128, BothWays>,
     /// By service.
     pub ports: Tally<Service, Counts>,
+    /// By autonomous system and country.
+    pub places: Tally<PlaceKey, BothWays>,
+    /// What is known of addresses.
+    pub hosts: Tally<u128, Named>,
 }
 
 impl Rollups {
@@ -182,10 +189,33 @@ impl Rollups {
             exporter: flows.exporter[row],
         };
         self.minutes.add(key, counts);
-        self.talkers.add(flows.source[row], BothWays { sent: counts, ..BothWays::default() });
-        self.talkers.add(flows.destination[row], BothWays { received: counts, ..BothWays::default() });
+        self.talkers.add(flows.source[row], Side::Source.counted(counts));
+        self.talkers.add(flows.destination[row], Side::Destination.counted(counts));
         if let Some(service) = Service::of(flows, row) {
             self.ports.add(service, counts);
+        }
+        for side in [Side::Source, Side::Destination] {
+            self.places.add(PlaceKey::of(flows, row, side), side.counted(counts));
+            known::note(&mut self.hosts, flows, row, side);
+        }
+    }
+}
+
+/// One of both ends of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in the headers")]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+impl Side {
+    /// The counts of a row as this end's: sent or received.
+    #[must_use]
+    pub fn counted(self, counts: Counts) -> BothWays {
+        match self {
+            Self::Source => BothWays { sent: counts, ..BothWays::default() },
+            Self::Destination => BothWays { received: counts, ..BothWays::default() },
         }
     }
 }
@@ -231,6 +261,9 @@ columns! {
     }
 }
 
+/// What the folders of all rollups are called.
+pub const NAMES: [&str; 5] = [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME, PlaceRows::NAME, HostRows::NAME];
+
 /// A rollup in both of its forms.
 pub trait Rollup: super::columns::Columns {
     /// What its folder is called.
@@ -238,7 +271,7 @@ pub trait Rollup: super::columns::Columns {
     /// What is counted.
     type Key: Hash + Eq + Ord + Clone;
     /// As what.
-    type Value: Default + Weight + std::ops::AddAssign + Copy;
+    type Value: Default + Weight + std::ops::AddAssign + Clone;
 
     /// That of all rollups.
     fn of(rollups: &mut Rollups) -> &mut Tally<Self::Key, Self::Value>;

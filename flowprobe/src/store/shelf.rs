@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::columns::Columns as _;
@@ -59,8 +58,8 @@ pub struct Condition {
 pub struct Snapshot {
     /// The files of each hour.
     pub hours: BTreeMap<Hour, HourFiles>,
-    /// Rows that are not in a file.
-    pub waiting: Vec<Flows>,
+    /// Rows that are not in a file, by hour.
+    pub waiting: Vec<(Hour, Flows)>,
 }
 
 impl Shelf {
@@ -175,7 +174,7 @@ impl Shelf {
     /// A folder cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, FileFault> {
         let state = self.state();
-        let waiting = state.waiting.values().cloned().collect();
+        let waiting = state.waiting.iter().map(|(hour, flows)| (*hour, flows.clone())).collect();
         Ok(Snapshot { waiting, ..Snapshot::of_files(&self.layout)? })
     }
 }
@@ -200,25 +199,4 @@ fn write_part(path: &Path, flows: &Flows) -> Result<(), FileFault> {
         from = to;
     }
     writer.finish()
-}
-
-/// Names of interfaces are asked for once in a while, since interfaces come and go.
-#[derive(Debug, Default)]
-pub(super) struct InterfaceNames {
-    known: HashMap<u32, Option<Arc<str>>>,
-}
-
-impl InterfaceNames {
-    /// The name of an interface of this machine.
-    pub(super) fn name(&mut self, index: u32) -> Option<Arc<str>> {
-        if index == 0 {
-            return None;
-        }
-        self.known.entry(index).or_insert_with(|| crate::kernel::interface_name(index).map(Arc::from)).clone()
-    }
-
-    /// Asks anew from now on.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
-    }
 }

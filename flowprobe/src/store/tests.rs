@@ -15,6 +15,7 @@ use super::flows::{Flows, end_ms};
 use super::layout::{DAY_MS, Day, HOUR_MS, Hour};
 use super::rollup::{MinuteRows, PortRows, Rollup, Rollups, TalkerRows};
 use super::*;
+use crate::enrich::{End, Facts, Interface, Known, Place};
 use crate::losses::{Losses, Lost};
 use crate::record::{FlowRecord, ICMP, Role, SamplingRate, TCP, UDP};
 use crate::sink::RecordBatch;
@@ -72,13 +73,48 @@ pub(crate) fn record(random: &mut fastrand::Rng, end_ms: i64) -> FlowRecord {
     }
 }
 
+/// A place in which the interface 7 is known, and of most addresses something.
+pub(crate) struct Somewhere;
+
+impl Known for Somewhere {
+    fn interface(&mut self, index: u32) -> Interface {
+        Interface { name: (index == 7).then(|| "eth7".into()), alias: (index == 7).then(|| "to the world".into()) }
+    }
+
+    fn end(&mut self, address: u128, mac: u64) -> End {
+        let number = u32::try_from(address & 0xff).expect("an octet");
+        let place = Place {
+            as_number: if number % 3 == 0 { 0 } else { 64_500 + number % 7 },
+            as_organization: (number % 3 == 1).then(|| format!("Net {}", number % 7).into()),
+            country: (number % 4 != 0).then(|| ["DE", "FR", "IT"][number as usize % 3].into()),
+            city: (number % 5 == 0).then(|| "Cologne".into()),
+        };
+        End {
+            facts: Arc::new(Facts { place, label: (number % 2 == 0).then(|| "office".into()) }),
+            host_name: (number < 16).then(|| format!("host-{number}.example").into()),
+            vendor: (mac % 2 == 0).then(|| "Example, \"Ltd\"".into()),
+        }
+    }
+}
+
 /// So many rows that ended in this time.
 pub(crate) fn rows(random: &mut fastrand::Rng, count: usize, from_ms: i64, to_ms: i64) -> Flows {
+    rows_of(random, count, from_ms, to_ms, &mut Somewhere)
+}
+
+/// The same where so much is known.
+pub(crate) fn rows_of(
+    random: &mut fastrand::Rng,
+    count: usize,
+    from_ms: i64,
+    to_ms: i64,
+    known: &mut impl Known,
+) -> Flows {
     let mut flows = Flows::default();
     for _ in 0..count {
         let end_ms = random.i64(from_ms..to_ms);
         let record = record(random, end_ms);
-        flows.push(&record, None, end_ms, |index| (index == 7).then(|| "eth7".into()));
+        flows.push(&record, None, end_ms, known);
     }
     flows
 }
@@ -117,7 +153,7 @@ pub(crate) fn all_rows(shelf: &Shelf) -> Flows {
             }
         }
     }
-    for waiting in &snapshot.waiting {
+    for (_, waiting) in &snapshot.waiting {
         (0..waiting.len()).for_each(|row| all.append_row(waiting, row));
     }
     all
@@ -357,7 +393,8 @@ columns! {
 fn a_column_that_is_something_else_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("odd.parquet");
-    let odd = OddFlows { octets: vec![Some("many".into())] };
+    let mut odd = OddFlows::default();
+    odd.octets.push(Some("many".into()));
     let mut writer = file::Writer::create(&path, Effort::Passing, &[]).expect("a file");
     writer.write(&odd, 0..1).expect("a row");
     writer.finish().expect("an end");
@@ -402,7 +439,7 @@ fn a_clock_that_was_never_set_does_not_hide_traffic_in_the_year_1970() {
         let record = at(said_ms);
         assert_eq!(end_ms(&record, START_MS), kept_ms);
         let mut flows = Flows::default();
-        flows.push(&record, None, START_MS, |_| None);
+        flows.push(&record, None, START_MS, &mut ());
         assert_eq!((flows.start_ms[0], flows.end_ms[0]), (kept_ms - 5000, kept_ms));
         assert_eq!(flows.moved[0], i32::from(said_ms != kept_ms));
     }
@@ -421,7 +458,7 @@ fn tick(writer: &mut Writer, seconds: u64) {
 #[test]
 fn records_are_written_every_few_seconds_and_both_halves_of_a_biflow_are_rows() {
     let (_folder, store) = store();
-    let mut writer = Writer::new(Arc::clone(store.shelf()), Losses::default());
+    let mut writer = Writer::new(Arc::clone(store.shelf()), Losses::default(), None);
     tick(&mut writer, 0);
     let end_us = u64::try_from(START_MS).expect("after 1970") * 1000;
     let half = |role, packets| FlowRecord { role, packets, start_us: end_us, end_us, ..FlowRecord::example() };
@@ -442,7 +479,7 @@ fn records_are_written_every_few_seconds_and_both_halves_of_a_biflow_are_rows() 
 fn what_cannot_be_written_waits_and_beyond_a_bound_the_earliest_are_counted_as_lost() {
     let (_folder, store) = store();
     let losses = Losses::default();
-    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone());
+    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone(), None);
     tick(&mut writer, 0);
     let records = |hour: u64| {
         let end_us = (u64::try_from(START_MS).expect("after 1970") / 1000 + hour * 3600) * 1_000_000;

@@ -13,10 +13,10 @@ use tracing::{error, info};
 
 use super::flows::Flows;
 use super::layout::Hour;
-use super::shelf::InterfaceNames;
 use super::{Retention, Shelf, Store, maintain};
 use crate::clock::{WallOffset, monotonic_ns};
 use crate::collect::Said;
+use crate::enrich::{Enricher, Surroundings};
 use crate::losses::{Losses, Lost};
 use crate::record::FlowRecord;
 use crate::sink::{Event, RecordBatch};
@@ -40,7 +40,7 @@ const MAINTAIN_NS: u64 = 30_000_000_000;
 pub struct Writer {
     shelf: Arc<Shelf>,
     losses: Losses,
-    names: InterfaceNames,
+    known: Surroundings,
     now_ms: i64,
     now_ns: u64,
     /// When writing was tried for the last time.
@@ -50,22 +50,24 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Counts in `losses` what cannot be kept.
+    /// Counts in `losses` what cannot be kept, and adds to records what `enricher` knows.
     #[must_use]
-    pub fn new(shelf: Arc<Shelf>, losses: Losses) -> Self {
+    pub fn new(shelf: Arc<Shelf>, losses: Losses, enricher: Option<Enricher>) -> Self {
         let (now_ns, offset) = (monotonic_ns(), WallOffset::measure());
         let now_ms = wall_ms(offset, now_ns);
-        Self { shelf, losses, names: InterfaceNames::default(), now_ms, now_ns, written_ns: now_ns, said_ns: 0 }
+        let known = Surroundings::new(enricher);
+        Self { shelf, losses, known, now_ms, now_ns, written_ns: now_ns, said_ns: 0 }
     }
 
     /// Takes records.
     pub fn take(&mut self, batch: &RecordBatch) {
-        let Self { shelf, names, now_ms, .. } = self;
+        let Self { shelf, known, now_ms, .. } = self;
+        known.refresh();
         let waiting = shelf.add(|waiting| {
             for (record, reverse, said) in batch.conversations() {
-                push(waiting, record, said, *now_ms, names);
+                push(waiting, record, said, *now_ms, known);
                 if let Some(reverse) = reverse.filter(|reverse| reverse.packets > 0) {
-                    push(waiting, reverse, said, *now_ms, names);
+                    push(waiting, reverse, said, *now_ms, known);
                 }
             }
         });
@@ -81,7 +83,7 @@ impl Writer {
     /// Time has passed: it is so late on the monotonic clock, and `now_ms` on the wall.
     pub fn tick(&mut self, now_ns: u64, now_ms: i64) {
         (self.now_ns, self.now_ms) = (now_ns, now_ms);
-        self.names.forget();
+        self.known.forget();
         if self.is_due() {
             self.write_out();
         }
@@ -134,10 +136,10 @@ fn push(
     record: &FlowRecord,
     said: Option<Said<'_>>,
     now_ms: i64,
-    names: &mut InterfaceNames,
+    known: &mut Surroundings,
 ) {
     let end_ms = super::flows::end_ms(record, now_ms);
-    waiting.entry(Hour::of(end_ms)).or_default().push(record, said, now_ms, |index| names.name(index));
+    waiting.entry(Hour::of(end_ms)).or_default().push(record, said, now_ms, known);
 }
 
 fn wall_ms(offset: WallOffset, now_ns: u64) -> i64 {
@@ -149,8 +151,8 @@ pub struct Running {
     writer: JoinHandle<()>,
 }
 
-/// Keeps what comes out of `queue` until it ends; then the rest is written, and what is under way comes to its end. Counts in
-/// `losses` what cannot be kept.
+/// Keeps what comes out of `queue` until it ends, with what `enricher` knows of it; then the rest is written, and what is under way
+/// comes to its end. Counts in `losses` what cannot be kept.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -159,6 +161,7 @@ pub fn start(
     retention: Retention,
     mut queue: mpsc::Receiver<Event>,
     losses: Losses,
+    enricher: Option<Enricher>,
 ) -> io::Result<Running> {
     let shelf = Arc::clone(store.shelf());
     let stop = Arc::new(AtomicBool::new(false));
@@ -173,7 +176,7 @@ pub fn start(
         })?
     };
     let writer = thread::Builder::new().name("history".into()).spawn(move || {
-        let mut writer = Writer::new(shelf, losses);
+        let mut writer = Writer::new(shelf, losses, enricher);
         let mut maintained_ns = 0;
         while let Some(event) = queue.blocking_recv() {
             match event {

@@ -85,6 +85,9 @@ impl Table {
             source_mac: value.source_mac,
             destination_mac: value.destination_mac,
             route: self.routes.get(&route_of(value.facts)).copied(),
+            // Known later, outside the table.
+            source_as: 0,
+            destination_as: 0,
             sampling: self.sampling,
             end_reason,
             role,

@@ -56,8 +56,20 @@ impl Nfcapd {
         self.read(|verdict| verdict.contains("Sequence Errors: 0, Bad Packets: 0"))
     }
 
+    /// Stops it; what nfdump says of each record in its files, in its own words.
+    ///
+    /// # Errors
+    /// As [`Nfcapd::readings`].
+    pub fn objects(self) -> Result<Vec<Object>> {
+        self.read_objects(|verdict| verdict.contains("Sequence Errors: 0, Bad Packets: 0"))
+    }
+
     /// Stops it and reads its files with nfdump, if its verdict on every exporter is good.
     fn read(self, good: fn(&str) -> bool) -> Result<Vec<Reading>> {
+        self.read_objects(good)?.iter().map(reading).collect()
+    }
+
+    fn read_objects(self, good: fn(&str) -> bool) -> Result<Vec<Object>> {
         let finished = self.process.stop(Signal::TERM)?;
         // Its decoders say nothing else than that an exporter is new, unless something is wrong.
         let complaint = finished.stderr.iter().find(|line| line.starts_with("Process_") && !line.contains(": New "));
@@ -69,8 +81,7 @@ impl Nfcapd {
         // nfdump prints local time.
         let mut nfdump = Command::new("nfdump");
         nfdump.env("TZ", "UTC").arg("-R").arg(self.folder.path()).args(["-o", "json"]);
-        let records: Vec<Object> = serde_json::from_str(&read(&mut nfdump)?).context("nfdump's JSON")?;
-        records.iter().map(reading).collect()
+        serde_json::from_str(&read(&mut nfdump)?).context("nfdump's JSON")
     }
 }
 

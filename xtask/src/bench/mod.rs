@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{process, workspace};
 
-/// Measure the kernel programs, the drain, the export, history or the replay
+/// Measure the kernel programs, the drain, the export, history, enrichment or the replay
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -27,6 +27,8 @@ enum What {
     Export(OfDaemon),
     /// What keeping history costs, and how fast it answers, beside DuckDB over the same files where Python has it
     Store(OfDaemon),
+    /// How fast names of addresses are looked up
+    Enrich(OfDaemon),
     Replay(replay::Args),
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Drain(args) => of_daemon("drain", args)?,
         What::Export(args) => of_daemon("export", args)?,
         What::Store(args) => of_daemon("store", args)?,
+        What::Enrich(args) => of_daemon("enrich", args)?,
         What::Replay(args) => replay::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -136,6 +136,8 @@ impl Outcome {
             source_mac: [0; 6],
             destination_mac: [0; 6],
             route,
+            source_as: fit(values.get(Slot::SourceAs), u32::MAX),
+            destination_as: fit(values.get(Slot::DestinationAs), u32::MAX),
             sampling: rate,
             end_reason: EndReason::Unsaid,
             role: Role::Single,
@@ -285,6 +287,7 @@ fn reverse(forward: &FlowRecord, chosen: &Chosen, values: &Values, times: Times,
     }
     let back = Route { next_hop: Address::default(), ifindex: key.ifindex, ip_version: 0 };
     record.route = (key.ifindex != 0).then_some(back);
+    (record.source_as, record.destination_as) = (forward.destination_as, forward.source_as);
     (record.start_us, record.end_us) = (times.start_us, times.end_us);
     record.role = Role::Reverse;
     describe(&mut record, chosen.reverse, values);

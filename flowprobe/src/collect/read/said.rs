@@ -129,7 +129,7 @@ fn is_simple(field: Specifier, others: &[Specifier]) -> bool {
         4 | 5 | 52 | 53 => length == 1,
         7 => length <= 2 && none_of(&[180, 182]),
         11 => length <= 2 && none_of(&[32, 139, 176, 177, 178, 179, 181, 183]),
-        10 | 14 => length <= 4,
+        10 | 14 | 16 | 17 => length <= 4,
         8 | 12 => length == 4 && none_of(&[27, 28]),
         27 | 28 => length == 16 && none_of(&[8, 12]),
         56 | 80 => length == 6,

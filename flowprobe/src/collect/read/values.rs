@@ -43,6 +43,8 @@ slots! {
     DestinationV4 = 12;
     Egress = 14;
     NextHopV4 = 15;
+    SourceAs = 16;
+    DestinationAs = 17;
     EndUptime = 21;
     StartUptime = 22;
     PostOctets = 23;

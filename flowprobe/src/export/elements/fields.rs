@@ -357,6 +357,7 @@ const fn missing_setting(group: Group, extras: Extras) -> Option<&'static str> {
         Group::Always | Group::V4 | Group::V6 => None,
         Group::Tunnel | Group::OuterV4 | Group::OuterV6 if !extras.tunnels => Some("--decapsulate"),
         Group::NextHop if !extras.next_hops => Some("--next-hop"),
+        Group::AsNumber if !extras.as_numbers => Some("--mmdb"),
         Group::Sampled if matches!(extras.sampling, SamplingRate::All) => Some("--sample"),
         Group::SampledPackets if !matches!(extras.sampling, SamplingRate::Packets(_)) => Some("--sample by packets"),
         Group::SampledFlows if !matches!(extras.sampling, SamplingRate::Flows(_)) => Some("--sample-by flows"),

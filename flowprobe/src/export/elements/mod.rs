@@ -125,6 +125,8 @@ pub enum Group {
     OuterV6,
     /// In all where next hops are looked up.
     NextHop,
+    /// In all where autonomous systems are looked up.
+    AsNumber,
     /// In all where there is sampling.
     Sampled,
     /// In all where packets are sampled.

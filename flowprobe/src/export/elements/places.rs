@@ -141,7 +141,7 @@ mod tests {
 
     fn schemas(fields: &Fields) -> [Schema; 2] {
         let sampling = SamplingRate::Packets(2.try_into().expect("not 0"));
-        let everything = Extras { tunnels: true, next_hops: true, sampling, biflow: true };
+        let everything = Extras { tunnels: true, next_hops: true, as_numbers: true, sampling, biflow: true };
         [Format::Ipfix, Format::NetFlow9].map(|format| Schema::of(format, everything, fields))
     }
 

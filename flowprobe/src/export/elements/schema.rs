@@ -92,6 +92,8 @@ pub struct Extras {
     pub tunnels: bool,
     /// Next hops are looked up.
     pub next_hops: bool,
+    /// Autonomous systems are looked up.
+    pub as_numbers: bool,
     /// How packets are chosen.
     pub sampling: SamplingRate,
     /// Both directions of a conversation are one record.
@@ -298,7 +300,12 @@ fn received(format: Format, fields: &Fields) -> Vec<Layout> {
         group => belongs(
             group,
             shape,
-            Extras { next_hops: true, sampling: SamplingRate::Packets(one_in_two), ..Extras::default() },
+            Extras {
+                next_hops: true,
+                as_numbers: true,
+                sampling: SamplingRate::Packets(one_in_two),
+                ..Extras::default()
+            },
         ),
     };
     let layout = |shape: Shape| {
@@ -318,6 +325,7 @@ fn belongs(group: Group, shape: Shape, extras: Extras) -> bool {
         Group::OuterV4 => shape.outer == Some(Family::V4),
         Group::OuterV6 => shape.outer == Some(Family::V6),
         Group::NextHop => extras.next_hops,
+        Group::AsNumber => extras.as_numbers,
         Group::Sampled => extras.sampling != SamplingRate::All,
         Group::SampledPackets => matches!(extras.sampling, SamplingRate::Packets(_)),
         Group::SampledFlows => matches!(extras.sampling, SamplingRate::Flows(_)),

@@ -10,7 +10,7 @@ use crate::record::{Role, SamplingRate};
 /// Of records that say all that they can; packets are sampled.
 fn everything() -> Extras {
     let sampling = SamplingRate::Packets(2.try_into().expect("not 0"));
-    Extras { tunnels: true, next_hops: true, sampling, biflow: true }
+    Extras { tunnels: true, next_hops: true, as_numbers: true, sampling, biflow: true }
 }
 
 fn full(extras: Extras) -> Schema {

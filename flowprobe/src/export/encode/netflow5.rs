@@ -137,9 +137,17 @@ fn write(record: &FlowRecord, uptime: Uptime, out: &mut [u8]) {
     put(&uptime.of(record.end_us / 1000).to_be_bytes());
     put(&key.source_port.to_be_bytes());
     put(&key.destination_port.to_be_bytes());
-    // A padding octet, the flags without NS, protocol, type of service; no autonomous systems, no masks, padding.
+    // A padding octet, the flags without NS, protocol, type of service; autonomous systems, no masks, padding.
     put(&[0, record.tcp_flags.to_be_bytes()[1], key.protocol, record.tos]);
-    put(&[0; 8]);
+    put(&as_number(record.source_as).to_be_bytes());
+    put(&as_number(record.destination_as).to_be_bytes());
+    put(&[0; 4]);
+}
+
+/// The number of an autonomous system in 16 bits: what has more is AS_TRANS there (RFC 6793 section 9).
+fn as_number(number: u32) -> u16 {
+    const AS_TRANS: u16 = 23_456;
+    u16::try_from(number).unwrap_or(AS_TRANS)
 }
 
 /// The index of an interface in 16 bits; 0, unknown, where it does not fit.

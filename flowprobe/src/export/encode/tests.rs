@@ -79,7 +79,7 @@ fn biflow(number: u16, family: Family) -> [FlowRecord; 2] {
 
 fn extras() -> Extras {
     let sampling = SamplingRate::Packets(10.try_into().expect("not 0"));
-    Extras { tunnels: true, next_hops: true, sampling, biflow: true }
+    Extras { tunnels: true, next_hops: true, as_numbers: true, sampling, biflow: true }
 }
 
 fn encoder(format: Format, capacity: usize) -> Encoder {

@@ -60,8 +60,7 @@ impl Lane {
 /// Index, name and alias of every interface of the system.
 fn system_interfaces() -> Vec<(u32, String, String)> {
     let one = |name: String| {
-        let alias = std::fs::read_to_string(format!("/sys/class/net/{name}/ifalias")).unwrap_or_default();
-        let alias = if alias.trim_end().is_empty() { name.clone() } else { alias.trim_end().to_owned() };
+        let alias = kernel::interface_alias(&name).unwrap_or_else(|| name.clone());
         Some((kernel::interface_index(&name)?, name, alias))
     };
     kernel::interface_names().into_iter().filter_map(one).collect()

@@ -75,7 +75,7 @@ fn nearly_all_that_a_switch_says_has_its_place() {
 fn what_has_no_place_is_in_the_tail_in_its_order() {
     let said = [
         v(0, 96, b"http"),
-        n(16, 4, 64_500),
+        n(128, 4, 64_500),
         of(35_632, 57_590, 2, 7),
         n(210, 2, 0xffff),
         v(0, 236, b""),

@@ -104,8 +104,8 @@ fn names_that_are_not_known_are_answered_with_the_one_that_was_meant() {
     assert!(said("DeltaCount").contains("but `packetDeltaCount` is"), "{}", said("DeltaCount"));
     assert!(said("flowStartMillisecondsUTC").contains("but `flowStartMilliseconds` is"));
     assert_eq!(
-        said("bgpSourceAsNumber"),
-        "`bgpSourceAsNumber` is no element that can be filled; docs/elements.md has them all"
+        said("bgpNextHopIPv4Address"),
+        "`bgpNextHopIPv4Address` is no element that can be filled; docs/elements.md has them all"
     );
     assert!(!said("xyz").contains("but"));
 }
@@ -139,6 +139,7 @@ fn what_needs_a_setting_says_which() {
         ("tunnelKey", Extras { tunnels: false, ..packets }, "--decapsulate"),
         ("tunnelSourceIPv6Address", Extras { tunnels: false, ..packets }, "--decapsulate"),
         ("ipNextHopIPv4Address", Extras { next_hops: false, ..packets }, "--next-hop"),
+        ("bgpSourceAsNumber", Extras { as_numbers: false, ..packets }, "--mmdb"),
         ("samplingInterval", Extras { sampling: SamplingRate::All, ..packets }, "--sample"),
         ("samplingProbability", flows, "--sample by packets"),
         ("samplingFlowSpacing", packets, "--sample-by flows"),

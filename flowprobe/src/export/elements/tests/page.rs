@@ -167,6 +167,7 @@ const fn in_words(group: Group) -> &'static str {
         Group::OuterV4 => "flows out of tunnels over IPv4",
         Group::OuterV6 => "flows out of tunnels over IPv6",
         Group::NextHop => "all flows, with `--next-hop`",
+        Group::AsNumber => "all flows, with `--mmdb`",
         Group::Sampled => "all flows, with `--sample`",
         Group::SampledPackets => "all flows, with `--sample` by packets",
         Group::SampledFlows => "all flows, with `--sample-by flows`",

@@ -35,8 +35,8 @@ impl Configuration {
             1 => SamplingRate::Packets(interval),
             _ => SamplingRate::Flows(interval),
         };
-        let (tunnels, next_hops, biflow) = (random.bool(), random.bool(), random.bool());
-        let extras = Extras { tunnels, next_hops, sampling, biflow };
+        let [tunnels, next_hops, as_numbers, biflow] = std::array::from_fn(|_| random.bool());
+        let extras = Extras { tunnels, next_hops, as_numbers, sampling, biflow };
         let mut list = |family| random_list(format, extras, family, random);
         let (all, v4, v6) = (list(None), list(Some(4)), list(Some(6)));
         let lists = match random.u8(..10) {
@@ -110,7 +110,7 @@ fn random_list(format: Format, extras: Extras, family: Option<u8>, random: &mut 
         }
     }
     match random.u8(..40) {
-        0 => names.push("bgpSourceAsNumber"),
+        0 => names.push("bgpNextHopIPv4Address"),
         1 => names.extend(names.first().copied()),
         _ => {}
     }
@@ -171,6 +171,8 @@ pub(super) fn random_record(extras: Extras, random: &mut fastrand::Rng) -> FlowR
         source_mac,
         destination_mac,
         route: (extras.next_hops && random.bool()).then_some(route),
+        source_as: random.u32(..),
+        destination_as: random.u32(..),
         sampling: extras.sampling,
         end_reason: end_reasons[random.usize(..end_reasons.len())],
         role: Role::Single,

@@ -58,6 +58,7 @@ pub(super) fn fault_of_name(name: &str, format: Format, extras: Extras) -> Optio
         _ if of_tunnels(name) => !extras.tunnels || format == Format::NetFlow9,
         _ if of_biflows(name) => !extras.biflow || format == Format::NetFlow9,
         _ if name.starts_with("ipNextHop") => !extras.next_hops,
+        _ if name.starts_with("bgp") => !extras.as_numbers,
         "samplingInterval" => !is_sampled,
         "selectorAlgorithm" | "samplingPacketInterval" | "samplingPacketSpace" | "samplingProbability" => !by_packets,
         "flowSelectorAlgorithm" | "samplingFlowInterval" | "samplingFlowSpacing" => !by_flows,
