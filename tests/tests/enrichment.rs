@@ -225,7 +225,7 @@ fn a_file_that_is_replaced_takes_effect_and_a_broken_one_is_named_and_does_not()
     let socket = format!("/run/flowprobe/{pid}.sock");
     let status = read(Command::new(binary()?).args(["status", "--socket", &socket]))?;
     ensure!(
-        status.contains("cannot be used: it is no MMDB file") && status.contains("line 1: expected a network"),
+        status.contains("cannot be used now: it is no MMDB file") && status.contains("line 1: expected a network"),
         "{status}"
     );
     let metrics = read(Command::new(binary()?).args(["status", "--metrics", "--socket", &socket]))?;
@@ -321,6 +321,7 @@ fn names_are_asked_for_and_nobody_waits_for_them() -> Result<()> {
         sender.send(&process.message(&[layout.template(), layout.data(&data, &process)]))
     };
     send(1, 1)?;
+    daemon.wait_for_records(1)?;
     let pid = daemon.id();
     wait_until("the name", || Ok(status_of(pid)?["enrichment"]["reverseDns"]["found"] == 1))?;
     // Addresses that nobody answers for: more than are asked for at a time.

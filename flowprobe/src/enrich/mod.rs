@@ -245,6 +245,15 @@ pub struct Facts {
     pub label: Option<Arc<str>>,
 }
 
+impl Facts {
+    /// Who runs the autonomous system of a record that says this number, or 0: nobody who is known, where that is another one.
+    #[must_use]
+    pub fn as_organization(&self, said: u32) -> Option<&Arc<str>> {
+        let is_of_it = said == 0 || said == self.place.as_number;
+        self.place.as_organization.as_ref().filter(|_| is_of_it)
+    }
+}
+
 /// Addresses of which an enricher remembers what is known.
 const MOST_REMEMBERED: usize = 1 << 16;
 

@@ -148,14 +148,16 @@ fn put_interfaces(record: &FlowRecord, known: &mut impl Known, line: &mut String
 /// Appends what is known of both ends, under the names that history has.
 fn put_known(record: &FlowRecord, known: &mut impl Known, line: &mut String) {
     let key = &record.key;
-    for (address, mac, names) in
-        [(key.source, record.source_mac, SOURCE_NAMES), (key.destination, record.destination_mac, DESTINATION_NAMES)]
-    {
+    for (address, mac, as_number, names) in [
+        (key.source, record.source_mac, record.source_as, SOURCE_NAMES),
+        (key.destination, record.destination_mac, record.destination_as, DESTINATION_NAMES),
+    ] {
         let End { facts, host_name, vendor } = known.end(address_bits(address, key.ip_version), mac_bits(mac));
         let Facts { place, label } = &*facts;
-        let texts = [&place.as_organization, &place.country, &place.city, label, &host_name, &vendor];
-        for (name, text) in names.into_iter().zip(texts) {
-            put_text(name, text.as_deref(), line);
+        let organization = facts.as_organization(as_number);
+        let others = [&place.country, &place.city, label, &host_name, &vendor].map(Option::as_ref);
+        for (name, text) in names.into_iter().zip([organization].into_iter().chain(others)) {
+            put_text(name, text.map(|text| &**text), line);
         }
     }
 }

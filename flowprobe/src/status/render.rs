@@ -78,7 +78,7 @@ fn enrichment(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
         line(format!("  {:width$}{numbers}", fitting(&file.path, LABEL - 3), width = LABEL - 2));
         line(format!("      {}: {}", file.key, fitting(&file.contents, 60)));
         if let Some(problem) = &file.problem {
-            line(format!("      what is there now cannot be used: {}", fitting(problem, 60)));
+            line(format!("      cannot be used now: {}", beginning(problem, 50)));
         }
     }
     if let Some(names) = reverse_dns {
@@ -201,6 +201,15 @@ fn fitting(name: &str, room: usize) -> String {
     format!("…{end}")
 }
 
+/// The beginning of a sentence that is too long.
+fn beginning(sentence: &str, room: usize) -> String {
+    if sentence.chars().count() <= room {
+        return sentence.to_owned();
+    }
+    let beginning: String = sentence.chars().take(room.saturating_sub(1)).collect();
+    format!("{beginning}…")
+}
+
 fn uptime(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -255,7 +264,7 @@ History                                      stored      waiting        hours
 Names                                    in use for      reloads       failed
   /var/lib/GeoIP/GeoLite2-ASN.mmdb      16 min 40 s            2            1
       mmdb: GeoLite2-ASN of 2026-11-24
-      what is there now cannot be used: it is no MMDB file: it is cut off
+      cannot be used now: it is no MMDB file: it is cut off
 
 Names of addresses                            asked        found      refused
   reverse DNS                                     9            7            1

@@ -192,7 +192,7 @@ impl Flows {
         let End { facts, host_name, vendor } =
             known.end(address_bits(key.source, key.ip_version), mac_bits(record.source_mac));
         self.source_as.push(as_number(record.source_as, &facts));
-        self.source_as_organization.push(as_organization(record.source_as, &facts));
+        self.source_as_organization.push(facts.as_organization(record.source_as).cloned());
         self.source_country.push(facts.place.country.clone());
         self.source_city.push(facts.place.city.clone());
         self.source_label.push(facts.label.clone());
@@ -201,7 +201,7 @@ impl Flows {
         let End { facts, host_name, vendor } =
             known.end(address_bits(key.destination, key.ip_version), mac_bits(record.destination_mac));
         self.destination_as.push(as_number(record.destination_as, &facts));
-        self.destination_as_organization.push(as_organization(record.destination_as, &facts));
+        self.destination_as_organization.push(facts.as_organization(record.destination_as).cloned());
         self.destination_country.push(facts.place.country.clone());
         self.destination_city.push(facts.place.city.clone());
         self.destination_label.push(facts.label.clone());
@@ -245,12 +245,6 @@ impl Flows {
 /// The number of an autonomous system: the record's own, else what is known of the address.
 fn as_number(said: u32, facts: &Facts) -> i64 {
     if said == 0 { facts.place.as_number.into() } else { said.into() }
-}
-
-/// Who runs it; nobody that is known, where an exporter says another number.
-fn as_organization(said: u32, facts: &Facts) -> Option<Arc<str>> {
-    let is_of_it = said == 0 || said == facts.place.as_number;
-    facts.place.as_organization.clone().filter(|_| is_of_it)
 }
 
 /// When a record's flow ended: as it says, or where its exporter's clock is too far off, when it came. So a clock that was never set
