@@ -9,7 +9,7 @@ use flowprobe_ebpf::Tunnels;
 
 use crate::config::{
     self, AttachMode, ConfigError, DomainBy, EnrichSettings, ExportSettings, Listen, OutputMode, PacketFilter, Relay,
-    SampleBy, SelectionSettings, Settings, Target,
+    Remote, SampleBy, SelectionSettings, Settings, Target,
 };
 use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
@@ -151,6 +151,7 @@ impl RunArgs {
             store_age: self.store.store_age,
             store_size: self.store.store_size,
             enrich: self.enrich.settings(),
+            store_remote: self.store.store_remote,
             status_socket: self.status_socket,
             output,
         };
@@ -317,6 +318,11 @@ pub struct StoreArgs {
     /// Most that history takes on disk, such as 500M or 20G; beyond that the oldest hours go [default: 20G]
     #[arg(long, value_name = "SIZE", value_parser = config::size)]
     pub store_size: Option<u64>,
+
+    /// Where hours go when they are over: s3://BUCKET/PREFIX, with options such as ?endpoint=https://storage.example:9000 (takes a
+    /// build with the feature object-store)
+    #[arg(long, value_name = "URL")]
+    pub store_remote: Option<Remote>,
 }
 
 // Where names of addresses come from.

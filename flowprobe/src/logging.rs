@@ -78,6 +78,8 @@ struct Destination<W> {
 /// Starts logging. What the kernel programs log through aya-log comes the same way.
 #[must_use]
 pub fn start(default_filter: &str) -> Log {
+    // A request that is tried again is nothing yet: what comes of it is said.
+    let default_filter = format!("{default_filter},object_store=warn");
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default_filter));
     let log = Log::to(io::stderr(), WAITING);
     // A second start, in one process, is a test's; the first one's log goes on.

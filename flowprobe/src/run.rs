@@ -99,7 +99,11 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
 /// cannot be had.
 fn open_store(config: &StoreConfig) -> Result<Option<Store>, StoreError> {
     let Some(folder) = &config.folder else { return Ok(None) };
-    match Store::open(folder) {
+    let opened = Store::open(folder).and_then(|mut store| {
+        config.remote.iter().try_for_each(|remote| store.send_to(remote))?;
+        Ok(store)
+    });
+    match opened {
         Ok(store) => Ok(Some(store)),
         Err(error) if config.is_wanted => Err(error),
         Err(error) => {

@@ -12,7 +12,9 @@ use flowprobe_ebpf::Tunnels;
 use thiserror::Error;
 use toml::{Spanned, Value};
 
-use super::{AttachMode, Listen, OutputMode, PacketFilter, Relay, SampleBy, Settings, Target, ValueError, values};
+use super::{
+    AttachMode, Listen, OutputMode, PacketFilter, Relay, Remote, SampleBy, Settings, Target, ValueError, values,
+};
 use crate::enrich::ReverseDns;
 use crate::export::elements::{Fields, Preset};
 use crate::filter::FilterError;
@@ -58,7 +60,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 31] = [
+const KEYS: [(&str, Setter); 32] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("listen", |settings, value| {
         let urls = strings(value, "a list of URLs to listen on");
@@ -104,6 +106,7 @@ const KEYS: [(&str, Setter); 31] = [
     ("store-size", |settings, value| {
         assign(&mut settings.store_size, number_or_text(value, values::SIZE, values::size))
     }),
+    ("store-remote", |settings, value| assign(&mut settings.store_remote, remote(value))),
     ("mmdb", |settings, value| assign(&mut settings.enrich.databases, paths(value))),
     ("labels", |settings, value| assign(&mut settings.enrich.labels, paths(value))),
     ("mac-vendors", |settings, value| assign(&mut settings.enrich.vendors, paths(value))),
@@ -215,6 +218,11 @@ fn relay(value: &Value) -> Result<Relay, String> {
         .as_str()
         .and_then(|text| Relay::from_str(text, false).ok())
         .ok_or_else(|| mismatch("\"records\", \"datagrams\" or \"none\"", value))
+}
+
+fn remote(value: &Value) -> Result<Remote, String> {
+    let url = value.as_str().ok_or_else(|| mismatch("a URL such as \"s3://bucket/prefix\"", value))?;
+    url.parse().map_err(|error: super::RemoteUrlError| error.to_string())
 }
 
 fn mode(value: &Value) -> Result<AttachMode, String> {
@@ -347,6 +355,14 @@ mod tests {
             (
                 "listen = [\"udp://host\"]",
                 "flowprobe.toml:1:10: listen: bad URL to listen on `udp://host`: expected an address of this machine",
+            ),
+            (
+                "store-remote = 7",
+                "flowprobe.toml:1:16: store-remote: expected a URL such as \"s3://bucket/prefix\", found",
+            ),
+            (
+                "store-remote = \"gs://bucket\"",
+                "flowprobe.toml:1:16: store-remote: bad URL for history `gs://bucket`: ",
             ),
             ("relay = \"all\"", "flowprobe.toml:1:9: relay: expected \"records\", \"datagrams\" or \"none\", found"),
             ("decapsulate = [\"l2tp\"]", "flowprobe.toml:1:15: decapsulate: expected a tunnel: vxlan, "),

@@ -64,7 +64,8 @@ impl MemoryBound {
         // What waits, a copy of it while it is written, and what compaction holds.
         let is_enriched = config.enrich.is_of_addresses();
         let history = config.store.folder.as_ref().map_or(0, |_| records + store::most_octets(is_enriched));
-        let daemon = DAEMON + own + queues + listeners + history + of_enrichment(config);
+        let remote = config.store.remote.as_ref().map_or(0, |_| store::remote::MOST_OCTETS);
+        let daemon = DAEMON + own + queues + listeners + history + remote + of_enrichment(config);
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
         let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);

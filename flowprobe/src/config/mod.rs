@@ -6,6 +6,7 @@ mod export;
 mod file;
 mod listen;
 mod memory;
+mod remote;
 mod selection;
 mod values;
 
@@ -32,6 +33,7 @@ pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
 pub use file::FileError;
 pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
 pub use memory::MemoryBound;
+pub use remote::{Credentials, CredentialsError, Remote, RemoteUrlError};
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
 pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, span, tunnels};
 
@@ -155,6 +157,8 @@ pub struct Settings {
     pub store_age: Option<Duration>,
     /// See [`crate::store::Retention::octets`].
     pub store_size: Option<u64>,
+    /// See [`StoreConfig::remote`].
+    pub store_remote: Option<Remote>,
     /// Where names of addresses come from.
     pub enrich: EnrichSettings,
     /// See [`Config::status_socket`].
@@ -195,6 +199,7 @@ impl Settings {
             store: self.store.or(base.store),
             store_age: self.store_age.or(base.store_age),
             store_size: self.store_size.or(base.store_size),
+            store_remote: self.store_remote.or(base.store_remote),
             enrich: self.enrich.or(base.enrich),
             status_socket: self.status_socket.or(base.status_socket),
             output: self.output.or(base.output),
@@ -245,13 +250,20 @@ impl Settings {
         let relay = self.relay.unwrap_or_default();
         let history = StoreConfig::default();
         let store = StoreConfig {
-            is_wanted: self.store.is_some(),
+            is_wanted: self.store.is_some() || self.store_remote.is_some(),
             folder: self.store.map_or(history.folder, |folder| (folder.as_os_str() != "none").then_some(folder)),
             retention: Retention {
                 age: self.store_age.unwrap_or(history.retention.age),
                 octets: self.store_size.unwrap_or(history.retention.octets),
             },
+            remote: self.store_remote,
         };
+        if let Some(remote) = &store.remote {
+            if store.folder.is_none() {
+                return Err(ConfigError::RemoteWithoutStore { name: remote.name() });
+            }
+            remote.check()?;
+        }
         listen::check(&listen, relay, &export.targets)?;
         Ok(Config {
             interfaces,
@@ -354,6 +366,28 @@ pub enum ConfigError {
     #[error("cannot listen on {name}: {error}")]
     ListenerTls {
         /// Its URL.
+        name: String,
+        /// What is wrong with them.
+        error: Box<TlsError>,
+    },
+    /// What goes elsewhere is on disk before.
+    #[error("history cannot go to {name} with `store = \"none\"`: it is kept in a folder before")]
+    RemoteWithoutStore {
+        /// Where it is to go.
+        name: String,
+    },
+    /// The keys for where history goes cannot be had.
+    #[error("history cannot go to {name}: {error}")]
+    RemoteKeys {
+        /// Where it is to go.
+        name: String,
+        /// What is wrong with them.
+        error: CredentialsError,
+    },
+    /// Certificates for where history goes cannot be used.
+    #[error("history cannot go to {name}: {error}")]
+    RemoteTls {
+        /// Where it is to go.
         name: String,
         /// What is wrong with them.
         error: Box<TlsError>,

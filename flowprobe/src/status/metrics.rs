@@ -134,6 +134,18 @@ metrics! {
     store_failing: Gauge,
     /// What has gone wrong with history.
     store_problems: Counter,
+    /// Files of hours that were sent to where history goes; an hour for which records come late is sent again.
+    store_remote_hours: Counter,
+    /// Octets of those files.
+    store_remote_octets: Counter,
+    /// Hours whose file is not there yet.
+    store_remote_waiting_hours: Gauge<u64, AtomicU64>,
+    /// Hours that were deleted, or turned out to be damaged, before all of them was there.
+    store_remote_missed_hours: Counter,
+    /// Whether history cannot be sent at the moment: 1, else 0.
+    store_remote_failing: Gauge,
+    /// How often history could not be sent.
+    store_remote_problems: Counter,
     /// Since when what is in use of a file of names has been, seconds since 1970 UTC.
     enrichment_loaded_timestamp_seconds: Family<NamesFile, Gauge<f64, AtomicU64>>,
     /// Whether what is in a file of names now cannot be used, and what was there before is: 1, else 0.
@@ -176,6 +188,14 @@ impl Metrics {
         self.store_deleted_hours.inc_by(history.deleted_hours);
         self.store_failing.set(i64::from(history.problem.is_some()));
         self.store_problems.inc_by(history.problems);
+        if let Some(remote) = &history.remote {
+            self.store_remote_hours.inc_by(remote.sent_hours);
+            self.store_remote_octets.inc_by(remote.sent_octets);
+            self.store_remote_waiting_hours.set(remote.waiting_hours);
+            self.store_remote_missed_hours.inc_by(remote.missed_hours);
+            self.store_remote_failing.set(i64::from(remote.problem.is_some()));
+            self.store_remote_problems.inc_by(remote.problems);
+        }
     }
 
     fn set_enrichment(&self, enrichment: &enrich::Condition) {
@@ -273,6 +293,12 @@ mod tests {
             "flowprobe_store_octets 123456",
             "flowprobe_store_deleted_hours_total 1",
             "flowprobe_store_failing 1",
+            "flowprobe_store_remote_hours_total 20",
+            "flowprobe_store_remote_octets_total 654321",
+            "flowprobe_store_remote_waiting_hours 2",
+            "flowprobe_store_remote_missed_hours_total 1",
+            "flowprobe_store_remote_failing 1",
+            "flowprobe_store_remote_problems_total 4",
             "flowprobe_enrichment_loaded_timestamp_seconds{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 1699999000.0",
             "flowprobe_enrichment_failing{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 1",
             "flowprobe_enrichment_reloads_total{file=\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"} 2",

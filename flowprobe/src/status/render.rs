@@ -62,6 +62,18 @@ fn history(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
     if let Some(problem) = &history.problem {
         line(format!("  not written: {}", fitting(problem, 60)));
     }
+    let Some(remote) = &history.remote else { return };
+    line(String::new());
+    line(format!(
+        "{:LABEL$}{:>number$}{:>number$}{:>number$}",
+        "Hours of history elsewhere", "sent", "waiting", "missed"
+    ));
+    let numbers =
+        format!("{:>number$}{:>number$}{:>number$}", remote.sent_hours, remote.waiting_hours, remote.missed_hours);
+    line(format!("  {:width$}{numbers}", fitting(&remote.name, LABEL - 3), width = LABEL - 2));
+    if let Some(problem) = &remote.problem {
+        line(format!("  not sent: {}", fitting(problem, 68)));
+    }
 }
 
 /// Where names come from, and since when.
@@ -260,6 +272,10 @@ Records of collectors                          sent      waiting      skipped
 History                                      stored      waiting        hours
   /var/lib/flowprobe/store                     5000           12            3
   not written: tmp/x: No space left on device (os error 28)
+
+Hours of history elsewhere                     sent      waiting       missed
+  s3://bucket/flowprobe                          20            2            1
+  not sent: hour=2026-11-24T09: Connection refused (os error 111)
 
 Names                                    in use for      reloads       failed
   /var/lib/GeoIP/GeoLite2-ASN.mmdb      16 min 40 s            2            1

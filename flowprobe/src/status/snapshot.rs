@@ -244,6 +244,15 @@ pub(super) fn example() -> Snapshot {
             deleted_hours: 1,
             problem: Some("tmp/x: No space left on device (os error 28)".to_owned()),
             problems: 2,
+            remote: Some(store::remote::RemoteCondition {
+                name: "s3://bucket/flowprobe".to_owned(),
+                sent_hours: 20,
+                sent_octets: 654_321,
+                waiting_hours: 2,
+                missed_hours: 1,
+                problem: Some("hour=2026-11-24T09: Connection refused (os error 111)".to_owned()),
+                problems: 4,
+            }),
         }),
         enrichment: enrich::Condition {
             files: vec![enrich::FileCondition {

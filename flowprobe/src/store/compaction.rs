@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -21,6 +22,10 @@ pub const ROUGH_KEY: &str = "flowprobe.rough";
 /// In the metadata of a day's rollup: the identifiers of the hours of which it is, with commas between them.
 pub const HOURS_KEY: &str = "flowprobe.hours";
 
+/// In the metadata of an hour's file: the identifier of the first file that the hour had. What takes the place of that file keeps it,
+/// so that it takes the place of the first elsewhere, too.
+pub const FIRST_KEY: &str = "flowprobe.first";
+
 /// Makes one file of all files of an hour, in the order in which they were written, and exchanges them in a single step. Whoever
 /// looks finds either the old ones or the new one. What comes for the hour meanwhile is kept beside it. `false` where `stop` was set
 /// before the end: then nothing has happened.
@@ -31,9 +36,13 @@ pub fn compact(shelf: &Shelf, hour: Hour, stop: &AtomicBool) -> Result<bool, Fil
     let layout = shelf.layout();
     let files = layout.files(hour)?;
     let id = FileId::new();
+    let first = match &files.whole {
+        Some(whole) => first_of(&layout.hour(hour).join(whole_name(whole)), whole)?,
+        None => id.clone(),
+    };
     let unfinished = layout.unfinished().join(id.as_str());
     fs::create_dir_all(&unfinished).map_err(FileFault::io(&unfinished))?;
-    let outcome = gather(layout, hour, &id, &mut files.names(), stop).and_then(|rollups| {
+    let outcome = gather(layout, hour, [&id, &first], &mut files.names(), stop).and_then(|rollups| {
         let Some(mut rollups) = rollups else { return Ok(false) };
         // First, so that they are there as soon as the file is by which they are found.
         keep::<MinuteRows>(layout, hour, &id, &mut rollups)?;
@@ -52,16 +61,27 @@ pub fn compact(shelf: &Shelf, hour: Hour, stop: &AtomicBool) -> Result<bool, Fil
     outcome
 }
 
-/// Writes the rows of all files into one, and counts them; nothing where it was stopped.
+/// The first file that the hour had whose file `id` is at `path`: see [`FIRST_KEY`].
+///
+/// # Errors
+/// It is not there, or damaged.
+pub(super) fn first_of(path: &Path, id: &FileId) -> Result<FileId, FileFault> {
+    let reader = Reader::<Flows>::open(path)?;
+    Ok(reader.fact(FIRST_KEY).map_or_else(|| id.clone(), FileId::read))
+}
+
+/// Writes the rows of all files into one, and counts them; nothing where it was stopped. The identifiers are its own and that of the
+/// first.
 fn gather(
     layout: &Layout,
     hour: Hour,
-    id: &FileId,
+    [id, first]: [&FileId; 2],
     names: &mut dyn Iterator<Item = String>,
     stop: &AtomicBool,
 ) -> Result<Option<Rollups>, FileFault> {
     let path = layout.unfinished().join(id.as_str()).join(whole_name(id));
-    let mut writer = Writer::<Flows>::create(&path, Effort::Lasting, &[])?;
+    let facts = [(FIRST_KEY, first.as_str().to_owned())];
+    let mut writer = Writer::<Flows>::create(&path, Effort::Lasting, &facts)?;
     let (mut rollups, mut rows) = (Rollups::default(), Flows::default());
     for name in names {
         let reader = Reader::<Flows>::open(&layout.hour(hour).join(name))?;

@@ -8,6 +8,7 @@
 //! rollups/talkers/day=2026-11-23/….parquet       what follows from the hours of a day
 //! tmp/                                     what is not finished, and what has been replaced
 //! damaged/                                 files that could not be read when their hour was over
+//! sent/hour=2026-11-24T09                  which file of this hour has gone elsewhere, where hours do
 //! ```
 
 use std::ffi::OsStr;
@@ -127,6 +128,11 @@ impl FileId {
         Self(format!("{}-{count:06}-{:08x}", now.strftime("%Y%m%dT%H%M%S%.3f"), fastrand::u32(..)))
     }
 
+    /// That of a file that there is.
+    pub(super) fn read(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// As it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -215,6 +221,12 @@ impl Layout {
     #[must_use]
     pub fn damaged(&self) -> PathBuf {
         self.root.join("damaged")
+    }
+
+    /// What has gone elsewhere.
+    #[must_use]
+    pub fn sent(&self) -> PathBuf {
+        self.root.join("sent")
     }
 
     /// Octets that history takes. What has been replaced and is about to go is not among them.

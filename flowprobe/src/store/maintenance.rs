@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tracing::error;
+
 use super::compaction::{compact, hours_of, sum_day};
 use super::file::{FileFault, sync_folder};
 use super::layout::{Day, FileId, Hour, HourFiles, Layout, octets_below};
@@ -14,8 +16,8 @@ use super::shelf::Shelf;
 /// How much history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Records that are older go, hour by hour. Rollups stay 13 times as long: they take little, and answer
-    /// questions about last year.
+    /// Records that are older go, hour by hour, once they are elsewhere where they are to go there. Rollups stay 13 times as long:
+    /// they take little, and answer questions about last year.
     pub age: Duration,
     /// Where all takes more, the oldest hours go.
     pub octets: u64,
@@ -76,7 +78,16 @@ pub fn maintain(shelf: &Shelf, retention: Retention, now_ms: i64, stop: &AtomicB
         condition.hours = hours;
         condition.deleted_hours += deleted;
     });
+    if let Some(marks) = shelf.remote() {
+        marks.changed();
+    }
     faults
+}
+
+/// Whether an hour is to go elsewhere and has not yet.
+fn is_owed(shelf: &Shelf, hour: Hour) -> bool {
+    let files = || shelf.layout().files(hour);
+    shelf.remote().is_some_and(|marks| !files().is_ok_and(|files| marks.has_all(hour, &files)))
 }
 
 /// Moves a file of an hour that is damaged out of the way, so that the others can be made one.
@@ -164,11 +175,12 @@ fn delete_old(shelf: &Shelf, retention: Retention, now_ms: i64) -> (u64, Vec<Fil
         Ok(()) => deleted += 1,
         Err(fault) => faults.push(fault),
     };
-    let hours = layout.hours().unwrap_or_default();
-    let mut left = hours.iter().copied().peekable();
-    while let Some(hour) = left.next_if(|hour| hour.end_ms() <= now_ms.saturating_sub(age_ms)) {
-        note(delete(shelf, hour));
-    }
+    let is_old = |hour: &Hour| hour.end_ms() <= now_ms.saturating_sub(age_ms);
+    // Those that are to go elsewhere wait for it, as long as there is room.
+    let (old, left): (Vec<Hour>, Vec<Hour>) =
+        layout.hours().unwrap_or_default().into_iter().partition(|hour| is_old(hour) && !is_owed(shelf, *hour));
+    old.into_iter().for_each(|hour| note(delete(shelf, hour)));
+    let mut left = left.into_iter().peekable();
     let mut octets = layout.octets();
     while octets > retention.octets {
         // The hour that is being written stays.
@@ -221,15 +233,28 @@ fn remove_outdated(layout: &Layout, name: &str) {
 
 /// Deletes an hour of records in a single step. What came late for it goes into the rollups before, which stay.
 fn delete(shelf: &Shelf, hour: Hour) -> Result<(), FileFault> {
-    let layout = shelf.layout();
+    let (layout, is_owed) = (shelf.layout(), is_owed(shelf, hour));
     if layout.files(hour).is_ok_and(|files| !files.parts.is_empty()) {
         // Where that cannot be, as on a full disk, it goes all the same.
         let _ = compact(shelf, hour, &AtomicBool::new(false));
     }
     let (folder, out) = (layout.hour(hour), layout.unfinished().join(FileId::new().as_str()));
     shelf.quietly(|| fs::rename(&folder, &out)).map_err(FileFault::io(&folder))?;
+    if is_owed {
+        miss(shelf, hour);
+    }
     sync_folder(&layout.flows())?;
     fs::remove_dir_all(&out).map_err(FileFault::io(&out))
+}
+
+/// An hour is gone here that has not gone where it was to go.
+fn miss(shelf: &Shelf, hour: Hour) {
+    shelf.note(|condition| {
+        if let Some(remote) = &mut condition.remote {
+            error!("history of {hour} was deleted for the size of all before it was at {}", remote.name);
+            remote.missed_hours += 1;
+        }
+    });
 }
 
 /// Removes what has been replaced a while ago. What is being made just now is younger.

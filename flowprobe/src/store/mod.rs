@@ -17,6 +17,7 @@ pub mod file;
 pub mod flows;
 pub mod layout;
 mod maintenance;
+pub mod remote;
 pub mod rollup;
 mod shelf;
 #[cfg(test)]
@@ -34,8 +35,13 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::warn;
 
+use crate::config::Remote;
+use file::FileFault;
 use layout::Layout;
 pub use maintenance::{Retention, maintain};
+#[cfg(feature = "object-store")]
+use remote::Bucket;
+use remote::{BucketFault, Marks};
 pub use shelf::{Condition, Shelf, Snapshot};
 pub use writer::{Running, Writer, start};
 
@@ -48,6 +54,8 @@ pub struct StoreConfig {
     pub is_wanted: bool,
     /// What is kept.
     pub retention: Retention,
+    /// Where hours go when they are over, beside staying here.
+    pub remote: Option<Remote>,
 }
 
 /// Octets of memory at most: rows that wait, a copy of them while they are written, two groups of rows that become one file, and
@@ -62,7 +70,7 @@ pub const DEFAULT_FOLDER: &str = "/var/lib/flowprobe/store";
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { folder: Some(DEFAULT_FOLDER.into()), is_wanted: false, retention: Retention::default() }
+        Self { folder: Some(DEFAULT_FOLDER.into()), is_wanted: false, retention: Retention::default(), remote: None }
     }
 }
 
@@ -78,7 +86,8 @@ impl fmt::Display for StoreConfig {
         let folder = self.folder.as_ref().map_or_else(|| "none".to_owned(), |folder| folder.display().to_string());
         writeln!(f, "store = {folder:?}")?;
         writeln!(f, "store-age = \"{}s\"", self.retention.age.as_secs())?;
-        write!(f, "store-size = {}", self.retention.octets)
+        write!(f, "store-size = {}", self.retention.octets)?;
+        self.remote.iter().try_for_each(|remote| write!(f, "\nstore-remote = {:?}", remote.to_string()))
     }
 }
 
@@ -101,12 +110,38 @@ pub enum StoreError {
         /// What the system says.
         error: io::Error,
     },
+    /// Hours that stay in parts cannot go elsewhere.
+    #[error("history cannot go to {name}: the file system of {} cannot exchange folders, so hours stay in parts there", folder.display())]
+    Parts {
+        /// Where it is to go.
+        name: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// What has gone elsewhere cannot be known.
+    #[error("history cannot go to {name}: {fault}")]
+    Marks {
+        /// Where it is to go.
+        name: String,
+        /// What is wrong.
+        fault: FileFault,
+    },
+    /// It cannot go where it is to go.
+    #[error("history cannot go to {name}: {fault}")]
+    Remote {
+        /// Where it is to go.
+        name: String,
+        /// What is wrong.
+        fault: BucketFault,
+    },
 }
 
 /// A store that this process writes, and nobody else as long as it lives.
 #[derive(Debug)]
 pub struct Store {
     shelf: Arc<Shelf>,
+    /// Where hours go when they are over.
+    remote: Option<Remote>,
     _lock: File,
 }
 
@@ -151,7 +186,26 @@ impl Store {
                 folder.display()
             );
         }
-        Ok(Self { shelf: Arc::new(Shelf::new(layout, can_exchange.is_ok())), _lock: lock })
+        Ok(Self { shelf: Arc::new(Shelf::new(layout, can_exchange.is_ok())), remote: None, _lock: lock })
+    }
+
+    /// Lets hours that are over go to `remote` from when it is started.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn send_to(&mut self, remote: &Remote) -> Result<(), StoreError> {
+        let (name, layout) = (remote.name(), self.shelf.layout());
+        if !self.shelf.can_exchange() {
+            return Err(StoreError::Parts { name, folder: layout.root().to_owned() });
+        }
+        // What cannot work at all is found before anything starts.
+        #[cfg(feature = "object-store")]
+        Bucket::open(remote).map_err(|fault| StoreError::Remote { name: name.clone(), fault })?;
+        let marks =
+            Marks::read(layout, &remote.place()).map_err(|fault| StoreError::Marks { name: name.clone(), fault })?;
+        self.shelf.send(marks, name);
+        self.remote = Some(remote.clone());
+        Ok(())
     }
 
     /// What is in it, for those who write and read in this process.

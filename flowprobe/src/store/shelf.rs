@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::columns::Columns as _;
 use super::file::{Effort, FileFault, GROUP, Writer, publish, sync_folder};
 use super::flows::Flows;
 use super::layout::{FileId, Hour, HourFiles, Layout};
+use super::remote::{Marks, RemoteCondition};
 
 /// A store in this process.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Shelf {
     layout: Layout,
     /// Whether folders can be exchanged here, and so hours be made of parts.
     can_exchange: bool,
+    /// What has gone elsewhere, where hours do.
+    remote: OnceLock<Marks>,
     state: Mutex<State>,
 }
 
@@ -51,6 +54,9 @@ pub struct Condition {
     pub problem: Option<String>,
     /// Problems since the start.
     pub problems: u64,
+    /// How it goes with what goes elsewhere, where hours do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote: Option<RemoteCondition>,
 }
 
 /// What a store holds at one moment: each row is in a file that is named here, or waits.
@@ -67,13 +73,31 @@ impl Shelf {
     #[must_use]
     pub fn new(layout: Layout, can_exchange: bool) -> Self {
         let condition = Condition { folder: layout.root().display().to_string(), ..Condition::default() };
-        Self { layout, can_exchange, state: Mutex::new(State { condition, ..State::default() }) }
+        let state = Mutex::new(State { condition, ..State::default() });
+        Self { layout, can_exchange, remote: OnceLock::new(), state }
+    }
+
+    /// Hours go elsewhere from now on, to what is called `name`.
+    pub(super) fn send(&self, marks: Marks, name: String) {
+        self.note(|condition| condition.remote = Some(RemoteCondition { name, ..RemoteCondition::default() }));
+        // It is said once, before anybody asks.
+        let _ = self.remote.set(marks);
+    }
+
+    /// What has gone elsewhere, where hours do.
+    pub(super) fn remote(&self) -> Option<&Marks> {
+        self.remote.get()
     }
 
     /// Where its files are.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whether folders can be exchanged here.
+    pub(super) const fn can_exchange(&self) -> bool {
+        self.can_exchange
     }
 
     /// Whether hours can be made of parts: where folders can be exchanged, and while files can be written.

@@ -13,6 +13,8 @@ use tracing::{error, info};
 
 use super::flows::Flows;
 use super::layout::Hour;
+#[cfg(feature = "object-store")]
+use super::remote;
 use super::{Retention, Shelf, Store, maintain};
 use crate::clock::{WallOffset, monotonic_ns};
 use crate::collect::Said;
@@ -165,6 +167,8 @@ pub fn start(
 ) -> io::Result<Running> {
     let shelf = Arc::clone(store.shelf());
     let stop = Arc::new(AtomicBool::new(false));
+    #[cfg(feature = "object-store")]
+    let remote = store.remote.clone().map(|remote| remote::start(Arc::clone(&shelf), remote)).transpose()?;
     let (ticks, due) = std_mpsc::sync_channel(1);
     let keeper = {
         let (shelf, stop) = (Arc::clone(&shelf), Arc::clone(&stop));
@@ -195,6 +199,8 @@ pub fn start(
         writer.write_out();
         stop.store(true, Ordering::Relaxed);
         drop(ticks);
+        #[cfg(feature = "object-store")]
+        remote.into_iter().for_each(remote::Running::stop);
         let _ = keeper.join();
         // Only now may another daemon write there.
         drop(store);

@@ -15,5 +15,7 @@ mod tests;
 pub use fault::TlsFault;
 pub use socket::{OptionError, SocketOptions};
 pub use stream::{Closed, ConnectError, Stream};
+#[cfg(feature = "object-store")]
+pub(crate) use tls::roots_of_the_system;
 pub use tls::{TlsClient, TlsError, TlsFiles};
 pub(crate) use tls::{own_certificate, roots_of};

@@ -172,7 +172,7 @@ pub(crate) fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// Systems have certificates that rustls cannot read, and are none the worse for it.
-fn roots_of_the_system() -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots_of_the_system() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
