@@ -66,6 +66,19 @@ fn flags_that_are_wrong() -> Result<()> {
         (&["-i", "vb", "--sample-by", "flows"], &["--sample", "1:100"]),
         (&["-i", "vb", "--store", "/proc/version"], &["cannot keep history in /proc/version", "--store names another"]),
         (&["-i", "vb", "--store-age", "soon"], &["--store-age", "30d", "`soon`"]),
+        (&["-i", "vb", "--store-remote", "gs://bucket"], &["--store-remote", "unknown scheme `gs`; expected s3"]),
+        (
+            &["-i", "vb", "--store-remote", "s3://k:secret@bucket"],
+            &["--store-remote", "from the environment, or from a"],
+        ),
+        (
+            &["-i", "vb", "--store", "/tmp/x", "--store-remote", "s3://bucket?credentials=/nowhere"],
+            &["history cannot go to s3://bucket: cannot read `/nowhere`: No such file"],
+        ),
+        (
+            &["-i", "vb", "--store", "none", "--store-remote", "s3://bucket"],
+            &["history cannot go to s3://bucket with `store = \"none\"`"],
+        ),
         (&["-i", "vb", "--store-size", "1K"], &["--store-size", "1 MiB or more", "`1K`"]),
         (&["-i", "vb", "--filter", "host"], &["--filter", "column 5", "an address"]),
         (&["-i", "vb", "--filter", "ether[0] & 1 != 0"], &["column 1", "`ether[0]`"]),
@@ -291,6 +304,7 @@ max-flows = 1000
 store = "/tmp/st ore"
 store-age = "90d"
 store-size = "5G"
+store-remote = "s3://bucket/flow%73?endpoint=http://127.0.0.1:9&region=eu-central-1&ca=FOLDER/a%2c1.pem"
 status-socket = "none"
 output = "quiet"
 "#;

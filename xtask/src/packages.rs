@@ -1,4 +1,4 @@
-//! Debian packages that tests and benchmarks call by their programs.
+//! What tests and benchmarks call: Debian packages, Python's, and programs that are built from crates.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process;
+use crate::{process, workspace};
 
 /// A program that is called, and the package that has it.
 pub(crate) type Need = (&'static str, &'static str);
@@ -36,6 +36,13 @@ pub(crate) const UNPACKED: [Need; 1] = [("fprobe", "fprobe")];
 
 /// Python's packages by which the end-to-end tests read the files of history.
 pub(crate) const PYTHON: [&str; 1] = ["duckdb"];
+
+/// A program that is built from its crate: its version and its features.
+pub(crate) type Crate = (&'static str, &'static str, &'static str);
+
+/// A server that speaks S3 and checks signatures, to which the end-to-end tests send history. Of its versions the last that the stable
+/// Rust of this project builds.
+pub(crate) const CRATES: [Crate; 1] = [("s3s-fs", "0.14.1", "binary")];
 
 /// Whether we may install packages: Debian's kind of system, and root.
 fn can_install() -> bool {
@@ -105,15 +112,39 @@ pub(crate) fn install_python(packages: &[&str], folder: &Path, allowed: bool) ->
     }
 }
 
-/// `PATH`, and behind it the programs that were unpacked into `folder`.
+/// Builds programs from their crates into `folder`; what stays missing is returned, as lines to show.
+pub(crate) fn install_crates(crates: &[Crate], folder: &Path, allowed: bool) -> Vec<String> {
+    let root = folder.join("usr");
+    let there = |program: &str| process::on_path(program) || folder.join(BUILT).join(program).is_file();
+    let missing = crates.iter().filter(|(program, ..)| !there(program));
+    missing
+        .flat_map(|(program, version, features)| {
+            if !allowed {
+                return not_installed(&[program], "--no-install");
+            }
+            let mut cargo = workspace::cargo();
+            // As fast as tests need it: it is built once.
+            cargo.args(["install", program, "--version", version, "--features", features, "--locked", "--debug"]);
+            match process::run(cargo.args(["--quiet", "--root"]).arg(&root)) {
+                Ok(()) => Vec::new(),
+                Err(error) => not_installed(&[program], &format!("{error:#}")),
+            }
+        })
+        .collect()
+}
+
+/// `PATH`, and behind it the programs that were unpacked or built into `folder`.
 pub(crate) fn path_with(folder: &Path) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([folder.join(PROGRAMS)]);
+    let folders = std::env::split_paths(&path).chain([PROGRAMS, BUILT].map(|programs| folder.join(programs)));
     std::env::join_paths(folders).context("PATH cannot be extended")
 }
 
 /// Where a daemon's program lies in its package.
 const PROGRAMS: &str = "usr/sbin";
+
+/// Where cargo puts what it builds.
+const BUILT: &str = "usr/bin";
 
 fn unpack_one(package: &str, folder: &Path) -> Result<()> {
     let downloads = folder.join("download");

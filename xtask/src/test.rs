@@ -16,7 +16,7 @@ use crate::{packages, process, vm, workspace};
 /// kernel in a short form
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Install no Debian packages: tests whose counterparts are missing skip themselves
+    /// Install no packages: tests whose counterparts are missing skip themselves
     #[arg(long)]
     no_install: bool,
     /// Run the tests in their long form, fuzz for a minute each, and run them on all other kernels (`cargo xtask
@@ -35,6 +35,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for line in packages::unpack(&packages::UNPACKED, &unpacked, !args.no_install) {
         tally.note(line);
     }
+    for line in packages::install_crates(&packages::CRATES, &unpacked, !args.no_install) {
+        tally.note(line);
+    }
     let python = target.join("python");
     for line in packages::install_python(&packages::PYTHON, &python, !args.no_install) {
         tally.note(line);
@@ -44,13 +47,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
     });
     tally.step("lints", || {
-        passes(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        let lint = ["clippy", "--workspace", "--all-targets"];
+        passes(workspace::cargo().args(lint).args(["--", "-D", "warnings"]))?;
+        passes(workspace::cargo().args(lint).args(["--features", workspace::FEATURES, "--", "-D", "warnings"]))
     });
     tally.step("kernel objects", kernel_objects);
     let skips = target.join("skipped-tests.txt");
     tally.step("unit tests", || {
         let mut command = workspace::cargo();
         command.args(["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"]);
+        command.args(["--features", workspace::FEATURES]);
         if args.long {
             command.env("FLOWPROBE_LONG", "1");
         }
@@ -114,7 +120,7 @@ fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
 }
 
 fn end_to_end(long: bool, skips: &Path, unpacked: &Path, python: &Path) -> Result<Outcome> {
-    let daemon: PathBuf = workspace::build_daemon().context("the daemon does not build")?;
+    let daemon: PathBuf = workspace::build_whole_daemon().context("the daemon does not build")?;
     let mut command = workspace::cargo();
     command.args(["test", "--package", "flowprobe-tests", "--no-fail-fast", "--", "--test-threads=1"]);
     command.env("FLOWPROBE_BIN", daemon).env("PATH", packages::path_with(unpacked)?);

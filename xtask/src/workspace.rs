@@ -21,10 +21,24 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
+/// What only some want of the daemon: tests are of all that it can be.
+pub(crate) const FEATURES: &str = "flowprobe/object-store";
+
 /// Builds the daemon in release mode and returns its path.
 pub(crate) fn build_daemon() -> Result<PathBuf> {
+    build_daemon_with(&[])
+}
+
+/// The same with all that it can be.
+pub(crate) fn build_whole_daemon() -> Result<PathBuf> {
+    build_daemon_with(&["--features", FEATURES])
+}
+
+fn build_daemon_with(more: &[&str]) -> Result<PathBuf> {
     let target = target()?;
-    process::run(cargo().args(["build", "--release", "--package", "flowprobe", "--target-dir"]).arg(&target))?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "flowprobe"]).args(more);
+    process::run(build.arg("--target-dir").arg(&target))?;
     Ok(target.join("release").join("flowprobe"))
 }
 

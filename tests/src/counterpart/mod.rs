@@ -3,13 +3,14 @@
 //! Each is made to show all that it can ([`Reading`]). What it cannot show, and what a format cannot carry, is listed in one
 //! table with the reasons; all else must be as the daemon says and as it was sent ([`View`]).
 //!
-//! And real exporters, to which the daemon listens: softflowd and fprobe.
+//! And real exporters, to which the daemon listens: softflowd and fprobe; and a server to which history goes ([`s3`]).
 
 mod fprobe;
 mod ipfixdump;
 mod nfacctd;
 mod nfcapd;
 mod reading;
+pub mod s3;
 mod softflowd;
 mod tshark;
 

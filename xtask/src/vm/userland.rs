@@ -63,7 +63,7 @@ impl Userland {
                 userland.program(&path, &format!("/usr/bin/{tool}"))?;
             }
         }
-        userland.program(&workspace::build_daemon()?, "/flowprobe/flowprobe")?;
+        userland.program(&workspace::build_whole_daemon()?, "/flowprobe/flowprobe")?;
         let tests = test_programs()?;
         for (name, _) in plan {
             let (_, path) = tests.iter().find(|(test, _)| test == name).with_context(|| format!("no test {name}"))?;
