@@ -90,6 +90,12 @@ impl From<Counts> for Total {
     }
 }
 
+/// So many octets in a time, as a rate.
+pub(crate) fn bits_per_second(octets: i64, lasts_ms: i64) -> i64 {
+    let bits = i128::from(octets) * 8000 / i128::from(lasts_ms.max(1));
+    i64::try_from(bits).unwrap_or(i64::MAX)
+}
+
 impl Answer {
     /// As a JSON object: rows are objects with the names of the columns.
     #[must_use]

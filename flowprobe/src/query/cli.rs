@@ -26,17 +26,9 @@ pub struct QueryArgs {
     /// The address that `host` is about
     pub host: Option<IpAddr>,
 
-    /// Of the last so much time, such as 90m, 24h, 30d [default: 1h]
-    #[arg(long, value_name = "TIME", value_parser = config::span, conflicts_with_all = ["from", "to"])]
-    pub last: Option<Duration>,
-
-    /// From this moment on: 2026-11-24, "2026-11-24 10:00", 10:00 (today), or 2026-11-24T10:00:00Z; local time where none is said
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub from: Option<i64>,
-
-    /// Up to this moment [default: now]
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub to: Option<i64>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub time: TimeArgs,
 
     /// Rows at most
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -54,6 +46,44 @@ pub struct QueryArgs {
     #[arg(long)]
     pub by_protocol: bool,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub filter: FilterArgs,
+
+    /// Print one JSON object instead of a table
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+
+    /// Print comma-separated values instead of a table
+    #[arg(long)]
+    pub csv: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub source: SourceArgs,
+}
+
+// Not documentation comments, as in `crate::cli`. When it was.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct TimeArgs {
+    /// Of the last so much time, such as 90m, 24h, 30d [default: 1h; of a report 24h]
+    #[arg(long, value_name = "TIME", value_parser = config::span, conflicts_with_all = ["from", "to"])]
+    pub last: Option<Duration>,
+
+    /// From this moment on: 2026-11-24, "2026-11-24 10:00", 10:00 (today), or 2026-11-24T10:00:00Z; local time where none is said
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub from: Option<i64>,
+
+    /// Up to this moment [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub to: Option<i64>,
+}
+
+// Which flows are meant.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct FilterArgs {
     /// Only flows from or to this address or network; this and the others below may be given several times
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     pub address: Vec<IpNet>,
@@ -97,15 +127,12 @@ pub struct QueryArgs {
     /// Only what was metered in this direction
     #[arg(long, value_enum)]
     pub direction: Option<Metered>,
+}
 
-    /// Print one JSON object instead of a table
-    #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
-
-    /// Print comma-separated values instead of a table
-    #[arg(long)]
-    pub csv: bool,
-
+// Where the answer is.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct SourceArgs {
     /// Read the files of this store, whether or not a daemon writes it
     #[arg(long, value_name = "PATH", conflicts_with = "socket")]
     pub store: Option<PathBuf>,
@@ -188,13 +215,7 @@ impl QueryArgs {
             }
         }
         const HOUR: Duration = Duration::from_secs(3600);
-        let last_ms = i64::try_from(self.last.unwrap_or(HOUR).as_millis()).unwrap_or(i64::MAX);
-        // The millisecond in which it is asked belongs to what is asked for.
-        let to_ms = self.to.unwrap_or(now_ms + 1);
-        let from_ms = self.from.unwrap_or(to_ms.saturating_sub(last_ms));
-        if from_ms >= to_ms {
-            return Err(QueryFlagsError::Backwards);
-        }
+        let (from_ms, to_ms) = self.time.range(now_ms, HOUR)?;
         let question = match (self.what, self.host) {
             (What::Host, Some(address)) => Question::Host { address },
             (What::Talkers | What::Host, _) => Question::Talkers,
@@ -212,7 +233,30 @@ impl QueryArgs {
                 Question::Series { step_ms, by_protocol: self.by_protocol }
             }
         };
-        let filter = Filter {
+        let filter = self.filter.filter();
+        Ok(Request { question, from_ms, to_ms, filter, by: self.by, top: self.top as usize })
+    }
+}
+
+impl TimeArgs {
+    /// From when, and before when: where nothing is said, so much `usual` time up to `now_ms`.
+    ///
+    /// # Errors
+    /// It ends before it begins.
+    pub fn range(&self, now_ms: i64, usual: Duration) -> Result<(i64, i64), QueryFlagsError> {
+        let last_ms = i64::try_from(self.last.unwrap_or(usual).as_millis()).unwrap_or(i64::MAX);
+        // The millisecond in which it is asked belongs to what is asked for.
+        let to_ms = self.to.unwrap_or(now_ms + 1);
+        let from_ms = self.from.unwrap_or(to_ms.saturating_sub(last_ms));
+        if from_ms < to_ms { Ok((from_ms, to_ms)) } else { Err(QueryFlagsError::Backwards) }
+    }
+}
+
+impl FilterArgs {
+    /// The filter of these flags.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter {
             addresses: self.address.clone(),
             sources: self.source.clone(),
             destinations: self.destination.clone(),
@@ -224,8 +268,7 @@ impl QueryArgs {
             labels: self.label.clone(),
             exporters: self.exporter.clone(),
             direction: self.direction.map(|direction| direction as u8),
-        };
-        Ok(Request { question, from_ms, to_ms, filter, by: self.by, top: self.top as usize })
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::cli::QueryArgs;
+use super::cli::{QueryArgs, SourceArgs};
 use super::{Answer, Request, Source, ask, render};
 use crate::status::{self, StatusError};
 use crate::store::DEFAULT_FOLDER;
@@ -52,6 +52,15 @@ pub enum QueryError {
     Output(#[from] io::Error),
 }
 
+impl QueryError {
+    /// Whether a daemon took too long, as it may where records of weeks have to be read.
+    #[must_use]
+    pub fn is_of_patience(&self) -> bool {
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        matches!(self, Self::Daemon(StatusError::Unreachable { error, .. }) if kinds.contains(&error.kind()))
+    }
+}
+
 /// What a daemon replies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,18 +78,7 @@ pub enum Reply {
 /// # Errors
 /// See [`QueryError`].
 pub fn print(args: &QueryArgs, request: &Request, out: &mut impl Write) -> Result<(), QueryError> {
-    let answer = match (&args.store, &args.socket) {
-        (Some(folder), _) => of_files(folder, request)?,
-        (None, Some(socket)) => match ask_daemon(socket, request)? {
-            Reply::Answer(answer) => answer,
-            Reply::NoHistory => {
-                let reason = format!("the daemon at {} keeps no history (--store none)", socket.display());
-                return Err(QueryError::Refused { reason });
-            }
-            Reply::Refused(reason) => return Err(QueryError::Refused { reason }),
-        },
-        (None, None) => of_this_machine(request)?,
-    };
+    let (_, answer) = find(&args.source, request)?;
     let text = if args.json {
         format!("{}\n", answer.to_json())
     } else if args.csv {
@@ -92,6 +90,49 @@ pub fn print(args: &QueryArgs, request: &Request, out: &mut impl Write) -> Resul
     Ok(out.flush()?)
 }
 
+/// Where answers come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The files in this folder.
+    Files(PathBuf),
+    /// The daemon with this socket.
+    Daemon(PathBuf),
+}
+
+impl Place {
+    /// Its answer.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn ask(&self, request: &Request) -> Result<Answer, QueryError> {
+        match self {
+            Self::Files(folder) => of_files(folder, request),
+            Self::Daemon(socket) => match ask_daemon(socket, request)? {
+                Reply::Answer(answer) => Ok(answer),
+                Reply::NoHistory => {
+                    let reason = format!("the daemon at {} keeps no history (--store none)", socket.display());
+                    Err(QueryError::Refused { reason })
+                }
+                Reply::Refused(reason) => Err(QueryError::Refused { reason }),
+            },
+        }
+    }
+}
+
+/// Finds who answers, and the answer.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn find(args: &SourceArgs, request: &Request) -> Result<(Place, Answer), QueryError> {
+    let place = match (&args.store, &args.socket) {
+        (Some(folder), _) => Place::Files(folder.clone()),
+        (None, Some(socket)) => Place::Daemon(socket.clone()),
+        (None, None) => return of_this_machine(request),
+    };
+    let answer = place.ask(request)?;
+    Ok((place, answer))
+}
+
 fn of_files(folder: &Path, request: &Request) -> Result<Answer, QueryError> {
     let layout = Layout::new(folder);
     if !layout.flows().is_dir() {
@@ -101,7 +142,7 @@ fn of_files(folder: &Path, request: &Request) -> Result<Answer, QueryError> {
 }
 
 /// Of the one daemon that keeps history; where there is none, of the files that one has left where it keeps them by default.
-fn of_this_machine(request: &Request) -> Result<Answer, QueryError> {
+fn of_this_machine(request: &Request) -> Result<(Place, Answer), QueryError> {
     let mut answers = Vec::new();
     for socket in status::all_sockets()? {
         match ask_daemon(&socket, request) {
@@ -113,10 +154,10 @@ fn of_this_machine(request: &Request) -> Result<Answer, QueryError> {
         }
     }
     match <[_; 1]>::try_from(answers) {
-        Ok([(_, answer)]) => Ok(answer),
+        Ok([(socket, answer)]) => Ok((Place::Daemon(socket), answer)),
         Err(answers) if answers.is_empty() => match of_files(Path::new(DEFAULT_FOLDER), request) {
             Err(QueryError::NoStore { .. }) => Err(QueryError::Nowhere),
-            outcome => outcome,
+            outcome => Ok((Place::Files(DEFAULT_FOLDER.into()), outcome?)),
         },
         Err(answers) => {
             let list: Vec<String> = answers.iter().map(|(socket, _)| socket.display().to_string()).collect();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
-use super::answer::{Answer, Cell, Unit};
+use super::answer::{Answer, Cell, Unit, bits_per_second};
 use super::filter::Sieve;
 use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
@@ -528,13 +528,12 @@ pub(super) fn series(
         let counts = tally.counts[&key];
         // A step of which only a part was asked for lasts as long as that.
         let lasts_ms = (key.0 + step_ms).min(request.to_ms) - key.0.max(request.from_ms);
-        let bits = i128::from(counts.octets) * 8000 / i128::from(lasts_ms.max(1));
         let mut row = vec![Cell::Number(key.0)];
         if by_protocol {
             row.extend([Cell::Number(key.1.into()), Cell::Text(protocol_text(key.1))]);
         }
         row.extend(three(counts));
-        row.push(Cell::Number(i64::try_from(bits).unwrap_or(i64::MAX)));
+        row.push(Cell::Number(bits_per_second(counts.octets, lasts_ms)));
         answer.rows.push(row);
     }
     Ok(answer)

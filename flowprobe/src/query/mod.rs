@@ -9,16 +9,17 @@ mod gather;
 mod names;
 mod places;
 mod records;
-mod render;
+pub(crate) mod render;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Cell, Unit};
-pub use cli::{Metered, QueryArgs, QueryFlagsError, What};
-pub use client::{QueryError, Reply, print};
+pub(crate) use answer::bits_per_second;
+pub use answer::{Answer, Cell, Total, Unit};
+pub use cli::{FilterArgs, Metered, QueryArgs, QueryFlagsError, SourceArgs, TimeArgs, What};
+pub use client::{Place, QueryError, Reply, find, print};
 pub use filter::Filter;
 
 use crate::store::file::FileFault;

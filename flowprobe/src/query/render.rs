@@ -43,10 +43,6 @@ const MAY_BE_EMPTY: [&str; 8] =
 #[must_use]
 pub(super) fn table(answer: &Answer) -> String {
     let zone = TimeZone::system();
-    let time = |ms: i64| {
-        let moment = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
-        moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-    };
     let is_empty = |index: usize| answer.rows.iter().all(|row| row[index] == Cell::None);
     let is_shown = |index: &usize| {
         let name = answer.columns[*index].0.as_str();
@@ -54,18 +50,9 @@ pub(super) fn table(answer: &Answer) -> String {
         !TOO_WIDE.contains(&name) && !is_left_out
     };
     let shown: Vec<usize> = (0..answer.columns.len()).filter(is_shown).collect();
-    let text = |unit: Unit, cell: &Cell| match (unit, cell) {
-        (Unit::Name, Cell::Number(number)) => number.to_string(),
-        (Unit::Time, Cell::Number(ms)) => time(*ms),
-        (Unit::Octets, Cell::Number(octets)) => bytes(unsigned(*octets)),
-        (Unit::BitsPerSecond, Cell::Number(rate)) => bits(unsigned(*rate)),
-        (Unit::Count, Cell::Number(number)) => count(unsigned(*number)),
-        (_, Cell::Text(text)) => text.clone(),
-        (_, Cell::None) => "-".to_owned(),
-    };
     let mut lines: Vec<Vec<String>> = vec![shown.iter().map(|index| heading(&answer.columns[*index].0)).collect()];
     for row in &answer.rows {
-        lines.push(shown.iter().map(|index| text(answer.columns[*index].1, &row[*index])).collect());
+        lines.push(shown.iter().map(|index| text(answer.columns[*index].1, &row[*index], &zone)).collect());
     }
     let widths: Vec<usize> = (0..shown.len())
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
@@ -93,8 +80,8 @@ pub(super) fn table(answer: &Answer) -> String {
         bytes(unsigned(total.octets)),
         count(unsigned(total.packets)),
         count(unsigned(total.flows)),
-        time(answer.from_ms),
-        time(answer.to_ms),
+        time(answer.from_ms, &zone),
+        time(answer.to_ms, &zone),
     );
     if answer.is_rough {
         out.push_str("There were too many to count them all: small ones may be missing or too small.\n");
@@ -105,12 +92,31 @@ pub(super) fn table(answer: &Answer) -> String {
     out
 }
 
+/// A moment, to the second.
+pub(crate) fn time(ms: i64, zone: &TimeZone) -> String {
+    let moment = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
+    moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A value for people.
+pub(crate) fn text(unit: Unit, cell: &Cell, zone: &TimeZone) -> String {
+    match (unit, cell) {
+        (Unit::Name, Cell::Number(number)) => number.to_string(),
+        (Unit::Time, Cell::Number(ms)) => time(*ms, zone),
+        (Unit::Octets, Cell::Number(octets)) => bytes(unsigned(*octets)),
+        (Unit::BitsPerSecond, Cell::Number(rate)) => bits(unsigned(*rate)),
+        (Unit::Count, Cell::Number(number)) => count(unsigned(*number)),
+        (_, Cell::Text(text)) => text.clone(),
+        (_, Cell::None) => "-".to_owned(),
+    }
+}
+
 fn unsigned(number: i64) -> u64 {
     number.try_into().unwrap_or(0)
 }
 
 /// What a column is called above a table: `octetsSent` is `octets sent`, and elements lose what goes without saying.
-fn heading(name: &str) -> String {
+pub(crate) fn heading(name: &str) -> String {
     let short = match name {
         "flowStartMilliseconds" | "firstMilliseconds" => "first",
         "flowEndMilliseconds" | "lastMilliseconds" => "last",

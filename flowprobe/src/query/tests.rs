@@ -519,7 +519,7 @@ fn csv_and_tables_say_what_the_answer_says() {
     let answer = Answer {
         from_ms: START_MS,
         to_ms: START_MS + HOUR_MS,
-        total: answer::Total { packets: 3, octets: 1500, flows: 2 },
+        total: Total { packets: 3, octets: 1500, flows: 2 },
         of: 7,
         columns: vec![("address".to_owned(), Unit::Name), ("octetsSent".to_owned(), Unit::Octets)],
         rows: vec![vec![cell("a,\"b\""), Cell::Number(1500)], vec![Cell::None, Cell::Number(0)]],

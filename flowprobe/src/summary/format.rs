@@ -69,7 +69,8 @@ pub(crate) fn protocol_number(name: &str) -> Option<u8> {
     PROTOCOLS.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
 }
 
-fn grouped(number: u64) -> String {
+/// A count to the last digit.
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
