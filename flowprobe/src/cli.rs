@@ -14,6 +14,7 @@ use crate::config::{
 use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
 use crate::query::QueryArgs;
+use crate::report::ReportArgs;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
 
@@ -37,6 +38,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask history what happened: who talked, how much, when
     Query(QueryArgs),
+    /// Make one page, or one JSON object, of what history says about a time, to mail or to archive
+    Report(ReportArgs),
     /// Check a configuration file and say what it means.
     CheckConfig {
         /// The file.

@@ -34,6 +34,7 @@ pub mod query;
 pub mod record;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod sink;
 pub mod stages;

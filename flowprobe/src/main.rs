@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use jiff::tz::TimeZone;
 
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::collect::listen::ListenError;
@@ -14,8 +15,9 @@ use flowprobe::config::{OutputMode, Settings};
 use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
 use flowprobe::query::QueryArgs;
+use flowprobe::report::ReportArgs;
 use flowprobe::store::StoreError;
-use flowprobe::{logging, probe, query, replay, run, status};
+use flowprobe::{logging, probe, query, replay, report, run, status};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
             status::print(&args, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
         }
         Command::Query(args) => query(&args),
+        Command::Report(args) => report(&args),
         Command::CheckConfig { file } => check_config(&file),
     };
     match outcome {
@@ -86,9 +89,19 @@ fn replay(args: ReplayArgs) -> Result<(), Failure> {
 }
 
 fn query(args: &QueryArgs) -> Result<(), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let request = args.request(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).map_err(usage)?;
+    let request = args.request(now_ms()).map_err(usage)?;
     query::print(args, &request, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
+}
+
+fn report(args: &ReportArgs) -> Result<(), Failure> {
+    let plan = args.plan(now_ms()).map_err(usage)?;
+    let out = &mut std::io::stdout().lock();
+    report::write(args, plan, TimeZone::system(), out).map_err(|error| Failure::Running(error.into()))
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
