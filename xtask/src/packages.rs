@@ -13,7 +13,7 @@ use crate::{process, workspace};
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 14] = [
+pub(crate) const COUNTERPARTS: [Need; 15] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -28,6 +28,7 @@ pub(crate) const COUNTERPARTS: [Need; 14] = [
     ("tmux", "tmux"),
     ("openssl", "openssl"),
     ("bpftool", "bpftool"),
+    ("chromium", "chromium"),
 ];
 
 /// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are
