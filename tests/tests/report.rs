@@ -58,7 +58,9 @@ fn heard(room: &Namespace, store: &str, count: u32) -> Result<Daemon> {
     }
     let pid = daemon.id();
     let expected = count / 20 * 20;
-    wait_until("records that are written", || Ok(status_of(pid)?["history"]["storedRecords"] == expected))?;
+    // It may be so new that it has no socket yet.
+    let is_written = || Ok(status_of(pid).is_ok_and(|status| status["history"]["storedRecords"] == expected));
+    wait_until("records that are written", is_written)?;
     Ok(daemon)
 }
 
@@ -124,10 +126,25 @@ fn a_report_that_cannot_be_made_leaves_the_old_one() -> Result<()> {
 fn dom(room: &Namespace, page: &Path, profile: &Path) -> Result<String> {
     let mut browser = room.command("chromium");
     browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
-    browser.args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]);
+    browser.args([
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--dump-dom",
+    ]);
     browser.arg(format!("--log-net-log={}", profile.join("net.json").display()));
     browser.arg(format!("--user-data-dir={}", profile.display())).env("HOME", profile);
     read(browser.arg(format!("file://{}", page.display())))
+}
+
+/// What a page has asked for over the network. What the browser asks on its own behalf has no page as its origin.
+fn asked(profile: &Path) -> Result<Vec<String>> {
+    let log = fs::read_to_string(profile.join("net.json"))?;
+    let of_page = |line: &&str| {
+        line.contains("\"url\":\"http") && line.contains("\"initiator\":") && !line.contains("\"not an origin\"")
+    };
+    Ok(log.lines().filter(of_page).map(str::to_owned).collect())
 }
 
 /// A number with its digits in groups of three, as the page has it for who points at a cell.
@@ -175,9 +192,12 @@ fn a_browser_shows_every_number_asks_nobody_and_needs_no_more_room_than_there_is
             }
         }
     }
-    let asked = fs::read_to_string(folder.path().join("profile/net.json"))?;
-    let asked: Vec<&str> = asked.lines().filter(|line| line.contains("\"url\":\"http")).collect();
+    let asked = asked(&folder.path().join("profile"))?;
     ensure!(asked.is_empty(), "{asked:?}");
+    let curious = folder.path().join("curious.html");
+    fs::write(&curious, "<!DOCTYPE html><img src=\"http://127.0.0.1:9/\">")?;
+    dom(&room, &curious, &folder.path().join("control"))?;
+    ensure!(!self::asked(&folder.path().join("control"))?.is_empty(), "a page that asks somebody would not be noticed");
     let widths = narrow(&room, &page, folder.path())?;
     ensure!(widths == "390 of 390", "{widths}");
     Ok(())
