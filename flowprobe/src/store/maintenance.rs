@@ -220,11 +220,14 @@ fn delete_rollups(layout: &Layout, name: &str, is_old: impl Fn(i64) -> bool) -> 
 /// Removes the rollups of an hour that belong to no file any more, while there is one to which another belongs.
 fn remove_outdated(layout: &Layout, name: &str) {
     for hour in layout.rollup_hours(name).unwrap_or_default() {
-        let Ok(ids) = layout.rollup_ids(name, &hour) else { continue };
-        let Ok(HourFiles { whole: Some(whole), .. }) = layout.files(hour) else { continue };
-        if !ids.contains(&whole) {
-            continue;
-        }
+        remove_outdated_of(layout, name, hour);
+    }
+}
+
+fn remove_outdated_of(layout: &Layout, name: &str, hour: Hour) {
+    let Ok(ids) = layout.rollup_ids(name, &hour) else { return };
+    let Ok(HourFiles { whole: Some(whole), .. }) = layout.files(hour) else { return };
+    if ids.contains(&whole) {
         for id in ids.iter().filter(|id| **id != whole) {
             let _ = fs::remove_file(layout.rollup_file(name, &hour, id));
         }
@@ -237,6 +240,10 @@ fn delete(shelf: &Shelf, hour: Hour) -> Result<(), FileFault> {
     if layout.files(hour).is_ok_and(|files| !files.parts.is_empty()) {
         // Where that cannot be, as on a full disk, it goes all the same.
         let _ = compact(shelf, hour, &AtomicBool::new(false));
+    }
+    // While the file is there that tells which are: by their names alone the last may be one of before the clock was set back.
+    for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+        remove_outdated_of(layout, name, hour);
     }
     let (folder, out) = (layout.hour(hour), layout.unfinished().join(FileId::new().as_str()));
     shelf.quietly(|| fs::rename(&folder, &out)).map_err(FileFault::io(&folder))?;
@@ -260,8 +267,10 @@ fn miss(shelf: &Shelf, hour: Hour) {
 /// Removes what has been replaced a while ago. What is being made just now is younger.
 fn remove_replaced(layout: &Layout) {
     for entry in fs::read_dir(layout.unfinished()).into_iter().flatten().flatten() {
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|then| then.elapsed().ok());
-        if entry.path().is_dir() && age.is_some_and(|age| age >= LINGERS) {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        // What seems to be of the future is of a clock that was set back since.
+        let is_old = modified.is_ok_and(|then| then.elapsed().map_or(true, |age| age >= LINGERS));
+        if entry.path().is_dir() && is_old {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::columns::Columns as _;
-use super::file::{Effort, FileFault, GROUP, Writer, publish, sync_folder};
+use super::file::{Effort, FileFault, GROUP, Writer, sync_folder};
 use super::flows::Flows;
 use super::layout::{FileId, Hour, HourFiles, Layout};
 use super::remote::{Marks, RemoteCondition};
@@ -147,6 +147,8 @@ impl Shelf {
                 let _ = fs::remove_file(&unfinished);
                 return Err(fault);
             }
+            // The rows are in a file now. Where that cannot be made sure of they must still not wait, and be written, once more.
+            let synced = sync_folder(&self.layout.hour(hour));
             // Those that came meanwhile stay.
             if let Some(rows) = state.waiting.get_mut(&hour) {
                 rows.remove_first(flows.len());
@@ -158,19 +160,22 @@ impl Shelf {
             state.condition.waiting_records = left as u64;
             state.condition.stored_records += flows.len() as u64;
             state.condition.files += 1;
+            drop(state);
+            synced?;
         }
         Ok(())
     }
 
-    /// Puts a finished part where it is read. The state is held meanwhile, so that its rows are seen once.
+    /// Puts a finished part where it is read. The state is held meanwhile, so that its rows are seen once. Where this fails, it is not
+    /// there.
     fn publish_part(&self, hour: Hour, id: &FileId) -> Result<(), FileFault> {
         let folder = self.layout.hour(hour);
         if !folder.exists() {
             fs::create_dir_all(&folder).map_err(FileFault::io(&folder))?;
             sync_folder(&self.layout.flows())?;
         }
-        let name = format!("part-{}.parquet", id.as_str());
-        publish(&self.layout.unfinished().join(id.as_str()), &folder.join(name))
+        let path = folder.join(format!("part-{}.parquet", id.as_str()));
+        fs::rename(self.layout.unfinished().join(id.as_str()), &path).map_err(FileFault::io(&path))
     }
 
     /// Drops the earliest of what waits until `most` rows are left. Returns what was dropped.

@@ -1,5 +1,6 @@
 //! What is put into a store is in it, once, whatever becomes of files on the way.
 
+mod clock;
 mod kill;
 
 use std::num::NonZeroU32;
