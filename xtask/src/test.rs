@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let mut command = workspace::cargo();
         command.args(["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"]);
         command.args(["--features", workspace::FEATURES]);
+        command.env("PYTHONPATH", &python);
         if args.long {
             command.env("FLOWPROBE_LONG", "1");
         }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod kill;
+mod outsider;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,11 +1,13 @@
-//! A process that writes a store and makes hours of its parts is killed again and again: no row is missing that was written, and none
-//! is there twice, whoever reads.
+//! A process that writes a store and makes hours of its parts is killed again and again, while another program reads the files: no row
+//! is missing that was written, and none is there twice, whoever reads.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicI64;
 use std::thread;
 
+use super::outsider::{Outsider, Seen};
 use super::*;
 use crate::query::{Filter, Measure, Question, Request, Source, ask};
 
@@ -35,8 +37,8 @@ fn child(folder: &Path, first: i64) {
         // Of one hour, so that all of them are there or none.
         let from_ms = START_MS + random.i64(0..3) * HOUR_MS;
         let mut flows = rows(&mut random, count, from_ms, from_ms + HOUR_MS);
-        for octets in &mut flows.octets {
-            *octets = next;
+        for (octets, packets) in flows.octets.iter_mut().zip(&mut flows.packets) {
+            (*octets, *packets) = (next, outsider::packets_of(next));
             next += 1;
         }
         flows.sampling.fill(1);
@@ -47,8 +49,34 @@ fn child(folder: &Path, first: i64) {
     }
 }
 
+/// Keeps in `written` up to which number a process says that rows are written. The last line may be torn.
+fn listen(out: impl Read, written: &AtomicI64) {
+    let (mut out, mut line) = (BufReader::new(out), Vec::new());
+    while out.read_until(b'\n', &mut line).is_ok_and(|octets| octets > 0) {
+        let number = line.strip_suffix(b"\n").and_then(|line| line.strip_prefix(b"written "));
+        if let Some(number) = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok()) {
+            written.store(number, Ordering::Release);
+        }
+        line.clear();
+    }
+}
+
+/// Looks at the store until `stop` is set: what was written before a look is in it, once.
+fn watch(outsider: &mut Outsider, folder: &Path, written: &AtomicI64, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let before = written.load(Ordering::Acquire);
+        match outsider.look(folder, before) {
+            Seen::Rows { rows, distinct, early, odd } => {
+                assert_eq!((rows, early, odd), (distinct, before, 0), "rows, those written before, and garbled ones");
+            }
+            // Files that were exchanged meanwhile are looked for again, as docs/history.md has it.
+            Seen::Gone => {}
+        }
+    }
+}
+
 /// Runs a process for a while and kills it; up to which number it said that rows are written.
-fn run(folder: &Path, first: i64, time: Duration) -> i64 {
+fn run(folder: &Path, first: i64, time: Duration, outsider: Option<&mut Outsider>) -> i64 {
     let mut running = Command::new(std::env::current_exe().expect("a test program"))
         .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
@@ -56,19 +84,20 @@ fn run(folder: &Path, first: i64, time: Duration) -> i64 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let mut out = running.stdout.take().expect("a pipe");
-    let reader = thread::spawn(move || {
-        let mut said = String::new();
-        out.read_to_string(&mut said).map(|_| said)
+    let out = running.stdout.take().expect("a pipe");
+    let (written, stop) = (AtomicI64::new(first), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| listen(out, &written));
+        if let Some(outsider) = outsider {
+            scope.spawn(|| watch(outsider, folder, &written, &stop));
+        }
+        thread::sleep(time);
+        running.kill().expect("it is running");
+        stop.store(true, Ordering::Relaxed);
+        let status = running.wait().expect("it ends");
+        assert!(!status.success() && status.code().is_none(), "it was killed: {status}");
     });
-    thread::sleep(time);
-    running.kill().expect("it is running");
-    let status = running.wait().expect("it ends");
-    assert!(!status.success() && status.code().is_none(), "it was killed: {status}");
-    let said = reader.join().expect("a reader").expect("text");
-    // The last line may be torn.
-    let whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.strip_prefix("written "));
-    whole.filter_map(|number| number.parse().ok()).next_back().unwrap_or(first)
+    written.into_inner()
 }
 
 #[test]
@@ -82,9 +111,11 @@ fn each_row_is_there_once_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store");
     let rounds = if std::env::var_os("FLOWPROBE_LONG").is_some() { 200 } else { 20 };
+    let mut outsider = Outsider::start("store::tests::kill::each_row_is_there_once_after_a_kill");
     let (mut next, mut whole) = (0, 0);
     for round in 0..rounds {
-        let written = run(&path, next, Duration::from_micros(random.u64(30_000..300_000)));
+        let time = Duration::from_micros(random.u64(30_000..300_000));
+        let written = run(&path, next, time, outsider.as_mut());
         let layout = Layout::new(&path);
         let everything = Request {
             question: Question::Protocols,
@@ -97,6 +128,7 @@ fn each_row_is_there_once_after_a_kill() {
         // Before anybody has swept, and by rollups where there are such.
         let answer = ask(Source::Files(&layout), &everything).expect("an answer");
         assert!(answer.unreadable.is_empty(), "{:?}", answer.unreadable);
+        let seen = outsider.as_mut().map(|outsider| outsider.look(&path, written));
         let store = Store::open(&path).expect("the process is dead");
         let mut numbers = all_rows(store.shelf()).octets;
         numbers.sort_unstable();
@@ -108,10 +140,18 @@ fn each_row_is_there_once_after_a_kill() {
             "seed {seed}, round {round}: {count} rows, {written} written"
         );
         assert_eq!(answer.total.flows, count, "seed {seed}, round {round}");
+        // Nobody exchanges files any more.
+        let expected = Seen::Rows { rows: count, distinct: count, early: written, odd: 0 };
+        let is_as_expected = seen.is_none_or(|seen| seen == expected || (count == 0 && seen == Seen::Gone));
+        assert!(is_as_expected, "seed {seed}, round {round}: {seen:?}, {expected:?}");
         next = count;
         whole =
             store.shelf().snapshot().expect("a snapshot").hours.values().filter(|files| files.whole.is_some()).count();
     }
     println!("{next} rows, {whole} hours are a file");
+    if let Some(outsider) = &outsider {
+        println!("looked at {} times by another program, and {} times too late", outsider.found, outsider.gone);
+        assert!(outsider.found > rounds, "there was time to look");
+    }
     assert!(next > 1000 && whole > 0, "there was time for some");
 }
