@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::answer::{Cell, Unit};
 use super::filter::Sieve;
-use super::scan::{Gather, Step, UseOfRollup, patiently, plan, take_all};
+use super::scan::{Damaged, Gather, Notes, Step, UseOfRollup, patiently, plan, take_all};
 use super::{Filter, Request, Source};
 use crate::store::columns::Columns as _;
 use crate::store::file::{FileFault, Reader};
@@ -58,27 +58,33 @@ impl NamesOf {
         addresses: impl Iterator<Item = u128>,
     ) -> Result<Self, FileFault> {
         let wanted: HashSet<u128> = addresses.filter(|address| *address != 0).collect();
-        patiently(|| try_to_find(source, request, wanted.clone()))
+        // What is damaged has been said of the numbers already.
+        Ok(patiently(|damaged| try_to_find(source, request, wanted.clone(), damaged))?.0)
     }
 }
 
-fn try_to_find(source: Source<'_>, request: &Request, mut wanted: HashSet<u128>) -> Result<NamesOf, FileFault> {
-    let mut names = HashMap::new();
+fn try_to_find(
+    source: Source<'_>,
+    request: &Request,
+    mut wanted: HashSet<u128>,
+    damaged: &Damaged,
+) -> Result<(NamesOf, Notes), FileFault> {
+    let (mut names, mut notes) = (HashMap::new(), Notes::default());
     if wanted.is_empty() {
-        return Ok(NamesOf { names });
+        return Ok((NamesOf { names }, notes));
     }
     let (snapshot, layout) = (source.snapshot()?, source.layout());
     let of_time = Sieve::of(&Filter::default(), request.from_ms, request.to_ms);
     let mut days: BTreeMap<i64, Vec<Step>> = BTreeMap::new();
-    for step in plan::<HostRows>(layout, &snapshot, &of_time, UseOfRollup::WholePeriods)? {
+    for step in plan::<HostRows>(layout, &snapshot, &of_time, UseOfRollup::WholePeriods, damaged)? {
         days.entry(step.day_ms()).or_default().push(step);
     }
     for steps in days.into_values().rev() {
         let addresses = if wanted.len() <= FEW { wanted.iter().map(|bits| ip(*bits).into()).collect() } else { vec![] };
         let sieve = Sieve::of(&Filter { addresses, ..Filter::default() }, request.from_ms, request.to_ms);
         let empty = Found { wanted: Arc::new(wanted), found: HashMap::new() };
-        // What is damaged has been said of the numbers already.
-        let (Found { found, wanted: all }, _) = take_all(layout, &snapshot, &steps, &sieve, &empty)?;
+        let (Found { found, wanted: all }, of_day) = take_all(layout, &snapshot, &steps, &sieve, &empty)?;
+        notes.join(of_day);
         drop(empty);
         wanted = Arc::unwrap_or_clone(all);
         for (address, named) in found {
@@ -89,7 +95,7 @@ fn try_to_find(source: Source<'_>, request: &Request, mut wanted: HashSet<u128>)
             break;
         }
     }
-    Ok(NamesOf { names })
+    Ok((NamesOf { names }, notes))
 }
 
 /// What was found of the addresses that are wanted.

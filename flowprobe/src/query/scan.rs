@@ -75,12 +75,18 @@ pub(super) struct Notes {
     pub(super) is_rough: bool,
     /// Files that are damaged and were passed over.
     pub(super) unreadable: Vec<String>,
+    /// Rollups that are damaged, with what is wrong.
+    damaged_sums: Damaged,
 }
 
+/// Files, and what is wrong with them.
+pub(super) type Damaged = BTreeMap<PathBuf, String>;
+
 impl Notes {
-    fn join(&mut self, other: Self) {
+    pub(super) fn join(&mut self, other: Self) {
         self.is_rough |= other.is_rough;
         self.unreadable.extend(other.unreadable);
+        self.damaged_sums.extend(other.damaged_sums);
     }
 }
 
@@ -113,24 +119,32 @@ pub(super) fn gather<G: Gather + Sync>(
     empty: &G,
 ) -> Result<(G, Notes), FileFault> {
     let sieve = Sieve::of(&request.filter, request.from_ms, request.to_ms);
-    patiently(|| {
+    patiently(|damaged| {
         let (snapshot, layout) = (source.snapshot()?, source.layout());
-        let steps = plan::<G::Rollup>(layout, &snapshot, &sieve, empty.use_of_rollup(&sieve))?;
+        let steps = plan::<G::Rollup>(layout, &snapshot, &sieve, empty.use_of_rollup(&sieve), damaged)?;
         take_all(layout, &snapshot, &steps, &sieve, empty)
     })
 }
 
-/// Does again what has not found a file that was just there.
+/// Does again what has not found a file that was just there, and without sums that turned out to be damaged.
 ///
 /// # Errors
 /// Those of the last time.
-pub(super) fn patiently<T>(mut work: impl FnMut() -> Result<T, FileFault>) -> Result<T, FileFault> {
-    let mut tries = 0;
+pub(super) fn patiently<T>(
+    mut work: impl FnMut(&Damaged) -> Result<(T, Notes), FileFault>,
+) -> Result<(T, Notes), FileFault> {
+    let (mut tries, mut damaged) = (0, Damaged::new());
     loop {
-        match work() {
+        match work(&damaged) {
             // An hour's parts have been exchanged for one file, or were too old.
             Err(fault) if fault.is_missing() && tries < TRIES => tries += 1,
-            outcome => return outcome,
+            // Once more without these sums: what they are of may be there.
+            Ok((_, notes)) if !notes.damaged_sums.is_empty() => damaged.extend(notes.damaged_sums),
+            Ok((gathered, mut notes)) => {
+                notes.unreadable.extend(damaged.into_values());
+                return Ok((gathered, notes));
+            }
+            Err(fault) => return Err(fault),
         }
     }
 }
@@ -153,6 +167,10 @@ pub(super) fn take_all<G: Gather + Sync>(
         let fault = loop {
             let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) else { break None };
             match take(layout, snapshot, step, sieve, &mut gathered, &mut notes) {
+                Err(fault) if fault.is_damage() && matches!(step, Step::Day(..) | Step::Hour(..)) => {
+                    let what = fault.to_string();
+                    notes.damaged_sums.insert(fault.path, what);
+                }
                 Err(fault) if fault.is_damage() => notes.unreadable.push(fault.to_string()),
                 Err(fault) => break Some(fault),
                 Ok(()) => {}
@@ -184,6 +202,7 @@ pub(super) fn plan<R: Rollup>(
     snapshot: &Snapshot,
     sieve: &Sieve,
     use_of_rollup: UseOfRollup,
+    damaged: &Damaged,
 ) -> Result<Vec<Step>, FileFault> {
     let (from_ms, to_ms) = sieve.times();
     let name = R::NAME;
@@ -211,6 +230,7 @@ pub(super) fn plan<R: Rollup>(
     for (day, hours) in by_day {
         if serves(day.start_ms(), day.end_ms())
             && let Some(id) = sum_of_day::<R>(layout, day, &files)?
+            && !damaged.contains_key(&layout.rollup_file(name, &day, &id))
         {
             steps.push(Step::Day(day, id));
             let parts = hours.iter().flat_map(|&hour| files(hour).parts.iter().map(move |name| (hour, name)));
@@ -231,7 +251,7 @@ pub(super) fn plan<R: Rollup>(
             } else {
                 None
             };
-            match rollup {
+            match rollup.filter(|id| !damaged.contains_key(&layout.rollup_file(name, &hour, id))) {
                 Some(id) => {
                     steps.push(Step::Hour(hour, id));
                     steps.extend(files.parts.iter().map(|name| Step::File(hour, layout.hour(hour).join(name))));

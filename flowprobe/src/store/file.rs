@@ -22,8 +22,10 @@ use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader}
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
+use rustix::io::Errno;
 use thiserror::Error;
 
+use super::checksum::{self, Checksums};
 use super::columns::{Column, Columns, Kind, Values, ValuesMut};
 use super::flows::{SCHEMA_VERSION, ip, mapped, put_mac};
 
@@ -85,8 +87,16 @@ impl FileFault {
 
     /// Whether it is the file itself that is wrong, and not the system that refuses.
     #[must_use]
-    pub const fn is_damage(&self) -> bool {
-        matches!(self.problem, Problem::Parquet(_) | Problem::Damaged | Problem::Column { .. })
+    pub fn is_damage(&self) -> bool {
+        match &self.problem {
+            Problem::Parquet(_) | Problem::Damaged | Problem::Column { .. } => true,
+            // It is shorter than it says, or it is what a disk answers that has lost a block, or a file system that finds so.
+            Problem::Io(error) => {
+                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                error.kind() == io::ErrorKind::UnexpectedEof
+                    || matches!(errno, Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN | Errno::INVAL))
+            }
+        }
     }
 
     pub(super) fn at(path: &Path) -> impl Fn(Problem) -> Self + '_ {
@@ -120,7 +130,8 @@ impl<C: Columns> Writer<C> {
     /// # Errors
     /// It cannot be made.
     pub fn create(path: &Path, effort: Effort, facts: &[(&str, String)]) -> Result<Self, FileFault> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(FileFault::io(path))?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(FileFault::io(path))?;
         let properties = properties(C::COLUMNS, effort, facts);
         let parquet = schema(C::COLUMNS)
             .and_then(|schema| SerializedFileWriter::new(BufWriter::with_capacity(1 << 18, file), schema, properties))
@@ -149,11 +160,22 @@ impl<C: Columns> Writer<C> {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn finish(self) -> Result<(), FileFault> {
-        let fault = FileFault::at(&self.path);
+    pub fn finish(mut self) -> Result<(), FileFault> {
+        let path = self.path.clone();
+        let fault = FileFault::at(&path);
+        self.add_checksums().map_err(|error| fault(error.into()))?;
         let mut buffer = self.parquet.into_inner().map_err(|error| fault(error.into()))?;
         buffer.flush().map_err(|error| fault(error.into()))?;
         buffer.get_ref().sync_all().map_err(|error| fault(error.into()))
+    }
+
+    /// Of all that is in the file by now.
+    fn add_checksums(&mut self) -> io::Result<()> {
+        self.parquet.flush()?;
+        let facts = self.parquet.properties().key_value_metadata().map_or(&[][..], Vec::as_slice);
+        let text = checksum::of(self.parquet.inner().get_ref(), self.parquet.flushed_row_groups(), facts)?;
+        self.parquet.append_key_value_metadata(KeyValue::new(checksum::KEY.to_owned(), text));
+        Ok(())
     }
 }
 
@@ -283,6 +305,9 @@ fn texts<T: Copy + Default + Eq + std::hash::Hash>(
 pub struct Reader<C> {
     path: PathBuf,
     parquet: SerializedFileReader<File>,
+    /// The same file, to be read beside it.
+    file: File,
+    checksums: Checksums,
     /// Where each column of `C` is in this file; nowhere in a file that is older than it.
     places: Vec<Option<usize>>,
     columns: PhantomData<C>,
@@ -298,12 +323,15 @@ impl<C: Columns> Reader<C> {
         let file = File::open(path).map_err(FileFault::io(path))?;
         let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
         let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+        let beside = file.try_clone().map_err(FileFault::io(path))?;
         let parquet = guarded(|| Ok(SerializedFileReader::new_with_options(file, options)?)).map_err(&fault)?;
         // Such large ones are never written, and would take any amount of memory.
         let groups = parquet.metadata().row_groups();
         if groups.iter().any(|group| !usize::try_from(group.num_rows()).is_ok_and(|rows| rows <= GROUP)) {
             return Err(fault(Problem::Damaged));
         }
+        let facts = parquet.metadata().file_metadata().key_value_metadata().map_or(&[][..], Vec::as_slice);
+        let checksums = Checksums::read(groups, facts).ok_or_else(|| fault(Problem::Damaged))?;
         let descriptor = parquet.metadata().file_metadata().schema_descr();
         let mut places = Vec::with_capacity(C::COLUMNS.len());
         for column in C::COLUMNS {
@@ -319,7 +347,7 @@ impl<C: Columns> Reader<C> {
             }
             places.push(place);
         }
-        Ok(Self { path: path.to_owned(), parquet, places, columns: PhantomData })
+        Ok(Self { path: path.to_owned(), parquet, file: beside, checksums, places, columns: PhantomData })
     }
 
     /// Row groups.
@@ -377,6 +405,9 @@ impl<C: Columns> Reader<C> {
     pub fn may_have(&self, group: usize, columns: &[usize], address: u128) -> Result<bool, FileFault> {
         let text = ip(address).to_string();
         let look = || {
+            for place in columns.iter().filter_map(|column| self.places[*column]) {
+                must_fit(self.checksums.bloom_filter_fits(&self.file, self.group(group), (group, place)))?;
+            }
             let reader = self.parquet.get_row_group(group)?;
             let may_have = |column: &usize| match self.places[*column] {
                 None => false,
@@ -403,6 +434,7 @@ impl<C: Columns> Reader<C> {
                     values.resize(length);
                     continue;
                 };
+                must_fit(self.checksums.pages_fit(&self.file, self.group(group), (group, place)))?;
                 read_column(reader.get_column_reader(place)?, column, values, count)?;
             }
             Ok(())
@@ -415,6 +447,15 @@ impl<C: Columns> Reader<C> {
 /// no reason to stop. What was half read then is not to be used.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Problem::Damaged))
+}
+
+/// A checksum that does not fit, or what it is of is not in the file: that is damage, too.
+fn must_fit(outcome: io::Result<bool>) -> Result<(), Problem> {
+    match outcome {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Problem::Damaged),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn length(values: &ValuesMut<'_>) -> usize {

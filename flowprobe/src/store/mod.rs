@@ -11,6 +11,7 @@
 //! in a single step. So whoever reads finds every row exactly once, whatever has been killed when; what a kill can cost is what had
 //! not been written yet, a few seconds of records.
 
+mod checksum;
 pub mod columns;
 pub mod compaction;
 pub mod file;

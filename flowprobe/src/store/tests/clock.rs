@@ -29,7 +29,7 @@ fn everything(question: Question) -> Request {
 /// Takes records for an hour, from 10:50 on, and puts the store in order meanwhile, as the threads do. Returns when each flow ended.
 fn an_hour_of_records(store: &Store, losses: &Losses) -> Vec<i64> {
     let mut random = fastrand::Rng::with_seed(21);
-    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone());
+    let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone(), None);
     let mut ends = Vec::new();
     for second in (0..3600).step_by(5) {
         let now_ms = START_MS + 10 * HOUR_MS + 50 * MINUTE_MS + second * 1000 + off_ms(second / 60);
