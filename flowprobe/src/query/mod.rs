@@ -21,6 +21,7 @@ pub use answer::{Answer, Cell, Total, Unit};
 pub use cli::{FilterArgs, Metered, QueryArgs, QueryFlagsError, SourceArgs, TimeArgs, What};
 pub use client::{Place, QueryError, Reply, find, print};
 pub use filter::Filter;
+pub(crate) use names::prefixed;
 
 use crate::store::file::FileFault;
 use crate::store::layout::Layout;

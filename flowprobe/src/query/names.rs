@@ -28,11 +28,15 @@ pub(super) const COLUMNS: [&str; 6] = ["hostName", "label", "asNumber", "asOrgan
 
 /// The columns of an end of a row.
 pub(super) fn columns(prefix: &str) -> Vec<(String, Unit)> {
-    let name = |column: &str| match (prefix, column.split_at(1)) {
-        ("", _) => column.to_owned(),
-        (prefix, (first, rest)) => format!("{prefix}{}{rest}", first.to_ascii_uppercase()),
-    };
-    COLUMNS.iter().map(|column| (name(column), Unit::Name)).collect()
+    COLUMNS.iter().map(|column| (prefixed(prefix, column), Unit::Name)).collect()
+}
+
+/// The name of a column of an end of a row: `client` and `hostName` are `clientHostName`.
+pub(crate) fn prefixed(prefix: &str, column: &str) -> String {
+    match (prefix, column.split_at_checked(1)) {
+        ("", _) | (_, None) => column.to_owned(),
+        (prefix, Some((first, rest))) => format!("{prefix}{}{rest}", first.to_ascii_uppercase()),
+    }
 }
 
 impl NamesOf {

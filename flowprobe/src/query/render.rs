@@ -133,6 +133,14 @@ pub(crate) fn heading(name: &str) -> String {
         "flowDirection" => "direction",
         "exporterIPAddress" => "exporter",
         "bitsPerSecond" => "rate",
+        "serviceName" => "service",
+        "hostName" => "name",
+        "clientHostName" => "client name",
+        "serverHostName" => "server name",
+        "peerHostName" => "name",
+        "countryCode" => "country",
+        "asNumber" => "number",
+        "asOrganization" => "organization",
         name => name,
     };
     let mut words = String::new();

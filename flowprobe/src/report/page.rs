@@ -1,7 +1,7 @@
 //! The page: a head with what it is of, totals, charts, tables.
 
 use crate::query::render::{heading, text, time};
-use crate::query::{Answer, Cell, Filter, Measure, Unit, bits_per_second};
+use crate::query::{Answer, Cell, Filter, Measure, Unit, bits_per_second, prefixed};
 use crate::summary::format::{bits, bytes, count, grouped};
 use crate::summary::protocol_name;
 
@@ -80,6 +80,9 @@ fn filters(filter: &Filter) -> Vec<(&'static str, Vec<String>)> {
         ("to", networks(&filter.destinations)),
         ("from or to port", list(&filter.ports)),
         ("of protocol", filter.protocols.iter().map(|protocol| protocol_name(*protocol)).collect()),
+        ("from or to autonomous system", list(&filter.systems)),
+        ("from or to country", filter.countries.clone()),
+        ("from or to network", filter.labels.clone()),
         ("through interface", filter.interfaces.clone()),
         ("from exporter", list(&filter.exporters)),
         ("metered at", direction.into_iter().map(str::to_owned).collect()),
@@ -202,6 +205,10 @@ fn description(report: &Report, by: Measure, [title, unit]: [&str; 2], summary: 
 fn tables(html: &mut Html, report: &Report) {
     html.raw("<section class=\"tables\">\n<h2>Who and what</h2>\n");
     for (table, answer) in TABLES.iter().zip(&report.tables) {
+        // Where nothing is known of places there is nothing to show of them.
+        if table.takes_knowledge && answer.as_ref().is_ok_and(|answer| answer.rows.is_empty()) {
+            continue;
+        }
         html.raw(match table.width {
             Width::Third => "<article class=\"third\">\n",
             Width::Half => "<article class=\"half\">\n",
@@ -247,7 +254,8 @@ fn write_table(html: &mut Html, report: &Report, table: &Table, answer: &Answer)
     for row in &answer.rows {
         html.raw("<tr>");
         for (place, index) in shown.iter().enumerate() {
-            write_cell(html, report, answer.columns[*index].1, &row[*index], place == 0);
+            let names = names_of(answer, row, &answer.columns[*index].0);
+            write_cell(html, report, answer.columns[*index].1, &row[*index], (place == 0, &names));
         }
         html.raw("<td class=\"share\"><div><b aria-hidden=\"true\">");
         for (part, class) in counted.parts(row).into_iter().zip(["<i class=\"sent\"", "<i class=\"received\""]) {
@@ -277,8 +285,24 @@ fn write_heading(html: &mut Html, table: &Table, answer: &Answer, index: usize) 
     html.text(short.filter(|_| is_clear).unwrap_or(&name)).raw("</th>");
 }
 
-/// A cell; the first of a row is what the row is about.
-fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, is_first: bool) {
+/// What an address in this column is called, and whose it is.
+fn names_of(answer: &Answer, row: &[Cell], name: &str) -> String {
+    let prefix = match name {
+        "address" => "",
+        "client" | "server" => name,
+        _ => return String::new(),
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for wanted in ["hostName", "label", "asOrganization", "countryCode"] {
+        if let Some(Cell::Text(text)) = column(answer, &prefixed(prefix, wanted)).and_then(|index| row.get(index)) {
+            names.push(text);
+        }
+    }
+    names.join(" · ")
+}
+
+/// A cell; the first of a row is what the row is about. Below an address stands what it is called.
+fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, (is_first, names): (bool, &str)) {
     let value = text(unit, cell, &report.about.zone);
     html.raw(if is_first { "<th scope=\"row\"" } else { "<td" });
     match (unit, cell) {
@@ -293,7 +317,11 @@ fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, is_firs
         }
         _ => {}
     }
-    html.raw(">").text(value).raw(if is_first { "</th>" } else { "</td>" });
+    html.raw(">").text(value);
+    if !names.is_empty() {
+        html.raw("<small title=\"").text(names).raw("\">").text(names).raw("</small>");
+    }
+    html.raw(if is_first { "</th>" } else { "</td>" });
 }
 
 fn foot(html: &mut Html, report: &Report) {

@@ -18,6 +18,8 @@ pub(super) struct Table {
     pub(super) width: Width,
     /// Of what it is, where that is less than all.
     pub(super) of: &'static str,
+    /// Whether it is empty where nothing is known of addresses.
+    pub(super) takes_knowledge: bool,
 }
 
 /// A part of the page's width.
@@ -34,12 +36,14 @@ const READ: &str = "what could be read";
 /// All of them, in the order of the page.
 #[rustfmt::skip]
 pub(super) static TABLES: &[Table] = &[
-    Table { name: "talkersByOctets", title: "Addresses by octets", question: Question::Talkers, by: Measure::Octets, columns: &["address", "octetsSent", "octetsReceived"], width: Width::Third, of: READ },
-    Table { name: "talkersByPackets", title: "Addresses by packets", question: Question::Talkers, by: Measure::Packets, columns: &["address", "packetsSent", "packetsReceived"], width: Width::Third, of: READ },
-    Table { name: "talkersByFlows", title: "Addresses by flows", question: Question::Talkers, by: Measure::Flows, columns: &["address", "flowsSent", "flowsReceived"], width: Width::Third, of: READ },
-    Table { name: "protocols", title: "Protocols by octets", question: Question::Protocols, by: Measure::Octets, columns: &["protocol", THREE[0], THREE[1], THREE[2]], width: Width::Half, of: READ },
-    Table { name: "ports", title: "Services by octets", question: Question::Ports, by: Measure::Octets, columns: &["protocol", "port", THREE[0], THREE[1], THREE[2]], width: Width::Half, of: "what has ports" },
-    Table { name: "conversations", title: "Conversations by octets", question: Question::Conversations, by: Measure::Octets, columns: &["client", "server", "protocol", "port", "octetsSent", "octetsReceived", "packetsSent", "packetsReceived", "firstMilliseconds", "lastMilliseconds"], width: Width::Whole, of: "records that are still kept" },
+    Table { name: "talkersByOctets", title: "Addresses by octets", question: Question::Talkers, by: Measure::Octets, columns: &["address", "octetsSent", "octetsReceived"], width: Width::Third, of: READ, takes_knowledge: false },
+    Table { name: "talkersByPackets", title: "Addresses by packets", question: Question::Talkers, by: Measure::Packets, columns: &["address", "packetsSent", "packetsReceived"], width: Width::Third, of: READ, takes_knowledge: false },
+    Table { name: "talkersByFlows", title: "Addresses by flows", question: Question::Talkers, by: Measure::Flows, columns: &["address", "flowsSent", "flowsReceived"], width: Width::Third, of: READ, takes_knowledge: false },
+    Table { name: "protocols", title: "Protocols by octets", question: Question::Protocols, by: Measure::Octets, columns: &["protocol", THREE[0], THREE[1], THREE[2]], width: Width::Half, of: READ, takes_knowledge: false },
+    Table { name: "ports", title: "Services by octets", question: Question::Ports, by: Measure::Octets, columns: &["protocol", "port", "serviceName", THREE[0], THREE[1], THREE[2]], width: Width::Half, of: "what has ports", takes_knowledge: false },
+    Table { name: "countries", title: "Countries by octets", question: Question::Countries, by: Measure::Octets, columns: &["countryCode", "octetsSent", "octetsReceived"], width: Width::Half, of: READ, takes_knowledge: true },
+    Table { name: "systems", title: "Autonomous systems by octets", question: Question::Systems, by: Measure::Octets, columns: &["asNumber", "asOrganization", "octetsSent", "octetsReceived"], width: Width::Half, of: READ, takes_knowledge: true },
+    Table { name: "conversations", title: "Conversations by octets", question: Question::Conversations, by: Measure::Octets, columns: &["client", "server", "protocol", "port", "octetsSent", "octetsReceived", "packetsSent", "packetsReceived", "firstMilliseconds", "lastMilliseconds"], width: Width::Whole, of: "records that are still kept", takes_knowledge: false },
 ];
 
 /// The name of a measure in columns.
