@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Meter interfaces until stopped.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Read captures instead of interfaces; needs no privilege
     Replay(ReplayArgs),
     /// Ask running daemons how they are: what they meter, the accounting sum, what was lost

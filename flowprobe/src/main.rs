@@ -24,7 +24,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => meter(args),
+        Command::Run(args) => meter(*args),
         Command::Replay(args) => replay(args),
         Command::Status(args) => {
             status::print(&args, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
