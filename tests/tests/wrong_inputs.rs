@@ -37,7 +37,7 @@ fn flags_that_are_wrong() -> Result<()> {
     require!();
     let room = Namespace::with_pair()?;
     let long = "x".repeat(300);
-    let cases: [(&[&str], &[&str]); 31] = [
+    let cases: [(&[&str], &[&str]); 35] = [
         (&["-i", "nope0"], &["no interface `nope0`", "lo", "va", "vb"]),
         (&["-i", ""], &["no interface ``", "vb"]),
         (&["-i", &long], &["no interface", "vb"]),
