@@ -19,6 +19,7 @@ pub mod disk;
 pub mod exporting;
 pub mod fragments;
 pub mod frames;
+pub mod history;
 pub mod inject;
 pub mod ipfix;
 pub mod kernel;

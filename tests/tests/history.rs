@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use flowprobe_tests::daemon::{Daemon, binary, status_of};
+use flowprobe_tests::daemon::{Daemon, binary};
 use flowprobe_tests::exporting::{ExportingProcess, Layout, Sender};
+use flowprobe_tests::history::{condition, query};
 use flowprobe_tests::inject;
 use flowprobe_tests::listening::{HERE, flows};
 use flowprobe_tests::namespace::Namespace;
@@ -15,12 +16,6 @@ use flowprobe_tests::process::{read, wait_until};
 use flowprobe_tests::truth::{Object, number};
 use flowprobe_tests::{require, skip};
 use serde_json::Value;
-
-/// What `flowprobe query` answers.
-fn query(arguments: &[&str]) -> Result<Value> {
-    let text = read(Command::new(binary()?).arg("query").args(arguments).arg("--json"))?;
-    serde_json::from_str(&text).with_context(|| text.clone())
-}
 
 fn rows(answer: &Value) -> Result<&Vec<Value>> {
     answer["rows"].as_array().with_context(|| answer.to_string())
@@ -56,7 +51,7 @@ fn kept(answer: &Value) -> Result<Vec<String>> {
 
 /// How many records a daemon has in history, written or not.
 fn in_history(pid: u32) -> Result<u64> {
-    let history = &status_of(pid)?["history"];
+    let history = condition(pid)?;
     Ok(history["storedRecords"].as_u64().unwrap_or(0) + history["waitingRecords"].as_u64().unwrap_or(0))
 }
 
@@ -125,13 +120,13 @@ fn a_full_disk_costs_nothing_but_history_and_is_named() -> Result<()> {
     let store = folder.path().join("store").display().to_string();
     let mut daemon = Daemon::start(&room, &["--listen", &format!("udp://{HERE}"), "--store", &store])?;
     let pid = daemon.id();
-    wait_until("a daemon that keeps history", || Ok(status_of(pid)?["history"].is_object()))?;
+    wait_until("a daemon that keeps history", || Ok(condition(pid)?.is_object()))?;
     let full = std::fs::write(folder.path().join("filler"), vec![1; 300 << 10]);
     ensure!(full.is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull), "there is room left");
     send_many(&room, 2000)?;
     daemon.wait_for_records(2000)?;
     daemon.wait_for_log("history cannot be written, and waits: ", 1)?;
-    let history = status_of(daemon.id())?["history"].clone();
+    let history = condition(daemon.id())?;
     let problem = history["problem"].as_str().unwrap_or_default();
     ensure!(problem.contains("No space left on device"), "{history}");
     ensure!(history["waitingRecords"] == 2000, "{history}");
@@ -188,7 +183,7 @@ fn duckdb_reads_the_files_while_the_daemon_writes_and_finds_the_same() -> Result
     let daemon = Daemon::start(&room, &["--listen", &format!("udp://{HERE}"), "--store", &store])?;
     send_many(&room, 1000)?;
     let pid = daemon.id();
-    wait_until("records that are written", || Ok(status_of(pid)?["history"]["storedRecords"] == 1000))?;
+    wait_until("records that are written", || Ok(condition(pid)?["storedRecords"] == 1000))?;
     // As docs/history.md has it.
     let files = format!("'{store}/flows/*/*.parquet'");
     let sql = format!(

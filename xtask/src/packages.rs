@@ -13,7 +13,7 @@ use crate::{process, workspace};
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 15] = [
+pub(crate) const COUNTERPARTS: [Need; 16] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -29,6 +29,7 @@ pub(crate) const COUNTERPARTS: [Need; 15] = [
     ("openssl", "openssl"),
     ("bpftool", "bpftool"),
     ("chromium", "chromium"),
+    ("faketime", "faketime"),
 ];
 
 /// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are

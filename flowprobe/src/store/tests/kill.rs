@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicI64;
 use std::thread;
+use std::time::Instant;
 
 use super::outsider::{Outsider, Seen};
 use super::*;
@@ -75,8 +76,9 @@ fn watch(outsider: &mut Outsider, folder: &Path, written: &AtomicI64, stop: &Ato
     }
 }
 
-/// Runs a process for a while and kills it; up to which number it said that rows are written.
-fn run(folder: &Path, first: i64, time: Duration, outsider: Option<&mut Outsider>) -> i64 {
+/// Runs a process and kills it, so long after it has written rows, or, where it is to be `early`, after its start; up to which number it
+/// said that rows are written.
+fn run(folder: &Path, first: i64, early: bool, time: Duration, outsider: Option<&mut Outsider>) -> i64 {
     let mut running = Command::new(std::env::current_exe().expect("a test program"))
         .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
@@ -91,6 +93,11 @@ fn run(folder: &Path, first: i64, time: Duration, outsider: Option<&mut Outsider
         if let Some(outsider) = outsider {
             scope.spawn(|| watch(outsider, folder, &written, &stop));
         }
+        // However slow the machine is.
+        let soon = Instant::now() + Duration::from_secs(30);
+        while !early && written.load(Ordering::Relaxed) == first && Instant::now() < soon {
+            thread::sleep(Duration::from_millis(1));
+        }
         thread::sleep(time);
         running.kill().expect("it is running");
         stop.store(true, Ordering::Relaxed);
@@ -98,6 +105,12 @@ fn run(folder: &Path, first: i64, time: Duration, outsider: Option<&mut Outsider
         assert!(!status.success() && status.code().is_none(), "it was killed: {status}");
     });
     written.into_inner()
+}
+
+/// The files of whole hours.
+fn whole_hours(store: &Store) -> Vec<layout::FileId> {
+    let hours = store.shelf().snapshot().expect("a snapshot").hours;
+    hours.into_values().filter_map(|files| files.whole).collect()
 }
 
 #[test]
@@ -112,10 +125,10 @@ fn each_row_is_there_once_after_a_kill() {
     let path = folder.path().join("store");
     let rounds = if std::env::var_os("FLOWPROBE_LONG").is_some() { 200 } else { 20 };
     let mut outsider = Outsider::start("store::tests::kill::each_row_is_there_once_after_a_kill");
-    let (mut next, mut whole) = (0, 0);
+    let (mut next, mut whole, mut exchanged) = (0, Vec::new(), 0);
     for round in 0..rounds {
-        let time = Duration::from_micros(random.u64(30_000..300_000));
-        let written = run(&path, next, time, outsider.as_mut());
+        let time = Duration::from_micros(random.u64(..200_000));
+        let written = run(&path, next, random.u8(..4) == 0, time, outsider.as_mut());
         let layout = Layout::new(&path);
         let everything = Request {
             question: Question::Protocols,
@@ -145,13 +158,19 @@ fn each_row_is_there_once_after_a_kill() {
         let is_as_expected = seen.is_none_or(|seen| seen == expected || (count == 0 && seen == Seen::Gone));
         assert!(is_as_expected, "seed {seed}, round {round}: {seen:?}, {expected:?}");
         next = count;
-        whole =
-            store.shelf().snapshot().expect("a snapshot").hours.values().filter(|files| files.whole.is_some()).count();
+        exchanged += usize::from(whole != whole_hours(&store));
+        // Hours stay small, so that the next process makes files of them before it is killed.
+        for (hour, files) in store.shelf().snapshot().expect("a snapshot").hours {
+            if files.parts.len() > 8 {
+                assert!(compact(store.shelf(), hour, &go_on()).expect("files that can be read"));
+            }
+        }
+        whole = whole_hours(&store);
     }
-    println!("{next} rows, {whole} hours are a file");
+    println!("{next} rows; in {exchanged} of {rounds} rounds an hour became a file");
     if let Some(outsider) = &outsider {
         println!("looked at {} times by another program, and {} times too late", outsider.found, outsider.gone);
         assert!(outsider.found > rounds, "there was time to look");
     }
-    assert!(next > 1000 && whole > 0, "there was time for some");
+    assert!(next > 1000 && exchanged > 0, "there was time for some");
 }

@@ -17,11 +17,15 @@ SQL = """
 print("ready", flush=True)
 for line in sys.stdin:
     before, folder = line.rstrip("\n").split(" ", 1)
+    files = folder + "/flows/**/*.parquet"
     try:
-        print(*connection.execute(SQL, [int(before), folder + "/flows/**/*.parquet"]).fetchone(), flush=True)
+        print(*connection.execute(SQL, [int(before), files]).fetchone(), flush=True)
     except duckdb.IOException as error:
         missing = ["No files found that match the pattern", "No such file or directory"]
-        is_gone = any(text in str(error) for text in missing)
-        print("gone" if is_gone else "failed " + str(error).replace("\n", " "), flush=True)
+        if not any(text in str(error) for text in missing):
+            print("failed " + str(error).replace("\n", " "), flush=True)
+        else:
+            # There is no file at all, or one was gone when it was to be read.
+            print("none" if files in str(error) else "gone", flush=True)
     except Exception as error:
         print("failed " + str(error).replace("\n", " "), flush=True)

@@ -64,8 +64,8 @@ impl Outsider {
         writeln!(self.questions, "{before} {}", folder.display()).expect("a pipe");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("a pipe");
-        if line == "gone\n" {
-            self.gone += 1;
+        if line == "gone\n" || line == "none\n" {
+            self.gone += usize::from(line == "gone\n");
             return Seen::Gone;
         }
         let numbers: Vec<i64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
