@@ -1,6 +1,7 @@
-//! What keeping history costs: a day of flows is written as the daemon writes it, made into hours, and asked; the same questions go to
-//! DuckDB over the same files where Python has it. Every answer is compared.
+//! What keeping history costs: a day of flows is written as the daemon writes it, made into hours, and asked, and a month of them; the
+//! same questions go to DuckDB over the same files where Python has it. Every answer is compared.
 
+mod month;
 mod traffic;
 
 use std::process::Command;
@@ -23,9 +24,12 @@ use traffic::{START_MS, Traffic};
 /// Measures the store.
 #[derive(Parser)]
 struct Args {
-    /// Flows of the day.
+    /// Flows of the day; 0 for no day.
     #[arg(long, default_value_t = 10_000_000)]
     flows: u64,
+    /// Flows of each hour of the month; 0 for no month.
+    #[arg(long, default_value_t = 25_000)]
+    month: u64,
     /// Rounds of each question; the median counts.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -36,13 +40,18 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("store");
-    let store = Store::open(&path)?;
-    println!("{} flows of {} hosts over 24 hours", args.flows, traffic::HOSTS);
-    append(&store, args.flows)?;
-    compact(&store, args.flows)?;
-    questions(store.shelf().layout(), args.rounds)
+    if args.flows > 0 {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(&folder.path().join("store"))?;
+        println!("{} flows of {} hosts over 24 hours", args.flows, traffic::HOSTS);
+        append(&store, args.flows, 1)?;
+        compact(&store, args.flows, 1)?;
+        questions(store.shelf().layout(), args.rounds)?;
+    }
+    if args.month > 0 {
+        month::measure(args.month, args.rounds)?;
+    }
+    Ok(())
 }
 
 /// Memory of this process at most so far, MiB.
@@ -54,10 +63,10 @@ fn peak_mib() -> Result<u64> {
 
 /// Hands the writer records as metering does, as fast as it takes them: the wall clock is that of the flows, the monotonic one runs with
 /// the work. What making the records costs is not measured.
-fn append(store: &Store, flows: u64) -> Result<()> {
+fn append(store: &Store, flows: u64, days: u64) -> Result<()> {
     let losses = Losses::default();
     let mut writer = Writer::new(Arc::clone(store.shelf()), losses.clone(), None);
-    let (mut traffic, started_ns) = (Traffic::new(flows), monotonic_ns());
+    let (mut traffic, started_ns) = (Traffic::new(flows, days), monotonic_ns());
     let (mut writing, mut now_ms) = (Duration::ZERO, START_MS);
     while let Some(records) = traffic.next_batch() {
         let batch = RecordBatch::metered(&Arc::default(), &records, false);
@@ -80,17 +89,19 @@ fn append(store: &Store, flows: u64) -> Result<()> {
     Ok(())
 }
 
-fn compact(store: &Store, flows: u64) -> Result<()> {
+fn compact(store: &Store, flows: u64, days: i64) -> Result<()> {
     let retention = Retention { age: Duration::from_secs(400 * 86_400), octets: u64::MAX };
     let then = Instant::now();
-    let faults = maintain(store.shelf(), retention, START_MS + DAY_MS + HOUR_MS, &AtomicBool::new(false));
+    let now_ms = START_MS + days * DAY_MS + HOUR_MS;
+    let faults = maintain(store.shelf(), retention, now_ms, &AtomicBool::new(false));
     ensure!(faults.is_empty(), "{faults:?}");
     let took = then.elapsed();
     let layout = store.shelf().layout();
     let (rows, all) = (octets_below(&layout.flows()), layout.octets());
     println!(
-        "compacted in {:.1} s: {:.2} octets a row, {:.2} with rollups, at most {} MiB in memory",
+        "compacted in {:.1} s, {:.0} ns a row: {:.2} octets a row, {:.2} with rollups, at most {} MiB in memory",
         took.as_secs_f64(),
+        took.as_nanos() as f64 / flows as f64,
         rows as f64 / flows as f64,
         all as f64 / flows as f64,
         peak_mib()?
@@ -106,41 +117,38 @@ struct Asked {
     columns: &'static [&'static str],
 }
 
+/// The first rows of a question without a filter, by octets.
+fn request(question: Question, from_ms: i64, to_ms: i64, top: usize) -> Request {
+    Request { question, from_ms, to_ms, filter: Filter::default(), by: Measure::Octets, top }
+}
+
+/// The top talkers of a time, from the records in these files.
+fn talkers_by_records(files: &str, from_ms: i64, to_ms: i64) -> String {
+    let when = format!(
+        "flowEndMilliseconds >= make_timestamptz({from_ms}000) AND flowEndMilliseconds < make_timestamptz({to_ms}000)"
+    );
+    format!(
+        "SELECT address, sum(o)::BIGINT AS octets FROM (SELECT sourceIPAddress AS address, octetDeltaCount AS o FROM {files} \
+         WHERE {when} UNION ALL SELECT destinationIPAddress, octetDeltaCount FROM {files} WHERE {when}) GROUP BY 1 \
+         ORDER BY 2 DESC, 1 LIMIT 10"
+    )
+}
+
 fn questions(layout: &Layout, rounds: usize) -> Result<()> {
     let files = format!("'{}/*/*.parquet'", layout.flows().display());
-    let request = |question, from_ms, to_ms, top| Request {
-        question,
-        from_ms,
-        to_ms,
-        filter: Filter::default(),
-        by: Measure::Octets,
-        top,
-    };
-    let between = |from_ms: i64, to_ms: i64| {
-        format!(
-            "flowEndMilliseconds >= make_timestamptz({from_ms}000) AND flowEndMilliseconds < make_timestamptz({to_ms}000)"
-        )
-    };
     let host = traffic::quiet_host();
     let noon = START_MS + 12 * HOUR_MS;
-    let talkers = |when: String| {
-        format!(
-            "SELECT address, sum(o)::BIGINT AS octets FROM (SELECT sourceIPAddress AS address, octetDeltaCount AS o FROM {files} \
-             WHERE {when} UNION ALL SELECT destinationIPAddress, octetDeltaCount FROM {files} WHERE {when}) GROUP BY 1 \
-             ORDER BY 2 DESC, 1 LIMIT 10"
-        )
-    };
     let all = [
         Asked {
             name: "top talkers of an hour",
             request: request(Question::Talkers, noon, noon + HOUR_MS, 10),
-            sql: talkers(between(noon, noon + HOUR_MS)),
+            sql: talkers_by_records(&files, noon, noon + HOUR_MS),
             columns: &["octets"],
         },
         Asked {
             name: "top talkers of an hour that is not whole",
             request: request(Question::Talkers, noon + 1_234_567, noon + HOUR_MS + 1_234_567, 10),
-            sql: talkers(between(noon + 1_234_567, noon + HOUR_MS + 1_234_567)),
+            sql: talkers_by_records(&files, noon + 1_234_567, noon + HOUR_MS + 1_234_567),
             columns: &["octets"],
         },
         Asked {
@@ -178,26 +186,32 @@ fn questions(layout: &Layout, rounds: usize) -> Result<()> {
         },
     ];
     println!("\n{:44} {:>10} {:>10}", "milliseconds, median", "flowprobe", "DuckDB");
-    for asked in all {
-        let mut times = Vec::new();
-        let mut answer = None;
-        for _ in 0..rounds.max(1) {
-            let then = Instant::now();
-            answer = Some(ask(Source::Files(layout), &asked.request)?);
-            times.push(then.elapsed());
-        }
-        times.sort_unstable();
-        let answer = answer.context("no round")?;
-        let ours = times[times.len() / 2].as_secs_f64() * 1000.0;
-        let theirs = match duckdb(&asked.sql, rounds)? {
-            Some((took, values)) => {
-                compare(&asked, &answer, &values)?;
-                format!("{took:.1}")
-            }
-            None => "-".to_owned(),
-        };
-        println!("{:44} {ours:>10.1} {theirs:>10}", asked.name);
+    for asked in &all {
+        measure(layout, asked, rounds)?;
     }
+    Ok(())
+}
+
+/// Asks both, compares the answers, and prints how long they took.
+fn measure(layout: &Layout, asked: &Asked, rounds: usize) -> Result<()> {
+    let mut times = Vec::new();
+    let mut answer = None;
+    for _ in 0..rounds.max(1) {
+        let then = Instant::now();
+        answer = Some(ask(Source::Files(layout), &asked.request)?);
+        times.push(then.elapsed());
+    }
+    times.sort_unstable();
+    let answer = answer.context("no round")?;
+    let ours = times[times.len() / 2].as_secs_f64() * 1000.0;
+    let theirs = match duckdb(&asked.sql, rounds)? {
+        Some((took, values)) => {
+            compare(asked, &answer, &values)?;
+            format!("{took:.1}")
+        }
+        None => "-".to_owned(),
+    };
+    println!("{:44} {ours:>10.1} {theirs:>10}", asked.name);
     Ok(())
 }
 
@@ -224,6 +238,7 @@ fn duckdb(sql: &str, rounds: usize) -> Result<Option<(f64, Vec<i64>)>> {
                    sql, rounds, times = sys.argv[1], int(sys.argv[2]), []\n\
                    connection = duckdb.connect()\n\
                    connection.execute(\"SET TimeZone = 'UTC'\")\n\
+                   connection.execute(\"SET enable_progress_bar = false\")\n\
                    for _ in range(rounds):\n \
                    then = time.perf_counter(); rows = connection.execute(sql).fetchall(); times.append(time.perf_counter() - then)\n\
                    print(sorted(times)[len(times) // 2] * 1000)\n\

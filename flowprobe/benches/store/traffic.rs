@@ -1,4 +1,4 @@
-//! A day of flows as a gateway may have it: few hosts are in most of them, services have low ports and clients high ones, most flows
+//! Days of flows as a gateway may have them: few hosts are in most of them, services have low ports and clients high ones, most flows
 //! are short, and there are more of them by day.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +19,7 @@ const BATCH: u64 = 4096;
 pub(crate) struct Traffic {
     random: fastrand::Rng,
     flows: u64,
+    lasts_us: u64,
     made: u64,
     now_us: u64,
 }
@@ -38,8 +39,11 @@ fn outside(number: u32) -> Ipv4Addr {
 }
 
 impl Traffic {
-    pub(crate) fn new(flows: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(7), flows, made: 0, now_us: 0 }
+    /// So many flows, spread over days.
+    pub(crate) fn new(flows: u64, days: u64) -> Self {
+        /// Microseconds of a day.
+        const DAY_US: u64 = 86_400_000_000;
+        Self { random: fastrand::Rng::with_seed(7), flows, lasts_us: days * DAY_US, made: 0, now_us: 0 }
     }
 
     /// When the last flow ended, milliseconds since 1970.
@@ -65,11 +69,9 @@ impl Traffic {
     }
 
     fn flow(&mut self) -> FlowRecord {
-        /// Microseconds of a day.
-        const DAY_US: u64 = 86_400_000_000;
         let start_us = u64::try_from(START_MS).expect("a time") * 1000;
-        self.now_us = start_us
-            + u64::try_from(u128::from(DAY_US) * u128::from(self.made) / u128::from(self.flows)).expect("a time");
+        let since_us = u128::from(self.lasts_us) * u128::from(self.made) / u128::from(self.flows);
+        self.now_us = start_us + u64::try_from(since_us).expect("a time");
         self.made += 1;
         let client = inside(self.popular(HOSTS / 2));
         let server = outside(self.popular(HOSTS / 2));

@@ -29,6 +29,8 @@ enum What {
     Store(OfDaemon),
     /// How fast names of addresses are looked up
     Enrich(OfDaemon),
+    /// What history costs a running daemon in CPU time and memory, beside one without
+    History(OfDaemon),
     Replay(replay::Args),
 }
 
@@ -46,9 +48,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Export(args) => of_daemon("export", args)?,
         What::Store(args) => of_daemon("store", args)?,
         What::Enrich(args) => of_daemon("enrich", args)?,
+        What::History(args) => history(args)?,
         What::Replay(args) => replay::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one that runs the daemon itself.
+fn history(args: &OfDaemon) -> Result<()> {
+    let daemon = workspace::build_daemon()?;
+    let mut command = workspace::cargo();
+    command.args(["bench", "--package", "flowprobe-tests", "--bench", "history", "--"]).args(&args.arguments);
+    process::run(command.env("FLOWPROBE_BIN", daemon))
 }
 
 fn of_daemon(bench: &str, args: &OfDaemon) -> Result<()> {
