@@ -151,7 +151,7 @@ pub(super) fn talkers(source: Source<'_>, request: &Request) -> Result<Answer, F
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
     answer.columns.extend(names::columns(""));
     let rows = first(&tally.counts, request.top, |both| measured(both.sum(), request.by));
-    let names = NamesOf::find(source, request, rows.iter().map(|(address, _)| *address))?;
+    let names = NamesOf::find(source, request, rows.iter().map(|(address, _)| *address), &mut answer)?;
     for (address, both) in rows {
         let address_and_counts = [Cell::Text(ip(address).to_string())].into_iter().chain(six(both));
         answer.rows.push(address_and_counts.chain(names.cells(address)).collect());
@@ -433,7 +433,7 @@ where
     let (prefixes, named) = &form.named;
     prefixes.iter().for_each(|prefix| answer.columns.extend(names::columns(prefix)));
     let rows = first(&tally.counts, request.top, |one| measured(one.both.sum(), request.by));
-    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| named(key)))?;
+    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| named(key)), &mut answer)?;
     for (key, exchanged) in rows {
         let service = [
             Cell::Number(key.protocol.into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::answer::{Cell, Unit};
+use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
 use super::scan::{Damaged, Gather, Notes, Step, UseOfRollup, patiently, plan, take_all};
 use super::{Filter, Request, Source};
@@ -52,7 +52,7 @@ impl NamesOf {
         [host_name, label, number, organization, country, city]
     }
 
-    /// Looks for these addresses, in the latest days first.
+    /// Looks for these addresses, in the latest days first, for an answer, in which is noted what is damaged.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -60,10 +60,17 @@ impl NamesOf {
         source: Source<'_>,
         request: &Request,
         addresses: impl Iterator<Item = u128>,
+        answer: &mut Answer,
     ) -> Result<Self, FileFault> {
         let wanted: HashSet<u128> = addresses.filter(|address| *address != 0).collect();
-        // What is damaged has been said of the numbers already.
-        Ok(patiently(|damaged| try_to_find(source, request, wanted.clone(), damaged))?.0)
+        let (names, notes) = patiently(|damaged| try_to_find(source, request, wanted.clone(), damaged))?;
+        for file in notes.unreadable {
+            // Most is read for the numbers already.
+            if !answer.unreadable.contains(&file) {
+                answer.unreadable.push(file);
+            }
+        }
+        Ok(names)
     }
 }
 
