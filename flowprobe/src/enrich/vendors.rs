@@ -70,7 +70,7 @@ impl Vendors {
         Ok(())
     }
 
-    /// `00-00-0C   (hex)		Cisco Systems, Inc`, `00:00:0C	Cisco	Cisco Systems, Inc`, `00:1B:C5:00:00:00/36	…`, `00000C Cisco`.
+    /// One of `00-00-0C (hex) Cisco Systems, Inc`, `00:00:0C Cisco Cisco Systems, Inc`, `00:1B:C5:00:00:00/36 …`, `00000C Cisco`.
     fn add_line(&mut self, line: &str) {
         let line = line.trim();
         let Some((prefix, rest)) = line.split_once(|c: char| c.is_whitespace()) else { return };

@@ -306,7 +306,7 @@ impl Known for Elsewhere {
     }
 
     fn end(&mut self, address: u128, _: u64) -> End {
-        let label = (address % 3 != 0).then(|| "moved".into());
+        let label = (!address.is_multiple_of(3)).then(|| "moved".into());
         End { facts: Arc::new(Facts { label, ..Facts::default() }), ..End::default() }
     }
 }

@@ -242,7 +242,7 @@ fn delete(shelf: &Shelf, hour: Hour) -> Result<(), FileFault> {
         let _ = compact(shelf, hour, &AtomicBool::new(false));
     }
     // While the file is there that tells which are: by their names alone the last may be one of before the clock was set back.
-    for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+    for name in NAMES {
         remove_outdated_of(layout, name, hour);
     }
     let (folder, out) = (layout.hour(hour), layout.unfinished().join(FileId::new().as_str()));

@@ -94,7 +94,7 @@ impl Known for Somewhere {
         End {
             facts: Arc::new(Facts { place, label: (number % 2 == 0).then(|| "office".into()) }),
             host_name: (number < 16).then(|| format!("host-{number}.example").into()),
-            vendor: (mac % 2 == 0).then(|| "Example, \"Ltd\"".into()),
+            vendor: mac.is_multiple_of(2).then(|| "Example, \"Ltd\"".into()),
         }
     }
 }
