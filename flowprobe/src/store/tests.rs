@@ -86,13 +86,13 @@ impl Known for Somewhere {
     fn end(&mut self, address: u128, mac: u64) -> End {
         let number = u32::try_from(address & 0xff).expect("an octet");
         let place = Place {
-            as_number: if number % 3 == 0 { 0 } else { 64_500 + number % 7 },
+            as_number: if number.is_multiple_of(3) { 0 } else { 64_500 + number % 7 },
             as_organization: (number % 3 == 1).then(|| format!("Net {}", number % 7).into()),
-            country: (number % 4 != 0).then(|| ["DE", "FR", "IT"][number as usize % 3].into()),
-            city: (number % 5 == 0).then(|| "Cologne".into()),
+            country: (!number.is_multiple_of(4)).then(|| ["DE", "FR", "IT"][number as usize % 3].into()),
+            city: number.is_multiple_of(5).then(|| "Cologne".into()),
         };
         End {
-            facts: Arc::new(Facts { place, label: (number % 2 == 0).then(|| "office".into()) }),
+            facts: Arc::new(Facts { place, label: number.is_multiple_of(2).then(|| "office".into()) }),
             host_name: (number < 16).then(|| format!("host-{number}.example").into()),
             vendor: mac.is_multiple_of(2).then(|| "Example, \"Ltd\"".into()),
         }
