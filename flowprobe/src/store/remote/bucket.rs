@@ -235,8 +235,8 @@ fn refused(error: &object_store::Error) -> BucketFault {
         said = cause.to_string();
         inner = cause.source();
     }
-    if let (Some(code), Some(message)) = (tagged(&said, "Code"), tagged(&said, "Message")) {
-        said = format!("{code}: {message}");
+    if let Some(code) = tagged(&said, "Code") {
+        said = tagged(&said, "Message").map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"));
     }
     if whole.contains(KEYS_OF_THE_MACHINE) {
         said =

@@ -118,7 +118,9 @@ impl<O: Fn() -> Result<Bucket, BucketFault>> Uploader<O> {
                         remote.sent_hours += 1;
                         remote.sent_octets += octets;
                         remote.waiting_hours = left;
+                        remote.problem = None;
                     });
+                    self.all_is_well();
                     // Where it cannot be kept, the worst that comes of it is that it is sent once more.
                     marks.set(*hour, id)?;
                 }
