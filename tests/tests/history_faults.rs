@@ -97,7 +97,7 @@ fn a_disk_that_turns_read_only_costs_nothing_but_history_and_is_named() -> Resul
     let room = Namespace::new()?;
     let disk = TinyDisk::new(16 << 10)?;
     let store = disk.path().join("store").display().to_string();
-    let collector = Keeper::udp(&room)?;
+    let collector = Keeper::tcp(&room)?;
     let listen = format!("udp://{HERE}");
     let arguments = ["--listen", &listen, "--store", &store, "--collector", collector.url()];
     let mut daemon = Daemon::start(&room, &arguments)?;
@@ -120,7 +120,7 @@ fn a_disk_that_turns_read_only_costs_nothing_but_history_and_is_named() -> Resul
     );
     ensure!(metric(pid, "flowprobe_store_failing")? == "1", "it does not say so");
     daemon.wait_for_records(1100)?;
-    daemon.wait_for_sink("udp", "all records exported", |sink| sink["collector"]["sentRecords"] == 1100)?;
+    daemon.wait_for_sink("tcp", "all records exported", |sink| sink["collector"]["sentRecords"] == 1100)?;
     wait_until("records that wait", || Ok(condition(pid)?["waitingRecords"] == 1000))?;
     // What waits is in the daemon's answers, and what was written is in everybody's.
     ensure!(numbers(&records_of_daemon(pid)?)? == (0..1100).collect::<Vec<_>>(), "not all are in the answer");
