@@ -9,6 +9,7 @@ use flowprobe_tests::certificates::Certificates;
 use flowprobe_tests::daemon::{binary, flowprobe};
 use flowprobe_tests::frames::{Flow, packets_of};
 use flowprobe_tests::inject;
+use flowprobe_tests::knowledge::database;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Finished, Process, wait_until};
 use flowprobe_tests::require;
@@ -305,6 +306,10 @@ store = "/tmp/st ore"
 store-age = "90d"
 store-size = "5G"
 store-remote = "s3://bucket/flow%73?endpoint=http://127.0.0.1:9&region=eu-central-1&ca=FOLDER/a%2c1.pem"
+mmdb = ["FOLDER/as.mmdb"]
+labels = ["FOLDER/networks.csv"]
+mac-vendors = "FOLDER/oui.txt"
+reverse-dns = "private"
 status-socket = "none"
 output = "quiet"
 "#;
@@ -333,6 +338,9 @@ fn files_that_are_right() -> Result<()> {
     for (name, kind, copy) in [("ca", "pem", "a,1.pem"), ("client", "pem", "c"), ("client", "key", "k")] {
         fs::copy(certificates.path(name, kind), folder.path().join(copy))?;
     }
+    fs::write(folder.path().join("as.mmdb"), database(&[("192.0.2.0/24", 64_500, "DE")])?)?;
+    fs::write(folder.path().join("networks.csv"), "192.0.2.0/24,test\n")?;
+    fs::write(folder.path().join("oui.txt"), "00000C Cisco\n")?;
     let whole = WHOLE.replace("FOLDER", folder.path().to_str().context("a path in UTF-8")?);
     fs::write(&path, whole)?;
     let whole = run(&room, &["check-config", path_text])?;
