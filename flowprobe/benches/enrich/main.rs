@@ -29,8 +29,9 @@ struct Args {
 /// Networks of the database of autonomous systems, and of those how many there are.
 const NETWORKS: u32 = 400_000;
 const SYSTEMS: u32 = 80_000;
-/// Networks of the database of cities.
-const CITIES: u32 = 2_000_000;
+/// Networks of the database of cities, and of those how many there are.
+const PLACES: u32 = 1_000_000;
+const CITIES: u32 = 50_000;
 /// Networks with labels.
 const LABELS: u32 = 10_000;
 /// Hosts of a gateway.
@@ -41,12 +42,12 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let [systems, cities, labels] = ["as.mmdb", "city.mmdb", "labels.csv"].map(|name| folder.path().join(name));
     std::fs::write(&systems, database(NETWORKS, system)?)?;
-    std::fs::write(&cities, database(CITIES, city)?)?;
+    std::fs::write(&cities, database(PLACES, city)?)?;
     let lines = (0..LABELS).map(|number| format!("{},site {number}\n", network(number, LABELS)));
     std::fs::write(&labels, lines.collect::<String>())?;
     let mib = |path| -> Result<u64> { Ok(std::fs::metadata(path)?.len() >> 20) };
     println!(
-        "autonomous systems: {NETWORKS} networks, {} MiB; cities: {CITIES} networks, {} MiB; {LABELS} labels",
+        "autonomous systems: {NETWORKS} networks, {} MiB; cities: {PLACES} networks, {} MiB; {LABELS} labels",
         mib(&systems)?,
         mib(&cities)?
     );
@@ -129,10 +130,10 @@ fn system(number: u32) -> Value {
 
 fn city(number: u32) -> Value {
     let names = ["de", "en", "es", "fr", "ja", "pt-BR", "ru", "zh-CN"];
-    let city = number % 50_000;
+    let city = number % CITIES;
     Value::map([
         ("city", Value::map([("names", Value::map(names.map(|name| (name, Value::from(format!("{name} {city}"))))))])),
         ("country", Value::map([("iso_code", Value::from(["DE", "FR", "IT", "US"][city as usize % 4]))])),
-        ("location", Value::map([("latitude", Value::from(f64::from(number))), ("longitude", Value::from(8.5))])),
+        ("location", Value::map([("latitude", Value::from(f64::from(city))), ("longitude", Value::from(8.5))])),
     ])
 }

@@ -9,7 +9,7 @@ use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
 use super::{Config, Listen, ListenTransport, OutputMode, Target};
 use crate::collect::Received;
 use crate::collect::session::Limits;
-use crate::enrich::{EnrichConfig, OCTETS_OF_ENRICHER, OCTETS_OF_NAMES, ReverseDns};
+use crate::enrich::{EnrichConfig, OCTETS_OF_ENRICHER, OCTETS_OF_NAMES, OCTETS_OF_PLACES, ReverseDns};
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
@@ -74,14 +74,17 @@ impl MemoryBound {
     }
 }
 
-/// What is remembered of addresses, by the threads that enrich; the files themselves come on top, twice while they are read anew.
+/// What is remembered of addresses, by the threads that enrich; the files come on top, twice while they are read anew.
 fn of_enrichment(config: &Config) -> u64 {
     let EnrichConfig { databases, labels, vendors, reverse_dns } = &config.enrich;
     let paths = databases.iter().chain(labels).chain(vendors.iter().flatten());
     let files: u64 = paths.filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum();
     let remembered = if config.enrich.is_of_addresses() { ENRICHERS * OCTETS_OF_ENRICHER } else { 0 };
     let names = if *reverse_dns == ReverseDns::None { 0 } else { OCTETS_OF_NAMES };
-    2 * files + remembered + names
+    // The records of a database are smaller in it than what is made of them.
+    let places = databases.iter().filter_map(|path| std::fs::metadata(path).ok());
+    let places: u64 = places.map(|file| OCTETS_OF_PLACES.min(8 * file.len())).sum();
+    2 * (files + places) + remembered + names
 }
 
 /// Threads that enrich: metering, history, standard output.

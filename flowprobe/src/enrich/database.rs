@@ -14,9 +14,17 @@ use super::row::{Loose, Place};
 /// A database, in memory: a file that is cut off or changed while it is in use must not pull the ground away.
 pub(super) struct Database {
     reader: Reader<Vec<u8>>,
+    /// What its records say, by where they are: of all but the largest databases all of them.
+    places: HashMap<usize, Arc<Place>>,
 }
 
-/// The records that have been read lately, by where they are in the database: there are far fewer of them than addresses.
+/// Records that are read for good when a database is opened.
+const MOST_PLACES: usize = 1 << 18;
+
+/// Octets of all of them, about.
+pub(super) const OCTETS_OF_PLACES: u64 = MOST_PLACES as u64 * 192;
+
+/// Others that have been read lately, by where they are in the database: there are far fewer of them than addresses.
 pub(super) type Recent = HashMap<usize, Arc<Place>>;
 
 /// Records that are kept in it.
@@ -37,8 +45,8 @@ impl Database {
 
     fn of(octets: Vec<u8>) -> Result<Self, String> {
         let reader = Reader::from_source(octets).map_err(|error| format!("it is no MMDB file: {error}"))?;
-        check(&reader).map_err(|problem| format!("it is damaged: {problem}"))?;
-        Ok(Self { reader })
+        let places = read_all(&reader).map_err(|problem| format!("it is damaged: {problem}"))?;
+        Ok(Self { reader, places })
     }
 
     /// What it calls itself, and of which day it is.
@@ -55,7 +63,7 @@ impl Database {
     pub(super) fn find(&self, address: IpAddr, recent: &mut Recent) -> Option<Arc<Place>> {
         let found = self.reader.lookup(address).ok()?;
         let offset = found.offset()?;
-        if let Some(place) = recent.get(&offset) {
+        if let Some(place) = self.places.get(&offset).or_else(|| recent.get(&offset)) {
             return Some(Arc::clone(place));
         }
         let place = match found.decode::<Loose>() {
@@ -71,23 +79,29 @@ impl Database {
     }
 }
 
-/// Goes through the whole tree, and reads each record once. The library has a check as well, which asks for descriptions too: databases
+/// Goes through the whole tree, and reads each record once: what is damaged is found, and what they say is known. The library has a check as well, which asks for descriptions too: databases
 /// that people make for themselves often have none.
-fn check(reader: &Reader<Vec<u8>>) -> Result<(), MaxMindDbError> {
+fn read_all(reader: &Reader<Vec<u8>>) -> Result<HashMap<usize, Arc<Place>>, MaxMindDbError> {
     // A tree has no more leaves than nodes and one; more come only of a circle.
     let most = (reader.metadata().node_count as usize).saturating_add(1);
     let networks = reader.networks(WithinOptions::default().include_networks_without_data())?;
-    let mut read = HashSet::new();
+    let (mut read, mut places, mut texts) = (HashSet::new(), HashMap::new(), HashSet::new());
     for (count, network) in networks.enumerate() {
         let network = network?;
         if count > most {
             return Err(MaxMindDbError::invalid_database("its tree goes round in a circle"));
         }
-        if network.offset().is_some_and(|offset| read.insert(offset)) {
-            network.decode::<IgnoredAny>()?;
+        match network.offset().filter(|offset| read.insert(*offset)) {
+            Some(offset) if places.len() < MOST_PLACES => {
+                let mut place = network.decode::<Loose>()?.map_or_else(Place::default, |row| Place::of(&row));
+                place.share(&mut texts);
+                places.insert(offset, Arc::new(place));
+            }
+            Some(_) => drop(network.decode::<IgnoredAny>()?),
+            None => {}
         }
     }
-    Ok(())
+    Ok(places)
 }
 
 impl std::fmt::Debug for Database {

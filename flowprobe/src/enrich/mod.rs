@@ -260,6 +260,9 @@ const MOST_REMEMBERED: usize = 1 << 16;
 /// Octets of memory that an enricher takes at most.
 pub const OCTETS_OF_ENRICHER: u64 = MOST_REMEMBERED as u64 * 256 + 2 * database::OCTETS_OF_RECENT;
 
+/// Octets of memory that the records of a database take at most.
+pub const OCTETS_OF_PLACES: u64 = database::OCTETS_OF_PLACES;
+
 /// Octets of memory that names of addresses take at most.
 pub const OCTETS_OF_NAMES: u64 = names::MOST_OCTETS;
 

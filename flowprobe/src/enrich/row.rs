@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::text;
@@ -120,6 +121,13 @@ impl Place {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Makes its texts the same in memory as those of others that say the same.
+    pub(super) fn share(&mut self, texts: &mut HashSet<Arc<str>>) {
+        for text in [&mut self.as_organization, &mut self.country, &mut self.city].into_iter().flatten() {
+            *text = Arc::clone(texts.get_or_insert_with(text, Arc::clone));
+        }
     }
 
     /// Adds what another knows and this does not. A number and its organisation are from one.
