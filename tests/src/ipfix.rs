@@ -179,8 +179,9 @@ pub fn as_on_the_wire(record: &Object) -> Object {
         .filter(|(_, name)| !name.contains(absent))
         .map(|(_, name)| ((*name).to_owned(), record.get(*name).cloned().unwrap_or_else(|| nothing(name))))
         .collect();
-    // Elements that only some runs of the daemon have, and the addresses of tunnels.
-    for (name, value) in record {
+    // Elements that only some runs of the daemon have, and the addresses of tunnels; but no names, which options records tell.
+    let is_name = |name: &str| NAMES_OF_INTERFACES.contains(&name);
+    for (name, value) in record.iter().filter(|(name, _)| !is_name(name)) {
         wire.entry(name).or_insert_with(|| value.clone());
     }
     if let Some(type_and_code) = icmp {
@@ -188,6 +189,10 @@ pub fn as_on_the_wire(record: &Object) -> Object {
     }
     wire
 }
+
+/// What JSON says of interfaces, and records of IPFIX do not.
+pub const NAMES_OF_INTERFACES: [&str; 4] =
+    ["ingressInterfaceName", "ingressInterfaceDescription", "egressInterfaceName", "egressInterfaceDescription"];
 
 /// What an element that says nothing is on the wire.
 fn nothing(name: &str) -> Value {

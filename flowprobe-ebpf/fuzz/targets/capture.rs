@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
 use flowprobe::config::{DomainBy, SelectionSettings};
+use flowprobe::enrich::{EnrichConfig, Enrichment};
 use flowprobe::export::elements::{Extras, Fields, Schema};
 use flowprobe::losses::Losses;
 use flowprobe::metering::Metering;
@@ -19,6 +20,12 @@ use flowprobe::sink::{Event, Patience, Sink, Wants};
 use flowprobe::table::TableConfig;
 use libfuzzer_sys::fuzz_target;
 use tokio::sync::mpsc;
+
+/// Of nobody is anything known.
+static NOTHING_KNOWN: LazyLock<Arc<Enrichment>> = LazyLock::new(|| {
+    let config = EnrichConfig { vendors: Some(Vec::new()), ..EnrichConfig::default() };
+    Arc::new(Enrichment::open(&config).expect("no file to read"))
+});
 
 /// More messages than the frames of an input can cause that is not gzipped (`-max_len` is 4,096 octets, and a frame has a
 /// header of at least 16): so the replay need not run beside the metering, which would take a thread for each input.
@@ -78,7 +85,7 @@ struct Outputs {
 fn write(mut events: mpsc::Receiver<Event>) {
     let schema = Arc::new(Schema::default());
     let mut writers: [Box<dyn Writer>; 3] = [
-        Box::new(JsonLines::default()),
+        Box::new(JsonLines::enriched(&NOTHING_KNOWN)),
         Box::new(CsvLines::new(Arc::clone(&schema))),
         Box::new(IpfixFile::new(schema, Fields::default(), DomainBy::default(), Losses::default())),
     ];

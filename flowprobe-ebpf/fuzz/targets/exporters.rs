@@ -4,11 +4,12 @@
 #![no_main]
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use flowprobe::collect::ReceivedRecords;
 use flowprobe::collect::session::{Exporters, Limits, Moment, Peer};
+use flowprobe::enrich::{EnrichConfig, Enrichment};
 use flowprobe::export::Format;
 use flowprobe::export::elements::Schema;
 use flowprobe::export::encode::{Clock, Encoder, Pushed};
@@ -17,6 +18,12 @@ use flowprobe::export::session::{Session, Templates};
 use flowprobe::output::{JsonLines, Writer};
 use flowprobe::sink::{Event, RecordBatch};
 use libfuzzer_sys::fuzz_target;
+
+/// Of nobody is anything known.
+static NOTHING_KNOWN: LazyLock<Arc<Enrichment>> = LazyLock::new(|| {
+    let config = EnrichConfig { vendors: Some(Vec::new()), ..EnrichConfig::default() };
+    Arc::new(Enrichment::open(&config).expect("no file to read"))
+});
 
 /// 2023-11-14.
 const NOW_US: u64 = 1_700_000_000_000_000;
@@ -62,7 +69,7 @@ fn write(received: ReceivedRecords) {
     let batch =
         RecordBatch { schema: Arc::clone(&schema), records: records.into(), scraps: false, beyond: Arc::new(beyond) };
     let mut lines = Vec::new();
-    JsonLines::default().write(&Event::Records(batch.clone()), &mut lines).expect("memory takes all");
+    JsonLines::enriched(&NOTHING_KNOWN).write(&Event::Records(batch.clone()), &mut lines).expect("memory takes all");
     let conversations = batch.conversations().count();
     let mut printed = 0;
     for line in lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
