@@ -126,8 +126,9 @@ impl Fuzzer {
 
     /// Inputs made of the captures that lie beside some checkouts; without them there is only the dictionary to begin with.
     fn write_seeds(&self) -> Result<()> {
-        let mut seeds: Command = workspace::cargo();
-        seeds.args(["run", "--quiet", "--package", "flowprobe-tests", "--example", "fuzz_seeds", "--"]);
-        process::run(seeds.arg(self.work.join("seeds")))
+        let target = workspace::target()?;
+        let mut build = workspace::cargo_of_all("build");
+        process::run(build.args(["--quiet", "--example", "fuzz_seeds", "--target-dir"]).arg(&target))?;
+        process::run(Command::new(target.join("debug/examples/fuzz_seeds")).arg(self.work.join("seeds")))
     }
 }

@@ -47,17 +47,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         passes(workspace::cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))
     });
     tally.step("lints", || {
-        let lint = ["clippy", "--workspace", "--all-targets"];
-        passes(workspace::cargo().args(lint).args(["--", "-D", "warnings"]))?;
-        passes(workspace::cargo().args(lint).args(["--features", workspace::FEATURES, "--", "-D", "warnings"]))
+        passes(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        passes(workspace::cargo_of_all("clippy").args(["--all-targets", "--", "-D", "warnings"]))
     });
     tally.step("kernel objects", kernel_objects);
     let skips = target.join("skipped-tests.txt");
     tally.step("unit tests", || {
-        let mut command = workspace::cargo();
-        command.args(["test", "--workspace", "--exclude", "flowprobe-tests", "--no-fail-fast"]);
-        command.args(["--features", workspace::FEATURES]);
-        command.env("PYTHONPATH", &python);
+        let mut command = workspace::cargo_of_all("test");
+        command.args(["--lib", "--bins", "--no-fail-fast"]).env("PYTHONPATH", &python);
         if args.long {
             command.env("FLOWPROBE_LONG", "1");
         }
@@ -122,8 +119,8 @@ fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
 
 fn end_to_end(long: bool, skips: &Path, unpacked: &Path, python: &Path) -> Result<Outcome> {
     let daemon: PathBuf = workspace::build_whole_daemon().context("the daemon does not build")?;
-    let mut command = workspace::cargo();
-    command.args(["test", "--package", "flowprobe-tests", "--no-fail-fast", "--", "--test-threads=1"]);
+    let mut command = workspace::cargo_of_all("test");
+    command.args(["--test", "*", "--no-fail-fast", "--", "--test-threads=1"]);
     command.env("FLOWPROBE_BIN", daemon).env("PATH", packages::path_with(unpacked)?);
     command.env("PYTHONPATH", python);
     if long {

@@ -42,6 +42,14 @@ fn build_daemon_with(more: &[&str]) -> Result<PathBuf> {
     Ok(target.join("release").join("flowprobe"))
 }
 
+/// `cargo test`, `cargo build` and the like of the whole workspace: what is built of some packages alone has other features, and all
+/// that they depend on is compiled once more.
+pub(crate) fn cargo_of_all(command: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.args([command, "--workspace", "--features", FEATURES]);
+    cargo
+}
+
 /// The cargo that runs us, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
