@@ -39,18 +39,35 @@ pub struct RemoteUrlError {
 /// An example for messages.
 const EXAMPLE: &str = "s3://bucket/flowprobe?endpoint=https://storage.example:9000";
 
+const NO_KEYS: &str = "keys do not belong here: they come from the environment, or from a file (option `credentials`)";
+
 const OPTIONS: &str = "endpoint, region, credentials, ca";
 
 impl FromStr for Remote {
     type Err = RemoteUrlError;
 
     fn from_str(url: &str) -> Result<Self, RemoteUrlError> {
-        parse(url).map_err(|problem| RemoteUrlError { url: url.to_owned(), problem })
+        read(url, cfg!(feature = "object-store"))
     }
 }
 
-fn parse(url: &str) -> Result<Remote, String> {
-    if !cfg!(feature = "object-store") {
+/// What `url` says to a build that can send history elsewhere, or to one that cannot.
+fn read(url: &str, can_send: bool) -> Result<Remote, RemoteUrlError> {
+    parse(url, can_send).map_err(|problem| RemoteUrlError { url: without_keys(url), problem })
+}
+
+/// The place that a URL is of. Messages go to logs: what somebody took for the place of a key, before an `@` or as an option, is not
+/// repeated there.
+fn without_keys(url: &str) -> String {
+    let (place, _) = url.split_once('?').unwrap_or((url, ""));
+    match place.rsplit_once('@') {
+        Some((keys, rest)) => format!("{}…@{rest}", keys.find("://").map_or("", |end| &keys[..end + 3])),
+        None => place.to_owned(),
+    }
+}
+
+fn parse(url: &str, can_send: bool) -> Result<Remote, String> {
+    if !can_send {
         return Err(
             "this flowprobe was built without it; `cargo build --release --features object-store` builds one that \
                     sends history elsewhere"
@@ -63,9 +80,7 @@ fn parse(url: &str) -> Result<Remote, String> {
     }
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if place.contains('@') {
-        return Err(
-            "keys do not belong here: they come from the environment, or from a file (option `credentials`)".into()
-        );
+        return Err(NO_KEYS.into());
     }
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     let mut remote = Remote {
@@ -120,9 +135,12 @@ fn set(remote: &mut Remote, name: &str, value: String) -> Result<(), String> {
 }
 
 fn endpoint(url: &str) -> Result<String, String> {
+    if url.contains('@') {
+        return Err(NO_KEYS.into());
+    }
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.map_or("", |rest| rest.split(['/', ':']).next().unwrap_or(""));
-    if host.is_empty() || url.contains(['@', '?', '#']) || url.contains(char::is_whitespace) {
+    if host.is_empty() || url.contains(['?', '#']) || url.contains(char::is_whitespace) {
         return Err(format!("expected scheme, host and port, as in https://storage.example:9000, found `{url}`"));
     }
     Ok(url.trim_end_matches('/').to_owned())
@@ -246,30 +264,27 @@ impl Credentials {
 mod tests {
     use super::*;
 
-    #[cfg(not(feature = "object-store"))]
     #[test]
     fn a_build_without_the_feature_names_it() {
-        let error = "s3://bucket".parse::<Remote>().expect_err("it is not there").to_string();
+        let error = read("s3://bucket", false).expect_err("it is not there").to_string();
         assert!(error.contains("--features object-store"), "{error}");
     }
 
-    #[cfg(feature = "object-store")]
     #[test]
     fn urls_are_read_and_written_alike() {
         let full = "s3://flows.example/probes/a=1?endpoint=http://127.0.0.1:9000&region=eu-central-1&credentials=/etc/f%26p/keys\
                     &ca=/etc/ca.pem";
-        let remote: Remote = full.parse().expect("a URL");
+        let remote = read(full, true).expect("a URL");
         assert_eq!((&*remote.bucket, &*remote.prefix), ("flows.example", "probes/a=1"));
         assert_eq!(remote.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
         assert_eq!(remote.credentials.as_deref(), Some(Path::new("/etc/f&p/keys")));
         assert_eq!((remote.to_string(), remote.name()), (full.to_owned(), "s3://flows.example/probes/a=1".to_owned()));
         for (text, name) in [("s3://b", "s3://b"), ("s3://b/", "s3://b"), ("s3://b/c/", "s3://b/c")] {
-            let remote: Remote = text.parse().expect(text);
+            let remote = read(text, true).expect(text);
             assert_eq!((remote.to_string(), remote.endpoint), (name.to_owned(), None));
         }
     }
 
-    #[cfg(feature = "object-store")]
     #[test]
     fn what_is_wrong_with_a_url_is_said() {
         for (url, problem) in [
@@ -278,18 +293,37 @@ mod tests {
             ("s3://", "the bucket is missing"),
             ("s3:///flows", "the bucket is missing"),
             ("s3://a b", "a bucket's name has letters"),
-            ("s3://key:secret@bucket", "keys do not belong here"),
             ("s3://bucket/a//b", "what follows the bucket has"),
             ("s3://bucket/../b", "what follows the bucket has"),
             ("s3://bucket/a*", "what follows the bucket has"),
             ("s3://bucket?endpoint=storage:9000", "option `endpoint`: expected scheme, host and port"),
             ("s3://bucket?endpoint=http://", "option `endpoint`: expected scheme, host and port"),
-            ("s3://bucket?endpoint=http://a:b@host", "option `endpoint`: expected scheme, host and port"),
             ("s3://bucket?region=", "option `region`: the value is missing"),
-            ("s3://bucket?secret=x", "option `secret`: unknown; expected one of endpoint, region, credentials, ca"),
+            ("s3://bucket?key=x", "option `key`: unknown; expected one of endpoint, region, credentials, ca"),
         ] {
-            let error = url.parse::<Remote>().expect_err(url).to_string();
-            assert!(error.starts_with(&format!("bad URL for history `{url}`: {problem}")), "{error}");
+            let error = read(url, true).expect_err(url).to_string();
+            let place = url.split('?').next().unwrap_or("");
+            assert!(error.starts_with(&format!("bad URL for history `{place}`: {problem}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_that_stand_in_a_url_are_refused_and_not_repeated() {
+        for (url, said) in [
+            ("s3://key:secret@bucket/a", "`s3://…@bucket/a`: keys do not belong here"),
+            ("gs://key:sec/secret@bucket", "`gs://…@bucket`: unknown scheme `gs`"),
+            ("key:secret@bucket", "`…@bucket`: expected something like s3://"),
+            (
+                "s3://bucket?endpoint=http://key:secret@host",
+                "`s3://bucket`: option `endpoint`: keys do not belong here",
+            ),
+            ("s3://bucket?region=a&secret_access_key=secret", "`s3://bucket`: option `secret_access_key`: unknown"),
+        ] {
+            for can_send in [true, false] {
+                let error = read(url, can_send).expect_err(url).to_string();
+                assert!(!error.contains("key:") && !error.contains("secret@") && !error.contains("=secret"), "{error}");
+                assert!(!can_send || error.starts_with(&format!("bad URL for history {said}")), "{error}");
+            }
         }
     }
 
