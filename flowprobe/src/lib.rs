@@ -42,3 +42,4 @@ pub mod status;
 pub mod store;
 pub mod summary;
 pub mod table;
+pub mod text;

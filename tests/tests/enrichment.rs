@@ -352,7 +352,7 @@ fn a_file_that_cannot_be_used_is_named_before_anything_starts() -> Result<()> {
     for (key, name, problem) in [
         ("mmdb", "broken.mmdb", "it is no MMDB file: "),
         ("mmdb", "missing.mmdb", "No such file or directory"),
-        ("labels", "broken.csv", "line 2: 10.0.0.1/8 is an address in 10.0.0.0/8"),
+        ("labels", "broken.csv", "line 2: `10.0.0.1/8` has bits behind its prefix; the network is 10.0.0.0/8"),
         ("labels", "", "Is a directory"),
         ("mac-vendors", "empty.txt", "it has no prefixes of MAC addresses with their makers"),
     ] {

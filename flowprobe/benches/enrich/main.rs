@@ -2,6 +2,8 @@
 //! databases as large as those that people use.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +23,9 @@ struct Args {
     /// Rounds; the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// A folder in which the files are: then they are not made.
+    #[arg(long)]
+    files: Option<PathBuf>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -39,19 +44,43 @@ const HOSTS: usize = 20_000;
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    match &args.files {
+        Some(folder) => measure(&args, folder),
+        None => make_and_measure(),
+    }
+}
+
+/// Files of enrichment in a folder: autonomous systems, cities, labels.
+fn files(folder: &Path) -> [PathBuf; 3] {
+    ["as.mmdb", "city.mmdb", "labels.csv"].map(|name| folder.join(name))
+}
+
+/// Makes the files, and measures in a process that has not: of its memory much has come back by then, and would be used again.
+fn make_and_measure() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let [systems, cities, labels] = ["as.mmdb", "city.mmdb", "labels.csv"].map(|name| folder.path().join(name));
+    let [systems, cities, labels] = files(folder.path());
     std::fs::write(&systems, database(NETWORKS, system)?)?;
     std::fs::write(&cities, database(PLACES, city)?)?;
     let lines = (0..LABELS).map(|number| format!("{},site {number}\n", network(number, LABELS)));
     std::fs::write(&labels, lines.collect::<String>())?;
+    let again = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--files")
+        .arg(folder.path())
+        .status()?;
+    ensure!(again.success(), "the measuring process ended with {again}");
+    Ok(())
+}
+
+fn measure(args: &Args, folder: &Path) -> Result<()> {
+    let [systems, cities, labels] = files(folder);
     let mib = |path| -> Result<u64> { Ok(std::fs::metadata(path)?.len() >> 20) };
     println!(
         "autonomous systems: {NETWORKS} networks, {} MiB; cities: {PLACES} networks, {} MiB; {LABELS} labels",
         mib(&systems)?,
         mib(&cities)?
     );
-    let then = Instant::now();
+    let (then, before) = (Instant::now(), memory("VmRSS:")?);
     let config = EnrichConfig {
         databases: vec![systems, cities],
         labels: vec![labels],
@@ -59,7 +88,12 @@ fn main() -> Result<()> {
         reverse_dns: ReverseDns::None,
     };
     let shared = Arc::new(Enrichment::open(&config)?);
-    println!("read and checked in {:.2} s", then.elapsed().as_secs_f64());
+    println!(
+        "read and checked in {:.2} s; {} MiB in memory, at most {} MiB meanwhile",
+        then.elapsed().as_secs_f64(),
+        memory("VmRSS:")?.saturating_sub(before) >> 10,
+        memory("VmHWM:")?.saturating_sub(before) >> 10
+    );
     let mut random = fastrand::Rng::with_seed(7);
     let hosts: Vec<u128> = (0..HOSTS).map(|_| address(&mut random)).collect();
     // Half of the hosts for each quarter of what is met: as uneven as traffic is.
@@ -70,14 +104,21 @@ fn main() -> Result<()> {
         })
         .collect();
     let strangers: Vec<u128> = (0..args.lookups).map(|_| address(&mut random)).collect();
-    measure("of a gateway's hosts", &shared, &met, args.rounds)?;
-    measure("of addresses at random", &shared, &strangers, args.rounds)
+    look_up("of a gateway's hosts", &shared, &met, args.rounds)?;
+    look_up("of addresses at random", &shared, &strangers, args.rounds)
 }
 
-fn measure(what: &str, shared: &Arc<Enrichment>, addresses: &[u128], rounds: usize) -> Result<()> {
+/// KiB that the kernel says this process has or had in memory.
+fn memory(field: &str) -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn look_up(what: &str, shared: &Arc<Enrichment>, addresses: &[u128], rounds: usize) -> Result<()> {
     let mut rates = Vec::new();
     for _ in 0..rounds {
-        let mut enricher = Enricher::new(shared);
+        let enricher = Enricher::new(shared);
         let then = Instant::now();
         let mut found = 0;
         for address in addresses {

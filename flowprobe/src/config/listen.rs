@@ -166,7 +166,7 @@ fn set(listen: &mut Listen, name: &str, value: &str) -> Result<(), String> {
     match (name, &mut listen.transport) {
         ("allow", _) => {
             for text in value.split(',') {
-                let network = network(text.trim())?;
+                let network = super::network(text.trim())?;
                 if !listen.allow.contains(&network) {
                     listen.allow.push(network);
                 }
@@ -195,25 +195,6 @@ fn set(listen: &mut Listen, name: &str, value: &str) -> Result<(), String> {
 
 /// The kernel doubles it, in an `int`.
 const MOST_RECEIVE_BUFFER: u32 = 512 << 20;
-
-/// A network, or one address.
-fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address.to_canonical()));
-    }
-    let network: IpNet =
-        text.parse().map_err(|_| format!("expected a network such as 192.0.2.0/24, or an address, found `{text}`"))?;
-    // An access list that means something else than it seems to is worse than one that is refused.
-    if network.addr() != network.network() {
-        return Err(format!("`{text}` has bits behind its prefix; the network is {}", network.trunc()));
-    }
-    match network {
-        IpNet::V6(mapped) if mapped.prefix_len() >= 96 && mapped.addr().to_ipv4_mapped().is_some() => {
-            Err(format!("`{text}` is a network of IPv4 and has to be written as one"))
-        }
-        network => Ok(network),
-    }
-}
 
 impl Listen {
     /// Whether `peer` may send here. IPv4-mapped addresses are to be unmapped before.

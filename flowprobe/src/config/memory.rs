@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use flowprobe_ebpf::room::{MARKS_PER_BLOCK, mark_blocks};
 use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
@@ -9,7 +10,7 @@ use flowprobe_ebpf::{FlowKey, FlowValue, TunnelledKey, Tunnels};
 use super::{Config, Listen, ListenTransport, OutputMode, Target};
 use crate::collect::Received;
 use crate::collect::session::Limits;
-use crate::enrich::{EnrichConfig, OCTETS_OF_ENRICHER, OCTETS_OF_NAMES, OCTETS_OF_PLACES, ReverseDns};
+use crate::enrich::{EnrichConfig, OCTETS_OF_NAMES, ReverseDns};
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
 use crate::record::{FlowDelta, FlowRecord};
@@ -74,21 +75,19 @@ impl MemoryBound {
     }
 }
 
-/// What is remembered of addresses, by the threads that enrich; the files come on top, twice while they are read anew.
+/// What is made of the files from which names come, while one is read anew beside what is in use: of a database, whose networks take
+/// six octets each there, first and last address, facts, and twice the range that comes of them.
 fn of_enrichment(config: &Config) -> u64 {
-    let EnrichConfig { databases, labels, vendors, reverse_dns } = &config.enrich;
-    let paths = databases.iter().chain(labels).chain(vendors.iter().flatten());
-    let files: u64 = paths.filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum();
-    let remembered = if config.enrich.is_of_addresses() { ENRICHERS * OCTETS_OF_ENRICHER } else { 0 };
+    const OF_DATABASE: u64 = 16;
+    const OF_LIST: u64 = 4;
+    let octets = |paths: &[PathBuf]| -> u64 {
+        paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum()
+    };
+    let EnrichConfig { databases, labels, reverse_dns, .. } = &config.enrich;
+    let lists = octets(labels) + octets(&config.enrich.vendor_lists());
     let names = if *reverse_dns == ReverseDns::None { 0 } else { OCTETS_OF_NAMES };
-    // The records of a database are smaller in it than what is made of them.
-    let places = databases.iter().filter_map(|path| std::fs::metadata(path).ok());
-    let places: u64 = places.map(|file| OCTETS_OF_PLACES.min(8 * file.len())).sum();
-    2 * (files + places) + remembered + names
+    OF_DATABASE * octets(databases) + OF_LIST * lists + names
 }
-
-/// Threads that enrich: metering, history, standard output.
-const ENRICHERS: u64 = 3;
 
 /// A batch of records of our own: as many as go on at once.
 const OF_BATCH: u64 = (RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;

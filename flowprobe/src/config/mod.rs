@@ -35,7 +35,7 @@ pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
 pub use memory::MemoryBound;
 pub use remote::{Credentials, CredentialsError, Remote, RemoteUrlError};
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
-pub use values::{ValueError, catch_up, duration, fields, max_flows, sample, size, span, tunnels};
+pub use values::{ValueError, catch_up, duration, fields, max_flows, network, sample, size, span, tunnels};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

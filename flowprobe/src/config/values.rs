@@ -1,9 +1,11 @@
 //! Single values, the same from a flag and from a file.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use flowprobe_ebpf::Tunnels;
+use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::export::elements::{Fields, FieldsError, Preset};
@@ -172,6 +174,28 @@ pub fn fields(text: &str) -> Result<Fields, FieldsError> {
     match Preset::named(text) {
         Some(preset) => Ok(Fields::Preset(preset)),
         None => Fields::named(&text.split(',').map(str::trim).collect::<Vec<_>>()),
+    }
+}
+
+/// A network, or one address as the network of itself. IPv4 is always written as such.
+///
+/// # Errors
+/// The text is neither, has bits behind its prefix, or is a network of IPv4-mapped addresses.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    let network: IpNet =
+        text.parse().map_err(|_| format!("expected a network such as 192.0.2.0/24, or an address, found `{text}`"))?;
+    // It may be meant as a longer one, and a list that means something else than it seems to is worse than one that is refused.
+    if network.addr() != network.network() {
+        return Err(format!("`{text}` has bits behind its prefix; the network is {}", network.trunc()));
+    }
+    match network {
+        IpNet::V6(mapped) if mapped.prefix_len() >= 96 && mapped.addr().to_ipv4_mapped().is_some() => {
+            Err(format!("`{text}` is a network of IPv4 and has to be written as one"))
+        }
+        network => Ok(network),
     }
 }
 

@@ -51,7 +51,7 @@ impl FileKind {
 impl Contents {
     fn describe(&self) -> String {
         match self {
-            Self::Database(database) => database.describe(),
+            Self::Database(database) => database.about.clone(),
             Self::Labels(labels) => format!("{} networks", labels.len()),
             Self::Vendors(vendors) => format!("{} prefixes", vendors.len()),
         }

@@ -1,6 +1,6 @@
 //! What is known of a record besides: interfaces of this machine, and what enrichment knows of both ends.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -25,22 +25,14 @@ pub struct Interface {
 }
 
 /// What is known of the end of a flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// Of its address.
-    pub facts: Arc<Facts>,
+    pub facts: Facts,
     /// Its name.
     pub host_name: Option<Arc<str>>,
     /// Who made its network card.
     pub vendor: Option<Arc<str>>,
-}
-
-/// One of which nothing is known.
-impl Default for End {
-    fn default() -> Self {
-        static NOTHING: LazyLock<Arc<Facts>> = LazyLock::new(Arc::default);
-        Self { facts: Arc::clone(&NOTHING), host_name: None, vendor: None }
-    }
 }
 
 /// Nothing is known.

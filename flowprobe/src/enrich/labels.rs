@@ -1,21 +1,22 @@
 //! Names that the operator gives to networks: `office`, `guest wifi`. Of the networks that an address is in, the smallest one's
 //! name is its.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use hashbrown::HashMap;
+use ipnet::IpNet;
 
-use super::text;
+use super::layer::{Facts, Layer, Networks, Numbered};
+use super::row::Place;
+use crate::config;
+use crate::text::shown;
 
-/// Networks by name, out of one or more files.
+/// Names by network, out of one or more files.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    v4: PrefixMap<Ipv4Net, Arc<str>>,
-    v6: PrefixMap<Ipv6Net, Arc<str>>,
+    networks: HashMap<IpNet, Arc<str>>,
 }
 
 /// Words that may stand above the column of networks.
@@ -61,41 +62,36 @@ impl Labels {
 
     fn add(&mut self, row: &StringRecord) -> Result<(), String> {
         let found = || row.iter().collect::<Vec<_>>().join(",");
-        let (Some(network), Some(label)) = (row.get(0), row.get(1).and_then(text)) else {
+        let (Some(network), Some(label)) = (row.get(0), row.get(1).and_then(shown).map(Arc::<str>::from)) else {
             return Err(format!("expected a network and its label, such as 10.1.0.0/16,office, found `{}`", found()));
         };
-        let network = parse(network)?;
-        let before = match network {
-            IpNet::V4(network) => self.v4.insert(network, Arc::clone(&label)),
-            IpNet::V6(network) => self.v6.insert(network, Arc::clone(&label)),
-        };
-        match before.filter(|before| *before != label) {
+        let network = config::network(network)?;
+        match self.networks.insert(network, Arc::clone(&label)).filter(|before| *before != label) {
             Some(before) => Err(format!("{network} is `{before}` already")),
             None => Ok(()),
         }
     }
 
-    /// The name of the smallest network in which an address is.
-    pub(super) fn find(&self, address: IpAddr) -> Option<&Arc<str>> {
-        match address {
-            IpAddr::V4(address) => self.v4.get_lpm(&Ipv4Net::from(address)).map(|(_, label)| label),
-            IpAddr::V6(address) => self.v6.get_lpm(&Ipv6Net::from(address)).map(|(_, label)| label),
+    /// What they say of all addresses.
+    pub(super) fn layer(&self) -> Layer {
+        let (mut networks, mut numbered) = (Networks::default(), Numbered::new());
+        for (network, label) in &self.networks {
+            let facts = Facts { place: Place::default(), label: Some(Arc::clone(label)) };
+            networks.add(*network, numbered.number(&facts));
         }
+        Layer::of(networks, numbered)
     }
 
     /// Adds the networks of another file; those that are there already stay what they are.
     pub(super) fn add_all(&mut self, other: &Self) {
-        for (network, label) in &other.v4 {
-            self.v4.entry(network).or_insert(Arc::clone(label));
-        }
-        for (network, label) in &other.v6 {
-            self.v6.entry(network).or_insert(Arc::clone(label));
+        for (network, label) in &other.networks {
+            self.networks.entry(*network).or_insert_with(|| Arc::clone(label));
         }
     }
 
     /// Networks.
     pub(super) fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.networks.len()
     }
 }
 
@@ -109,46 +105,19 @@ fn is(cell: &str, word: &str) -> bool {
     cell.eq_ignore_ascii_case(word)
 }
 
-/// A network, or an address as the network of itself. IPv4-mapped ones are IPv4.
-fn parse(text: &str) -> Result<IpNet, String> {
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse().map_err(|_| {
-            format!("expected a network, such as 10.1.0.0/16 or 2001:db8::/32, or an address, found `{text}`")
-        })?,
-    };
-    if network.addr() != network.network() {
-        return Err(format!(
-            "{network} is an address in {}; a network is written with its first address",
-            network.trunc()
-        ));
-    }
-    Ok(unmapped(network))
-}
-
-fn unmapped(network: IpNet) -> IpNet {
-    let mapped = |network: Ipv6Net| {
-        let address: Ipv4Addr = Ipv6Addr::to_ipv4_mapped(&network.addr())?;
-        Ipv4Net::new(address, network.prefix_len().checked_sub(96)?).ok()
-    };
-    match network {
-        IpNet::V6(v6) => mapped(v6).map_or(network, IpNet::V4),
-        IpNet::V4(_) => network,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn find<'a>(labels: &'a Labels, address: &str) -> Option<&'a str> {
-        labels.find(address.parse().expect("an address")).map(|label| &**label)
+    fn find(labels: &Labels, address: &str) -> Option<String> {
+        let layer = labels.layer();
+        layer.find(address.parse().expect("an address")).label.as_ref().map(ToString::to_string)
     }
 
     #[test]
     fn the_smallest_network_gives_its_name() {
         let text = "\u{feff}Network,Label,Remark\r\n# ours\r\n10.0.0.0/8, office\r\n10.1.0.0/16,\"guest, \"\"wifi\"\"\"\r\n\
-                    10.1.2.3,printer,third floor\r\n\r\n2001:db8::/32,lab\n::ffff:192.0.2.0/120,test\n0.0.0.0/0,outside\n";
+                    10.1.2.3,printer,third floor\r\n\r\n2001:db8::/32,lab\n192.0.2.0/24,test\n0.0.0.0/0,outside\n";
         let labels = Labels::of(text.as_bytes()).expect("labels");
         assert_eq!(labels.len(), 6);
         for (address, label) in [
@@ -159,7 +128,7 @@ mod tests {
             ("198.51.100.1", "outside"),
             ("2001:db8:5::1", "lab"),
         ] {
-            assert_eq!(find(&labels, address), Some(label), "{address}");
+            assert_eq!(find(&labels, address).as_deref(), Some(label), "{address}");
         }
         assert_eq!(find(&labels, "2001:db9::1"), None);
     }
@@ -171,11 +140,21 @@ mod tests {
                 "10.0.0.0/8\n",
                 "line 1: expected a network and its label, such as 10.1.0.0/16,office, found `10.0.0.0/8`",
             ),
-            ("10.0.0.0/8,a\n10.0.0.0/33,b\n", "line 2: expected a network, such as 10.1.0.0/16"),
-            ("network,label\n10.0.0.1/8,a\n", "line 2: 10.0.0.1/8 is an address in 10.0.0.0/8"),
+            (
+                "10.0.0.0/8,a\n10.0.0.0/33,b\n",
+                "line 2: expected a network such as 192.0.2.0/24, or an address, found `10.0.0.0/33`",
+            ),
+            (
+                "network,label\n10.0.0.1/8,a\n",
+                "line 2: `10.0.0.1/8` has bits behind its prefix; the network is 10.0.0.0/8",
+            ),
             ("10.0.0.0/8,a\n# again\n10.0.0.0/8,b\n", "line 3: 10.0.0.0/8 is `a` already"),
+            (
+                "::ffff:192.0.2.0/120,a\n",
+                "line 1: `::ffff:192.0.2.0/120` is a network of IPv4 and has to be written as one",
+            ),
             ("10.0.0.0/8,  \n", "line 1: expected a network and its label"),
-            ("office,10.0.0.0/8\n", "line 1: expected a network, such as"),
+            ("office,10.0.0.0/8\n", "line 1: expected a network such as"),
         ] {
             let error = Labels::of(text.as_bytes()).expect_err(problem);
             assert!(error.starts_with(problem), "{error}");
@@ -190,6 +169,7 @@ mod tests {
     fn of_several_files_the_first_one_names_a_network() {
         let mut first = Labels::of(b"10.0.0.0/8,first\n").expect("labels");
         first.add_all(&Labels::of(b"10.0.0.0/8,second\n10.1.0.0/16,second\n").expect("labels"));
-        assert_eq!((find(&first, "10.0.0.1"), find(&first, "10.1.0.1")), (Some("first"), Some("second")));
+        let named = ["10.0.0.1", "10.1.0.1"].map(|address| find(&first, address));
+        assert_eq!(named, [Some("first".to_owned()), Some("second".to_owned())]);
     }
 }

@@ -12,27 +12,29 @@ mod database;
 mod files;
 mod known;
 mod labels;
+mod layer;
 mod names;
+mod ranges;
 mod row;
 mod services;
 mod vendors;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, io, thread};
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracing::warn;
 
-use database::{Database, Recent};
 pub use files::FileCondition;
 use files::{Contents, FileKind, Watched};
 pub use known::{End, Interface, Known, Surroundings};
 use labels::Labels;
+pub use layer::Facts;
+use layer::Layer;
 use names::Names;
 pub use names::{NamesCondition, ReverseDns};
 pub use row::Place;
@@ -56,6 +58,12 @@ pub struct EnrichConfig {
 }
 
 impl EnrichConfig {
+    /// The lists of makers that are read: those that were named, or those of the system.
+    #[must_use]
+    pub fn vendor_lists(&self) -> Vec<PathBuf> {
+        self.vendors.clone().unwrap_or_else(vendors::of_this_system)
+    }
+
     /// Whether something is to be known of addresses.
     #[must_use]
     pub fn is_of_addresses(&self) -> bool {
@@ -111,37 +119,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What all files say.
 #[derive(Debug, Default)]
 struct Tables {
-    databases: Vec<Arc<Database>>,
-    labels: Arc<Labels>,
-    vendors: Arc<Vendors>,
+    /// Of addresses.
+    known: Layer,
+    vendors: Vendors,
+    has_databases: bool,
 }
 
 impl Tables {
     fn of(files: &[Watched]) -> Self {
-        let (mut databases, mut labels, mut vendors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut known, mut labels) = (Layer::default(), Labels::default());
+        let (mut vendors, mut has_databases) = (Vendors::default(), false);
         for file in files {
             match &file.contents {
-                Contents::Database(database) => databases.push(Arc::clone(database)),
-                Contents::Labels(file) => labels.push(Arc::clone(file)),
-                Contents::Vendors(file) => vendors.push(Arc::clone(file)),
+                Contents::Database(database) => (known, has_databases) = (known.and(&database.layer), true),
+                Contents::Labels(file) => labels.add_all(file),
+                Contents::Vendors(file) => vendors.add_all(file),
             }
         }
-        Self {
-            databases,
-            labels: merged(labels, |all, other| all.add_all(other)),
-            vendors: merged(vendors, |all, other| all.add_all(other)),
-        }
+        Self { known: known.and(&labels.layer()), vendors, has_databases }
     }
-}
-
-/// All in one; where it is one, that.
-fn merged<T: Default>(mut files: Vec<Arc<T>>, add: impl Fn(&mut T, &T)) -> Arc<T> {
-    if files.len() == 1 {
-        return files.remove(0);
-    }
-    let mut all = T::default();
-    files.iter().for_each(|file| add(&mut all, file));
-    Arc::new(all)
 }
 
 /// What is known, for all threads.
@@ -169,18 +165,22 @@ impl Enrichment {
     pub fn open(config: &EnrichConfig) -> Result<Self, EnrichError> {
         let now_ms = now_ms();
         let mut files = Vec::new();
-        let wanted = [(FileKind::Database, &config.databases), (FileKind::Labels, &config.labels)];
-        let none = Vec::new();
-        let vendors = (FileKind::Vendors, config.vendors.as_ref().unwrap_or(&none));
-        for (kind, paths) in wanted.into_iter().chain([vendors]) {
+        for (kind, paths) in [
+            (FileKind::Database, &config.databases),
+            (FileKind::Labels, &config.labels),
+            (FileKind::Vendors, &config.vendor_lists()),
+        ] {
+            // A list that nobody has asked for may be of any kind.
+            let is_wanted = kind != FileKind::Vendors || config.vendors.is_some();
             for path in paths {
-                let fault = |problem| EnrichError::File { key: kind.key(), path: path.clone(), problem };
-                files.push(Watched::open(kind, path, now_ms).map_err(fault)?);
+                match Watched::open(kind, path, now_ms) {
+                    Ok(file) => files.push(file),
+                    Err(problem) if is_wanted => {
+                        return Err(EnrichError::File { key: kind.key(), path: path.clone(), problem });
+                    }
+                    Err(problem) => warn!("{} is left out: {problem}", path.display()),
+                }
             }
-        }
-        if config.vendors.is_none() {
-            let found = vendors::of_this_system();
-            files.extend(found.iter().filter_map(|path| Watched::open(FileKind::Vendors, path, now_ms).ok()));
         }
         Ok(Self {
             tables: RwLock::new(Arc::new(Tables::of(&files))),
@@ -236,46 +236,15 @@ impl Enrichment {
     }
 }
 
-/// What is known of an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Where it is, and whose.
-    pub place: Place,
-    /// What the operator calls its network.
-    pub label: Option<Arc<str>>,
-}
-
-impl Facts {
-    /// Who runs the autonomous system of a record that says this number, or 0: nobody who is known, where that is another one.
-    #[must_use]
-    pub fn as_organization(&self, said: u32) -> Option<&Arc<str>> {
-        let is_of_it = said == 0 || said == self.place.as_number;
-        self.place.as_organization.as_ref().filter(|_| is_of_it)
-    }
-}
-
-/// Addresses of which an enricher remembers what is known.
-const MOST_REMEMBERED: usize = 1 << 16;
-
-/// Octets of memory that an enricher takes at most.
-pub const OCTETS_OF_ENRICHER: u64 = MOST_REMEMBERED as u64 * 256 + 2 * database::OCTETS_OF_RECENT;
-
-/// Octets of memory that the records of a database take at most.
-pub const OCTETS_OF_PLACES: u64 = database::OCTETS_OF_PLACES;
-
 /// Octets of memory that names of addresses take at most.
 pub const OCTETS_OF_NAMES: u64 = names::MOST_OCTETS;
 
-/// Looks up what is known, for one thread.
+/// Looks up what is known, for one thread: it waits for no other.
 #[derive(Debug)]
 pub struct Enricher {
     shared: Arc<Enrichment>,
     tables: Arc<Tables>,
     generation: u64,
-    /// By address.
-    remembered: HashMap<u128, Arc<Facts>>,
-    /// Of each database.
-    recent: Vec<Recent>,
 }
 
 impl Enricher {
@@ -283,9 +252,7 @@ impl Enricher {
     #[must_use]
     pub fn new(shared: &Arc<Enrichment>) -> Self {
         let generation = shared.generation.load(Ordering::Acquire);
-        let tables = shared.tables();
-        let recent = vec![Recent::new(); tables.databases.len()];
-        Self { shared: Arc::clone(shared), tables, generation, remembered: HashMap::new(), recent }
+        Self { shared: Arc::clone(shared), tables: shared.tables(), generation }
     }
 
     /// Takes in what has changed: to be called once for many records.
@@ -296,26 +263,13 @@ impl Enricher {
     }
 
     /// What is known of an address, the 128 bits of which are given; nothing of 0.
-    pub fn facts(&mut self, bits: u128) -> Arc<Facts> {
-        if let Some(facts) = self.remembered.get(&bits) {
-            return Arc::clone(facts);
-        }
-        let facts = Arc::new(if bits == 0 { Facts::default() } else { self.look_up(ip(bits)) });
-        if self.remembered.len() >= MOST_REMEMBERED {
-            self.remembered.clear();
-        }
-        self.remembered.insert(bits, Arc::clone(&facts));
-        facts
+    #[must_use]
+    pub fn facts(&self, bits: u128) -> Facts {
+        if bits == 0 { Facts::default() } else { self.tables.known.find(ip(bits)) }
     }
 
-    fn look_up(&mut self, address: IpAddr) -> Facts {
-        let mut place = Place::default();
-        for (database, recent) in self.tables.databases.iter().zip(&mut self.recent) {
-            if let Some(found) = database.find(address, recent) {
-                place.add(&found);
-            }
-        }
-        Facts { place, label: self.tables.labels.find(address).cloned() }
+    fn as_number(&self, bits: u128) -> u32 {
+        if bits == 0 { 0 } else { self.tables.known.as_number(ip(bits)) }
     }
 
     /// The name of an address, as far as it is known by now.
@@ -332,7 +286,7 @@ impl Enricher {
     /// Whether records say something of autonomous systems.
     #[must_use]
     pub fn knows_places(&self) -> bool {
-        !self.tables.databases.is_empty()
+        self.tables.has_databases
     }
 
     /// Gives records the numbers of the autonomous systems of their ends. Those that an exporter has said stay: it has them of its
@@ -345,23 +299,13 @@ impl Enricher {
         for record in records {
             let ip_version = record.key.ip_version;
             if record.source_as == 0 {
-                record.source_as = self.facts(address_bits(record.key.source, ip_version)).place.as_number;
+                record.source_as = self.as_number(address_bits(record.key.source, ip_version));
             }
             if record.destination_as == 0 {
-                record.destination_as = self.facts(address_bits(record.key.destination, ip_version)).place.as_number;
+                record.destination_as = self.as_number(address_bits(record.key.destination, ip_version));
             }
         }
     }
-}
-
-/// Text as it may be shown: without control characters, and not too long; `None` where nothing is left.
-fn text(text: &str) -> Option<Arc<str>> {
-    /// Octets.
-    const LONGEST: usize = 255;
-    let mut clean: String =
-        text.trim().chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    clean.truncate(clean.floor_char_boundary(LONGEST));
-    (!clean.is_empty()).then(|| clean.into())
 }
 
 fn now_ms() -> u64 {

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::text;
+use crate::text::shown;
 
 /// What is known of a place in the internet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +87,8 @@ impl Loose {
 impl Place {
     /// What a record says.
     pub(super) fn of(row: &Loose) -> Self {
-        let first = |paths: &[&[&str]]| paths.iter().find_map(|path| row.at(path).text()).and_then(text);
+        let first =
+            |paths: &[&[&str]]| paths.iter().find_map(|path| row.at(path).text()).and_then(shown).map(Arc::from);
         let numbers: [&[&str]; 4] =
             [&["autonomous_system_number"], &["traits", "autonomous_system_number"], &["asn"], &["as_number"]];
         let as_number = numbers.iter().find_map(|path| row.at(path).as_number()).unwrap_or(0);
@@ -121,27 +121,6 @@ impl Place {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// Makes its texts the same in memory as those of others that say the same.
-    pub(super) fn share(&mut self, texts: &mut HashSet<Arc<str>>) {
-        for text in [&mut self.as_organization, &mut self.country, &mut self.city].into_iter().flatten() {
-            *text = Arc::clone(texts.get_or_insert_with(text, Arc::clone));
-        }
-    }
-
-    /// Adds what another knows and this does not. A number and its organisation are from one.
-    pub(super) fn add(&mut self, other: &Self) {
-        if self.as_number == 0 && self.as_organization.is_none() {
-            self.as_number = other.as_number;
-            self.as_organization.clone_from(&other.as_organization);
-        }
-        if self.country.is_none() {
-            self.country.clone_from(&other.country);
-        }
-        if self.city.is_none() {
-            self.city.clone_from(&other.city);
-        }
     }
 }
 

@@ -63,7 +63,7 @@ fn bits(address: [u8; 4]) -> u128 {
     mapped(Ipv4Addr::from(address).into())
 }
 
-fn told(enricher: &mut Enricher, address: [u8; 4]) -> (u32, Option<String>, Option<String>) {
+fn told(enricher: &Enricher, address: [u8; 4]) -> (u32, Option<String>, Option<String>) {
     let facts = enricher.facts(bits(address));
     let text = |text: &Option<Arc<str>>| text.as_ref().map(|text| text.to_string());
     (facts.place.as_number, text(&facts.place.country), text(&facts.label))
@@ -79,10 +79,10 @@ fn look(shared: &Enrichment) {
 fn all_that_is_known_comes_together() {
     let files = Files::new();
     let shared = Arc::new(Enrichment::open(&files.config()).expect("files"));
-    let mut enricher = Enricher::new(&shared);
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]), (64_500, Some("DE".into()), Some("office".into())));
-    assert_eq!(told(&mut enricher, [192, 0, 2, 200]), (64_500, Some("DE".into()), None));
-    assert_eq!(told(&mut enricher, [198, 51, 100, 1]), (0, None, None));
+    let enricher = Enricher::new(&shared);
+    assert_eq!(told(&enricher, [192, 0, 2, 1]), (64_500, Some("DE".into()), Some("office".into())));
+    assert_eq!(told(&enricher, [192, 0, 2, 200]), (64_500, Some("DE".into()), None));
+    assert_eq!(told(&enricher, [198, 51, 100, 1]), (0, None, None));
     assert_eq!(enricher.vendor(0x0000_0c00_0001).as_deref(), Some("Cisco Systems, Inc"));
     assert_eq!((enricher.host_name(1), enricher.vendor(1)), (None, None));
     let contents: Vec<_> = shared.condition().files.into_iter().map(|file| (file.key, file.contents)).collect();
@@ -107,15 +107,15 @@ fn a_file_that_changes_takes_effect() {
     let files = Files::new();
     let shared = Arc::new(Enrichment::open(&files.config()).expect("files"));
     let mut enricher = Enricher::new(&shared);
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]), (64_500, Some("DE".into()), Some("office".into())));
+    assert_eq!(told(&enricher, [192, 0, 2, 1]), (64_500, Some("DE".into()), Some("office".into())));
     files.put("as.mmdb", &mmdb(&[("192.0.2.0/24", "AS64999", "FR"), ("192.0.2.0/28", "AS64998", "IT")]));
     files.put("networks.csv", b"192.0.2.0/25,branch\n192.0.2.1,printer\n");
     look(&shared);
     // What a batch of records began with holds for all of it.
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]).0, 64_500);
+    assert_eq!(told(&enricher, [192, 0, 2, 1]).0, 64_500);
     enricher.refresh();
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]), (64_998, Some("IT".into()), Some("printer".into())));
-    assert_eq!(told(&mut enricher, [192, 0, 2, 100]), (64_999, Some("FR".into()), Some("branch".into())));
+    assert_eq!(told(&enricher, [192, 0, 2, 1]), (64_998, Some("IT".into()), Some("printer".into())));
+    assert_eq!(told(&enricher, [192, 0, 2, 100]), (64_999, Some("FR".into()), Some("branch".into())));
     let condition = shared.condition();
     let of = |index: usize| (condition.files[index].reloads, condition.files[index].failed_reloads);
     assert_eq!((of(0), of(1), of(2)), ((1, 0), (1, 0), (0, 0)));
@@ -127,7 +127,7 @@ fn a_file_that_is_broken_changes_nothing_and_is_named() {
     let files = Files::new();
     let shared = Arc::new(Enrichment::open(&files.config()).expect("files"));
     let mut enricher = Enricher::new(&shared);
-    let before = told(&mut enricher, [192, 0, 2, 1]);
+    let before = told(&enricher, [192, 0, 2, 1]);
     let good = mmdb(&[("192.0.2.0/24", "AS64999", "FR")]);
     let mut zeroed = good.clone();
     let half = zeroed.len() / 2;
@@ -137,7 +137,7 @@ fn a_file_that_is_broken_changes_nothing_and_is_named() {
         files.put("networks.csv", b"192.0.2.0/25\n");
         look(&shared);
         enricher.refresh();
-        assert_eq!(told(&mut enricher, [192, 0, 2, 1]), before);
+        assert_eq!(told(&enricher, [192, 0, 2, 1]), before);
         let condition = shared.condition();
         assert!(condition.files[0].problem.as_ref().is_some_and(|problem| problem.starts_with("it is ")));
         let of_labels = condition.files[1].problem.as_deref();
@@ -146,14 +146,14 @@ fn a_file_that_is_broken_changes_nothing_and_is_named() {
     std::fs::remove_file(files.path("as.mmdb")).expect("removed");
     look(&shared);
     enricher.refresh();
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]), before);
+    assert_eq!(told(&enricher, [192, 0, 2, 1]), before);
     assert!(shared.condition().files[0].problem.as_ref().is_some_and(|problem| problem.contains("No such file")));
     // And when it is right again, it counts.
     files.put("as.mmdb", &good);
     files.put("networks.csv", b"192.0.2.0/25,office\n");
     look(&shared);
     enricher.refresh();
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]), (64_999, Some("FR".into()), Some("office".into())));
+    assert_eq!(told(&enricher, [192, 0, 2, 1]), (64_999, Some("FR".into()), Some("office".into())));
     assert_eq!(shared.condition().files[0].problem, None);
 }
 
@@ -178,7 +178,7 @@ fn what_is_missing_at_the_start_is_an_error_that_says_which() {
     assert_eq!(error, "mmdb: /nowhere/as.mmdb: No such file or directory (os error 2)");
     files.put("networks.csv", b"everything,else\n");
     let error = Enrichment::open(&files.config()).expect_err("no labels").to_string();
-    assert!(error.contains("networks.csv: line 1: expected a network, such as"), "{error}");
+    assert!(error.contains("networks.csv: line 1: expected a network such as"), "{error}");
 }
 
 #[test]
@@ -193,21 +193,10 @@ fn of_several_databases_each_says_what_those_before_it_do_not() {
     files.put("city.mmdb", &cities.to_bytes().expect("a database"));
     let databases = vec![files.path("city.mmdb"), files.path("as.mmdb")];
     let shared = Arc::new(Enrichment::open(&EnrichConfig { databases, ..files.config() }).expect("files"));
-    let place = Enricher::new(&shared).facts(bits([192, 0, 2, 1])).place.clone();
+    let enricher = Enricher::new(&shared);
+    let place = &enricher.facts(bits([192, 0, 2, 1])).place;
     assert_eq!(
         (place.as_number, place.country.as_deref(), place.city.as_deref()),
         (64_500, Some("AT"), Some("Vienna"))
     );
-}
-
-#[test]
-fn what_is_remembered_is_bounded() {
-    let files = Files::new();
-    let shared = Arc::new(Enrichment::open(&files.config()).expect("files"));
-    let mut enricher = Enricher::new(&shared);
-    for number in 0..3 << 16 {
-        let _ = enricher.facts(mapped(Ipv4Addr::from_bits(number).into()));
-        assert!(enricher.remembered.len() <= MOST_REMEMBERED);
-    }
-    assert_eq!(told(&mut enricher, [192, 0, 2, 1]).0, 64_500);
 }

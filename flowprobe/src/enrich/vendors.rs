@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::text;
+use crate::text::shown;
 
 /// Where distributions keep such lists: of the first folder in which there are any, all are taken.
 const KNOWN_PLACES: [&[&str]; 6] = [
@@ -92,9 +92,9 @@ impl Vendors {
         let digits: String = prefix.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
         let bits = length.or_else(|| u8::try_from(digits.len() * 4).ok());
         let (Some(bits), true) = (bits.filter(|bits| LENGTHS.contains(bits)), digits.len() <= 12) else { return };
-        if let (Ok(number), Some(name)) = (u64::from_str_radix(&digits, 16), text(name)) {
+        if let (Ok(number), Some(name)) = (u64::from_str_radix(&digits, 16), shown(name)) {
             let prefix = (number << (48 - 4 * digits.len())) & mask(bits);
-            self.prefixes.entry((prefix, bits)).or_insert(name);
+            self.prefixes.entry((prefix, bits)).or_insert_with(|| name.into());
         }
     }
 

@@ -123,13 +123,8 @@ fn put_received(record: &FlowRecord, reverse: Option<&FlowRecord>, (received, ta
             let _ = write!(line, ",\"{}\":{packets},\"{}\":{octets}", names[0], names[1]);
         }
     }
-    for (key, name) in
-        [("ingressInterfaceName", &received.ingress_name), ("egressInterfaceName", &received.egress_name)]
-    {
-        if let Some(name) = name {
-            let _ = write!(line, ",\"{key}\":{}", Value::from(&**name));
-        }
-    }
+    put_text("ingressInterfaceName", received.ingress_name.as_deref(), line);
+    put_text("egressInterfaceName", received.egress_name.as_deref(), line);
     put_tail_json(&received.tail, tail, line);
 }
 
@@ -153,7 +148,7 @@ fn put_known(record: &FlowRecord, known: &mut impl Known, line: &mut String) {
         (key.destination, record.destination_mac, record.destination_as, DESTINATION_NAMES),
     ] {
         let End { facts, host_name, vendor } = known.end(address_bits(address, key.ip_version), mac_bits(mac));
-        let Facts { place, label } = &*facts;
+        let Facts { place, label } = &facts;
         let organization = facts.as_organization(as_number);
         let others = [&place.country, &place.city, label, &host_name, &vendor].map(Option::as_ref);
         for (name, text) in names.into_iter().zip([organization].into_iter().chain(others)) {

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::{Filter, Measure, Question, Request};
 use crate::config;
+use crate::store::layout::DAY_MS;
 use crate::store::rollup::MINUTE_MS;
 use crate::summary::protocol_number;
 
@@ -85,15 +86,15 @@ pub struct TimeArgs {
 #[expect(missing_docs, reason = "see above")]
 pub struct FilterArgs {
     /// Only flows from or to this address or network; this and the others below may be given several times
-    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    #[arg(long, value_name = "NETWORK", value_parser = config::network)]
     pub address: Vec<IpNet>,
 
     /// Only flows from this address or network
-    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    #[arg(long, value_name = "NETWORK", value_parser = config::network)]
     pub source: Vec<IpNet>,
 
     /// Only flows to this address or network
-    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    #[arg(long, value_name = "NETWORK", value_parser = config::network)]
     pub destination: Vec<IpNet>,
 
     /// Only flows from or to this port
@@ -215,6 +216,8 @@ impl QueryArgs {
             }
         }
         const HOUR: Duration = Duration::from_secs(3600);
+        /// Of a series, at most: what a terminal can be scrolled through.
+        const ROWS: i64 = 120;
         let (from_ms, to_ms) = self.time.range(now_ms, HOUR)?;
         let question = match (self.what, self.host) {
             (What::Host, Some(address)) => Question::Host { address },
@@ -227,7 +230,7 @@ impl QueryArgs {
             (What::Records, _) => Question::Records,
             (What::Series, _) => {
                 let step_ms = self.step.map_or_else(
-                    || usual_step_ms(to_ms.saturating_sub(from_ms)),
+                    || usual_step_ms(to_ms.saturating_sub(from_ms), ROWS),
                     |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX),
                 );
                 Question::Series { step_ms, by_protocol: self.by_protocol }
@@ -272,26 +275,12 @@ impl FilterArgs {
     }
 }
 
-/// A step that makes about a hundred rows of a time, and is one that people count in.
-fn usual_step_ms(span_ms: i64) -> i64 {
-    const ROWS: i64 = 120;
-    let steps = [1, 5, 15, 30, 60, 120, 360, 1440].map(|minutes| minutes * MINUTE_MS);
-    steps.into_iter().find(|step| span_ms / step <= ROWS).unwrap_or(steps[7])
-}
-
-/// An address or a network. One with bits beyond its prefix is refused: it may be meant as a longer one.
-fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.into());
-    }
-    let network: IpNet = text
-        .parse()
-        .map_err(|_| format!("expected an address or a network, such as 192.0.2.7 or 10.0.0.0/8, found `{text}`"))?;
-    if network.addr() == network.network() {
-        Ok(network)
-    } else {
-        Err(format!("{network} is an address in {}; a network is written with its first address", network.trunc()))
-    }
+/// The shortest step that makes no more than `most` of a time, and is one that people count in. Records come once a minute from flows that
+/// go on, so that shorter steps would show peaks where there were none.
+pub(crate) fn usual_step_ms(span_ms: i64, most: i64) -> i64 {
+    let steps = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720].map(|minutes| minutes * MINUTE_MS);
+    let days = span_ms / (most * DAY_MS) + 1;
+    steps.into_iter().find(|step| span_ms / step <= most).unwrap_or(days * DAY_MS)
 }
 
 /// A number of an autonomous system, also as `AS64500`.
@@ -379,7 +368,7 @@ mod tests {
             Question::Series { step_ms, .. } => step_ms / MINUTE_MS,
             _ => unreachable!("it is a series"),
         };
-        assert_eq!(["10m", "1h", "24h", "7d", "30d", "1y"].map(minutes), [1, 1, 15, 120, 360, 1440]);
+        assert_eq!(["10m", "1h", "3h", "24h", "7d", "30d", "1y"].map(minutes), [1, 1, 2, 15, 120, 360, 5760]);
     }
 
     #[test]
@@ -389,8 +378,11 @@ mod tests {
             (&["talkers", "192.0.2.1"], "only `host` takes an address here; --address 192.0.2.1"),
             (&["ports", "--step", "1m"], "--step is for `series` only"),
             (&["talkers", "--from", "2026-11-24T10:00:00Z", "--to", "2026-11-24T09:00:00Z"], "--from has to be before"),
-            (&["talkers", "--address", "10.0.0.1/8"], "10.0.0.1/8 is an address in 10.0.0.0/8"),
-            (&["talkers", "--address", "host"], "expected an address or a network"),
+            (
+                &["talkers", "--address", "10.0.0.1/8"],
+                "`10.0.0.1/8` has bits behind its prefix; the network is 10.0.0.0/8",
+            ),
+            (&["talkers", "--address", "host"], "expected a network such as 192.0.2.0/24, or an address, found `host`"),
             (&["talkers", "--protocol", "tpc"], "expected a protocol"),
             (&["talkers", "--last", "soon"], "expected a time from 1s to 10 years"),
             (&["talkers", "--from", "yesterday"], "expected a moment"),

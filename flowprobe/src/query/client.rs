@@ -38,6 +38,9 @@ pub enum QueryError {
     /// The daemon cannot be asked.
     #[error(transparent)]
     Daemon(#[from] StatusError),
+    /// The daemon takes too long, as it may where records of weeks have to be read.
+    #[error("{0}: ask for less, or read its files with --store")]
+    Late(StatusError),
     /// It cannot answer.
     #[error("{reason}")]
     Refused {
@@ -50,15 +53,6 @@ pub enum QueryError {
     /// Standard output refuses.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
-}
-
-impl QueryError {
-    /// Whether a daemon took too long, as it may where records of weeks have to be read.
-    #[must_use]
-    pub fn is_of_patience(&self) -> bool {
-        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
-        matches!(self, Self::Daemon(StatusError::Unreachable { error, .. }) if kinds.contains(&error.kind()))
-    }
 }
 
 /// What a daemon replies.
@@ -169,7 +163,10 @@ fn of_this_machine(request: &Request) -> Result<(Place, Answer), QueryError> {
 fn ask_daemon(socket: &Path, request: &Request) -> Result<Reply, QueryError> {
     let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
     line.push(b'\n');
-    let text = status::exchange(socket, &line)?;
+    let text = status::exchange(socket, &line).map_err(|error| match error {
+        late @ StatusError::Late { .. } => QueryError::Late(late),
+        error => error.into(),
+    })?;
     let reply = serde_json::from_slice(&text);
     Ok(reply.map_err(|error| StatusError::NotFlowprobe { path: socket.to_owned(), error })?)
 }

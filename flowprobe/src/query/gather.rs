@@ -13,7 +13,7 @@ use super::scan::{Gather, Notes, UseOfRollup, gather};
 use super::{Measure, Request, Source};
 use crate::enrich::service_name;
 use crate::store::file::FileFault;
-use crate::store::flows::{Flows, ip, mapped};
+use crate::store::flows::{Flows, Side, ip, mapped};
 use crate::store::rollup::{BothWays, Counts, MinuteKey, MinuteRows, PortRows, Service, TalkerRows, Tally, Weight};
 use crate::summary::protocol_name;
 
@@ -128,8 +128,8 @@ impl Gather for Talkers {
 
     fn row(&mut self, flows: &Flows, row: usize) {
         let counts = Counts::of(flows, row);
-        self.tally.add(flows.source[row], BothWays { sent: counts, ..BothWays::default() });
-        self.tally.add(flows.destination[row], BothWays { received: counts, ..BothWays::default() });
+        self.tally.add(flows.source[row], BothWays::of(Side::Source, counts));
+        self.tally.add(flows.destination[row], BothWays::of(Side::Destination, counts));
     }
 
     fn summed(&mut self, _: &Sieve, key: u128, value: BothWays) {
@@ -354,11 +354,7 @@ impl Gather for Conversations {
             Ordering::Equal => source <= destination,
         };
         let (client, server) = if is_from_client { (source, destination) } else { (destination, source) };
-        let both = if is_from_client {
-            BothWays { sent: counts, ..BothWays::default() }
-        } else {
-            BothWays { received: counts, ..BothWays::default() }
-        };
+        let both = BothWays::of(if is_from_client { Side::Source } else { Side::Destination }, counts);
         let port = source_port.min(destination_port);
         let key = Conversation { client, server, protocol: flows.protocol[row], port };
         self.tally.add(key, Exchanged { both, first_ms: flows.start_ms[row], last_ms: flows.end_ms[row] });
@@ -383,68 +379,47 @@ const OF_CONVERSATION: [(&str, Unit); 6] = [
 
 /// Who talked to whom.
 pub(super) fn conversations(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let ends = [("client", Unit::Name), ("server", Unit::Name)];
-    let row = |key: &Conversation| [ip(key.client), ip(key.server)].map(|end| Cell::Text(end.to_string()));
-    let named = |key: &Conversation| vec![key.client, key.server];
-    let form = Form { ends, row, named: (&["client", "server"], named), turned: |_: &_, both| both };
-    of_conversations(source, request, &form)
+    of_conversations(source, request, None)
 }
 
 /// The conversations of one address: what is sent is what it sent.
 pub(super) fn host(source: Source<'_>, request: &Request, address: IpAddr) -> Result<Answer, FileFault> {
-    let own = mapped(address);
-    let peer = move |key: &Conversation| if key.client == own { key.server } else { key.client };
-    let role = move |key: &Conversation| if key.client == own { "client" } else { "server" };
-    let ends = [("peer", Unit::Name), ("role", Unit::Name)];
-    let row = move |key: &Conversation| [ip(peer(key)).to_string().into(), role(key).to_owned().into()];
-    let turned = move |key: &Conversation, both: BothWays| {
-        if key.client == own { both } else { BothWays { sent: both.received, received: both.sent } }
-    };
-    let form = Form { ends, row, named: (&["peer"], move |key: &Conversation| vec![peer(key)]), turned };
-    of_conversations(source, request, &form)
+    of_conversations(source, request, Some(mapped(address)))
 }
 
-/// How conversations are told.
-struct Form<Row, Named, Turned> {
-    /// The names of the first two columns.
-    ends: [(&'static str, Unit); 2],
-    /// What is in them.
-    row: Row,
-    /// Which addresses are named, under which prefixes.
-    named: (&'static [&'static str], Named),
-    /// Which way is sent.
-    turned: Turned,
-}
-
-fn of_conversations<Row, Named, Turned>(
-    source: Source<'_>,
-    request: &Request,
-    form: &Form<Row, Named, Turned>,
-) -> Result<Answer, FileFault>
-where
-    Row: Fn(&Conversation) -> [Cell; 2],
-    Named: Fn(&Conversation) -> Vec<u128>,
-    Turned: Fn(&Conversation, BothWays) -> BothWays,
-{
+/// Conversations by both of their ends; or as one address has them, by its peer.
+fn of_conversations(source: Source<'_>, request: &Request, own: Option<u128>) -> Result<Answer, FileFault> {
     let (Conversations { tally, total }, mut notes) = gather(source, request, &Conversations::default())?;
     notes.is_rough |= tally.is_rough;
-    let columns: Vec<_> = form.ends.into_iter().chain(OF_CONVERSATION).chain(SIX).collect();
+    let ends = if own.is_none() { ["client", "server"] } else { ["peer", "role"] };
+    let columns: Vec<_> = ends.map(|end| (end, Unit::Name)).into_iter().chain(OF_CONVERSATION).chain(SIX).collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    let (prefixes, named) = &form.named;
-    prefixes.iter().for_each(|prefix| answer.columns.extend(names::columns(prefix)));
+    let named = if own.is_none() { &ends[..] } else { &ends[..1] };
+    named.iter().for_each(|end| answer.columns.extend(names::columns(end)));
     let rows = first(&tally.counts, request.top, |one| measured(one.both.sum(), request.by));
-    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| named(key)), &mut answer)?;
-    for (key, exchanged) in rows {
+    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| [key.client, key.server]), &mut answer)?;
+    for (key, Exchanged { both, first_ms, last_ms }) in rows {
+        let address = |bits| Cell::Text(ip(bits).to_string());
+        let BothWays { sent, received } = both;
+        let (ends, both, named) = match own {
+            None => ([address(key.client), address(key.server)], both, vec![key.client, key.server]),
+            Some(own) if own == key.client => {
+                ([address(key.server), Cell::from("client".to_owned())], both, vec![key.server])
+            }
+            Some(_) => {
+                let both = BothWays { sent: received, received: sent };
+                ([address(key.client), Cell::from("server".to_owned())], both, vec![key.client])
+            }
+        };
         let service = [
             Cell::Number(key.protocol.into()),
             Cell::Text(protocol_text(key.protocol)),
             Cell::Number(key.port.into()),
             service_cell(key.protocol, key.port),
         ];
-        let times = [exchanged.first_ms, exchanged.last_ms].map(Cell::Number);
-        let counts = six((form.turned)(&key, exchanged.both));
-        let mut row: Vec<Cell> = (form.row)(&key).into_iter().chain(service).chain(times).chain(counts).collect();
-        named(&key).into_iter().for_each(|address| row.extend(names.cells(address)));
+        let times = [first_ms, last_ms].map(Cell::Number);
+        let mut row: Vec<Cell> = ends.into_iter().chain(service).chain(times).chain(six(both)).collect();
+        named.into_iter().for_each(|address| row.extend(names.cells(address)));
         answer.rows.push(row);
     }
     Ok(answer)

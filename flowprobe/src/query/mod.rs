@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use answer::bits_per_second;
 pub use answer::{Answer, Cell, Total, Unit};
+pub(crate) use cli::usual_step_ms;
 pub use cli::{FilterArgs, Metered, QueryArgs, QueryFlagsError, SourceArgs, TimeArgs, What};
 pub use client::{Place, QueryError, Reply, find, print};
 pub use filter::Filter;

@@ -11,8 +11,8 @@ use super::scan::{Damaged, Gather, Notes, Step, UseOfRollup, patiently, plan, ta
 use super::{Filter, Request, Source};
 use crate::store::columns::Columns as _;
 use crate::store::file::{FileFault, Reader};
-use crate::store::flows::{Flows, ip};
-use crate::store::rollup::{HostRows, NAME_COLUMNS, Named, Names, Side};
+use crate::store::flows::{Flows, Side, ip};
+use crate::store::rollup::{HostRows, NAME_COLUMNS, Named, Names};
 
 /// So many addresses are looked for by the filters that files have for them.
 const FEW: usize = 64;

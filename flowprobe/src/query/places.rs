@@ -10,8 +10,8 @@ use super::gather::{SIX, answer, counted, first, measured, merge, six};
 use super::scan::{Gather, UseOfRollup, gather};
 use super::{Request, Source};
 use crate::store::file::FileFault;
-use crate::store::flows::Flows;
-use crate::store::rollup::{BothWays, Counts, PlaceKey, PlaceRows, Side, Tally};
+use crate::store::flows::{Flows, Side};
+use crate::store::rollup::{BothWays, Counts, PlaceKey, PlaceRows, Tally};
 
 #[derive(Default)]
 struct Places {
@@ -42,8 +42,8 @@ impl Gather for Places {
 
     fn row(&mut self, flows: &Flows, row: usize) {
         let counts = Counts::of(flows, row);
-        for side in [Side::Source, Side::Destination] {
-            self.tally.add(PlaceKey::of(flows, row, side), side.counted(counts));
+        for side in Side::BOTH {
+            self.tally.add(PlaceKey::of(flows, row, side), BothWays::of(side, counts));
         }
     }
 

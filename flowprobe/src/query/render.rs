@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use super::answer::{Answer, Cell, Unit};
 use crate::summary::format::{bits, bytes, count};
 
-/// Columns of records that a table leaves out, since it would be wider than any terminal; JSON and CSV have them.
+/// Columns that a table leaves out, since it would be wider than any terminal, unless they are what its rows are about; JSON and CSV have
+/// them.
 const TOO_WIDE: [&str; 23] = [
     "protocolIdentifier",
     "icmpTypeCode",
@@ -47,7 +48,8 @@ pub(super) fn table(answer: &Answer) -> String {
     let is_shown = |index: &usize| {
         let name = answer.columns[*index].0.as_str();
         let is_left_out = MAY_BE_EMPTY.iter().any(|end| name.ends_with(end)) && is_empty(*index);
-        !TOO_WIDE.contains(&name) && !is_left_out
+        // The first is what a row is about, such as the number of an autonomous system, which elsewhere is only a remark.
+        *index == 0 || !(TOO_WIDE.contains(&name) || is_left_out)
     };
     let shown: Vec<usize> = (0..answer.columns.len()).filter(is_shown).collect();
     let mut lines: Vec<Vec<String>> = vec![shown.iter().map(|index| heading(&answer.columns[*index].0)).collect()];
@@ -86,10 +88,20 @@ pub(super) fn table(answer: &Answer) -> String {
     if answer.is_rough {
         out.push_str("There were too many to count them all: small ones may be missing or too small.\n");
     }
-    for file in &answer.unreadable {
-        let _ = writeln!(out, "Passed over, since it is damaged: {file}");
+    for line in passed_over(answer.unreadable.iter().map(String::as_str)) {
+        out.push_str(&line);
+        out.push('\n');
     }
     out
+}
+
+/// What is said of damaged files: of the first ones which, and how many more there are. JSON has them all.
+pub(crate) fn passed_over<'a>(files: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
+    const NAMED: usize = 8;
+    let more = files.len().saturating_sub(NAMED);
+    let named = files.take(NAMED).map(|file| format!("Passed over, since it is damaged: {file}"));
+    let others = (more > 0).then(|| format!("{more} more files are damaged and passed over; `--json` names them all."));
+    named.chain(others).collect()
 }
 
 /// A moment, to the second.
@@ -111,7 +123,7 @@ pub(crate) fn text(unit: Unit, cell: &Cell, zone: &TimeZone) -> String {
     }
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(crate) fn unsigned(number: i64) -> u64 {
     number.try_into().unwrap_or(0)
 }
 
@@ -151,4 +163,39 @@ pub(crate) fn heading(name: &str) -> String {
         words.push(letter.to_ascii_lowercase());
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Total;
+
+    #[test]
+    fn many_damaged_files_do_not_bury_the_answer() {
+        let files = ["a: it is damaged"; 10];
+        assert_eq!(passed_over(files[..1].iter().copied()), ["Passed over, since it is damaged: a: it is damaged"]);
+        assert_eq!(passed_over(files[..8].iter().copied()).len(), 8);
+        let lines = passed_over(files.iter().copied());
+        assert_eq!(lines.len(), 9);
+        assert_eq!(lines[8], "2 more files are damaged and passed over; `--json` names them all.");
+    }
+
+    #[test]
+    fn what_the_rows_are_about_is_shown_and_remarks_are_where_there_is_room() {
+        let headings = |names: &[&str]| {
+            let answer = Answer {
+                from_ms: 0,
+                to_ms: 1,
+                total: Total::default(),
+                of: 1,
+                columns: names.iter().map(|name| ((*name).to_owned(), Unit::Name)).collect(),
+                rows: vec![vec![Cell::Number(64_500); names.len()]],
+                is_rough: false,
+                unreadable: Vec::new(),
+            };
+            table(&answer).lines().next().map(str::to_owned)
+        };
+        assert_eq!(headings(&["asNumber", "asOrganization"]).as_deref(), Some("number  organization"));
+        assert_eq!(headings(&["address", "asNumber", "asOrganization"]).as_deref(), Some("address  organization"));
+    }
 }

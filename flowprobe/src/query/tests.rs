@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::enrich::{End, Facts, Interface, Known};
-use crate::store::flows::{Flows, ip};
+use crate::store::flows::{Flows, Side, ip};
 use crate::store::layout::{DAY_MS, HOUR_MS};
-use crate::store::rollup::{Counts, MINUTE_MS, Named, Names, Side};
+use crate::store::rollup::{Counts, MINUTE_MS, Named, Names};
 use crate::store::tests::{START_MS, add, all_rows, rows, rows_of, store};
 use crate::store::{Retention, Store, maintain};
 
@@ -307,7 +307,7 @@ impl Known for Elsewhere {
 
     fn end(&mut self, address: u128, _: u64) -> End {
         let label = (!address.is_multiple_of(3)).then(|| "moved".into());
-        End { facts: Arc::new(Facts { label, ..Facts::default() }), ..End::default() }
+        End { facts: Facts { label, ..Facts::default() }, ..End::default() }
     }
 }
 

@@ -7,9 +7,9 @@ use clap::{ArgGroup, Args};
 use thiserror::Error;
 
 use crate::config;
-use crate::query::{FilterArgs, Measure, QueryFlagsError, Question, Request, SourceArgs, TimeArgs};
-use crate::store::layout::DAY_MS;
-use crate::store::rollup::MINUTE_MS;
+use crate::query::{
+    Filter, FilterArgs, Measure, QueryFlagsError, Question, Request, SourceArgs, TimeArgs, usual_step_ms,
+};
 use crate::summary::format::grouped;
 
 /// Flags of `flowprobe report`.
@@ -68,6 +68,9 @@ pub enum ReportFlagsError {
 /// Points of a chart at most.
 const MOST_POINTS: u64 = 1000;
 
+/// The same where no step is asked for: then there are 100 or more in any time of two hours and longer.
+const USUAL_POINTS: i64 = 300;
+
 /// What a report asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -82,7 +85,7 @@ pub struct Plan {
     /// Rows of each table at most.
     pub(super) top: usize,
     /// Which flows.
-    pub(super) filter: crate::query::Filter,
+    pub(super) filter: Filter,
 }
 
 impl ReportArgs {
@@ -100,7 +103,7 @@ impl ReportArgs {
                 return Err(ReportFlagsError::Step { points, shortest_ms: span_ms.div_ceil(MOST_POINTS) });
             }
             Some(step_ms) => i64::try_from(step_ms).unwrap_or(i64::MAX),
-            None => usual_step_ms(i64::try_from(span_ms).unwrap_or(i64::MAX)),
+            None => usual_step_ms(i64::try_from(span_ms).unwrap_or(i64::MAX), USUAL_POINTS),
         };
         Ok(Plan { now_ms, from_ms, to_ms, step_ms, top: self.top as usize, filter: self.filter.filter() })
     }
@@ -120,20 +123,13 @@ impl Plan {
     }
 }
 
-/// A step that makes 100 to 300 points of a time, or one for each minute, and is one that people count in. Records come once a minute
-/// from flows that go on, so that shorter steps would show peaks where there were none.
-fn usual_step_ms(span_ms: i64) -> i64 {
-    const POINTS: i64 = 300;
-    let steps = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720].map(|minutes| minutes * MINUTE_MS);
-    let days = span_ms / (POINTS * DAY_MS) + 1;
-    steps.into_iter().find(|step| span_ms / step <= POINTS).unwrap_or(days * DAY_MS)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::store::layout::DAY_MS;
+    use crate::store::rollup::MINUTE_MS;
 
     #[derive(Parser)]
     struct Line {
@@ -172,7 +168,10 @@ mod tests {
             (&["--html", "a.html", "--json"], "cannot be used with"),
             (&["--json", "--step", "1s"], "it makes 86,400 points, a chart has at most 1000: 87s or more"),
             (&["--json", "--from", "2026-11-24T10:00:00Z", "--to", "2026-11-24T09:00:00Z"], "--from has to be before"),
-            (&["--json", "--address", "10.0.0.1/8"], "10.0.0.1/8 is an address in 10.0.0.0/8"),
+            (
+                &["--json", "--address", "10.0.0.1/8"],
+                "`10.0.0.1/8` has bits behind its prefix; the network is 10.0.0.0/8",
+            ),
             (&["--json", "--top", "0"], "0 is not in 1..=1000"),
         ] {
             let error = plan(line).expect_err(reason);

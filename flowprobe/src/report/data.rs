@@ -49,7 +49,7 @@ impl Report {
         let mut tables = Vec::with_capacity(TABLES.len());
         for table in TABLES {
             match ask(&plan.request(table.question.clone(), table.by)) {
-                Err(error) if error.is_of_patience() => tables.push(Err(error.to_string())),
+                Err(late @ QueryError::Late(_)) => tables.push(Err(late.to_string())),
                 outcome => tables.push(Ok(outcome?)),
             }
         }
@@ -94,6 +94,7 @@ impl Report {
     /// As a JSON object, in which answers are as `flowprobe query` has them.
     pub(super) fn to_json(&self) -> Value {
         let Plan { now_ms, from_ms, to_ms, step_ms, filter, .. } = &self.plan;
+        let zone = &self.about.zone;
         let peak = self.steps.peak(Measure::Octets).map(|step| {
             let bits = bits_per_second(step.total.octets, step.end_ms - step.start_ms);
             json!({"milliseconds": step.start_ms, "bitsPerSecond": bits})
@@ -109,7 +110,7 @@ impl Report {
             "host": self.about.host,
             "source": self.about.source,
             "madeMilliseconds": now_ms,
-            "timeZone": zone_name(&self.about.zone).unwrap_or("UTC"),
+            "timeZone": zone_name(zone).map_or_else(|| zone_text(zone, *from_ms, *to_ms), str::to_owned),
             "fromMilliseconds": from_ms,
             "toMilliseconds": to_ms,
             "stepMilliseconds": step_ms,

@@ -1,6 +1,6 @@
 //! The page: a head with what it is of, totals, charts, tables.
 
-use crate::query::render::{heading, text, time};
+use crate::query::render::{heading, passed_over, text, time, unsigned};
 use crate::query::{Answer, Cell, Filter, Measure, Unit, bits_per_second, prefixed};
 use crate::summary::format::{bits, bytes, count, grouped};
 use crate::summary::protocol_name;
@@ -106,7 +106,7 @@ fn notes(html: &mut Html, report: &Report) {
             rough.join(", ")
         ));
     }
-    notes.extend(report.unreadable().into_iter().map(|file| format!("Passed over, since it is damaged: {file}")));
+    notes.extend(passed_over(report.unreadable().into_iter()));
     if notes.is_empty() {
         return;
     }
@@ -255,7 +255,7 @@ fn write_table(html: &mut Html, report: &Report, table: &Table, answer: &Answer)
         html.raw("<tr>");
         for (place, index) in shown.iter().enumerate() {
             let names = names_of(answer, row, &answer.columns[*index].0);
-            write_cell(html, report, answer.columns[*index].1, &row[*index], (place == 0, &names));
+            write_cell(html, report, answer.columns[*index].1, &row[*index], place == 0, &names);
         }
         html.raw("<td class=\"share\"><div><b aria-hidden=\"true\">");
         for (part, class) in counted.parts(row).into_iter().zip(["<i class=\"sent\"", "<i class=\"received\""]) {
@@ -302,7 +302,7 @@ fn names_of(answer: &Answer, row: &[Cell], name: &str) -> String {
 }
 
 /// A cell; the first of a row is what the row is about. Below an address stands what it is called.
-fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, (is_first, names): (bool, &str)) {
+fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, is_first: bool, names: &str) {
     let value = text(unit, cell, &report.about.zone);
     html.raw(if is_first { "<th scope=\"row\"" } else { "<td" });
     match (unit, cell) {
@@ -314,6 +314,10 @@ fn write_cell(html: &mut Html, report: &Report, unit: Unit, cell: &Cell, (is_fir
         }
         (_, Cell::Text(name)) if name.parse::<std::net::IpAddr>().is_ok() => {
             html.raw(" class=\"a\"");
+        }
+        // An organisation, say, which would stand in a pillar beside columns of numbers.
+        (Unit::Name, Cell::Text(name)) if name.chars().count() > 20 => {
+            html.raw(" class=\"w\"");
         }
         _ => {}
     }
@@ -355,8 +359,4 @@ fn share(part: i64, whole: i64) -> String {
         none if none == "0.0" && part > 0 => "< 0.1 %".to_owned(),
         percent => format!("{percent} %"),
     }
-}
-
-fn unsigned(number: i64) -> u64 {
-    number.try_into().unwrap_or(0)
 }

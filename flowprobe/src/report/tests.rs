@@ -1,6 +1,6 @@
 //! A report says what the same questions answer, and its page says it too, as text and without anything from elsewhere.
 
-use std::io;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -67,6 +67,7 @@ fn a_report_is_what_the_same_questions_answer() {
         assert_eq!(json["total"], json["answers"]["series"]["total"]);
         assert_eq!((&json["fromMilliseconds"], &json["toMilliseconds"]), (&plan.from_ms.into(), &plan.to_ms.into()));
         assert_eq!((&json["rough"], &json["unreadable"]), (&Value::Bool(false), &Value::Array(Vec::new())));
+        assert_eq!(json["timeZone"], "UTC+01:00");
     }
 }
 
@@ -173,8 +174,8 @@ fn a_table_whose_answer_takes_too_long_is_named_as_missing() {
     let plan = plan(START_MS, START_MS + DAY_MS);
     let answer = |request: &Request| -> Result<Answer, QueryError> {
         if request.question == Question::Conversations {
-            let error = io::ErrorKind::WouldBlock.into();
-            return Err(StatusError::Unreachable { path: "/run/x.sock".into(), error }.into());
+            let (path, patience) = ("/run/x.sock".into(), Duration::from_secs(120));
+            return Err(QueryError::Late(StatusError::Late { path, patience }));
         }
         Ok(ask(Source::Files(store.shelf().layout()), request)?)
     };
@@ -183,5 +184,7 @@ fn a_table_whose_answer_takes_too_long_is_named_as_missing() {
     let json = report.to_json();
     assert!(json["answers"].get("conversations").is_none(), "{json}");
     assert!(json["unanswered"]["conversations"].as_str().is_some_and(|reason| reason.contains("/run/x.sock")));
-    assert!(page(&report).contains("No answer in time: cannot ask the daemon at /run/x.sock"));
+    let reason =
+        "the daemon at /run/x.sock has not answered within 120 s: ask for less, or read its files with --store";
+    assert!(page(&report).contains(&format!("No answer in time: {reason}")));
 }

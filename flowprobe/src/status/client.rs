@@ -37,6 +37,14 @@ pub enum StatusError {
         /// What the system says.
         error: io::Error,
     },
+    /// It has taken too long.
+    #[error("the daemon at {} has not answered within {} s", path.display(), patience.as_secs_f64())]
+    Late {
+        /// The socket.
+        path: PathBuf,
+        /// How long it might have taken.
+        patience: Duration,
+    },
     /// It has closed the connection without a word.
     #[error("the daemon at {} is asked by too many at once, or is still waiting for its first drain", path.display())]
     Silent {
@@ -118,15 +126,23 @@ fn ask(path: &Path) -> Result<Snapshot, StatusError> {
 /// # Errors
 /// It cannot be asked, or does not answer.
 pub fn exchange(path: &Path, question: &[u8]) -> Result<Vec<u8>, StatusError> {
+    // It may be looking through weeks.
+    exchange_within(if question.is_empty() { PATIENCE } else { PATIENCE_WITH_HISTORY }, path, question)
+}
+
+fn exchange_within(patience: Duration, path: &Path, question: &[u8]) -> Result<Vec<u8>, StatusError> {
     let mut text = Vec::new();
     let answer = UnixStream::connect(path).and_then(|mut socket| {
-        // It may be looking through weeks.
-        socket.set_read_timeout(Some(if question.is_empty() { PATIENCE } else { PATIENCE_WITH_HISTORY }))?;
+        socket.set_read_timeout(Some(patience))?;
         socket.write_all(question)?;
         socket.shutdown(Shutdown::Write)?;
         socket.take(LARGEST).read_to_end(&mut text)
     });
     match answer {
+        // What the system says of a timeout is that a resource is unavailable.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(StatusError::Late { path: path.to_owned(), patience })
+        }
         Err(error) => Err(StatusError::Unreachable { path: path.to_owned(), error }),
         Ok(0) => Err(StatusError::Silent { path: path.to_owned() }),
         Ok(_) => Ok(text),
@@ -139,5 +155,22 @@ impl StatusError {
     pub fn is_of_nobody(&self) -> bool {
         let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
         matches!(self, Self::Unreachable { error, .. } if kinds.contains(&error.kind()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_answer_in_time_is_said_to_be_late() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("mute.sock");
+        let _mute = UnixListener::bind(&path).expect("a socket");
+        let error = exchange_within(Duration::from_millis(50), &path, b"").expect_err("nobody answers");
+        assert!(error.to_string().ends_with("mute.sock has not answered within 0.05 s"), "{error}");
+        assert!(!error.is_of_nobody());
     }
 }

@@ -94,10 +94,14 @@ fn of_metadata(groups: &[RowGroupMetaData], facts: &[KeyValue]) -> u32 {
         add(&group.num_rows().to_le_bytes());
         for column in group.columns() {
             add(column.column_path().string().as_bytes());
-            add(format!("{} {:?}", column.column_type(), column.compression_codec()).as_bytes());
+            // As the format has them: how a library shows its own types may change.
+            add(column.column_type().to_string().as_bytes());
+            add(&(column.compression_codec() as i32).to_le_bytes());
             let statistics = column.statistics();
             add(statistics.and_then(|statistics| statistics.min_bytes_opt()).unwrap_or_default());
             add(statistics.and_then(|statistics| statistics.max_bytes_opt()).unwrap_or_default());
+            let nulls = statistics.and_then(|statistics| statistics.null_count_opt());
+            add(&nulls.unwrap_or(u64::MAX).to_le_bytes());
             let numbers = [
                 column.num_values(),
                 column.data_page_offset(),

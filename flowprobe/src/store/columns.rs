@@ -23,6 +23,8 @@ pub enum Kind {
     Mac,
     /// Text, or null.
     Text,
+    /// The same of what only enrichment knows: it takes no memory where nothing is known.
+    Name,
 }
 
 /// A column.
@@ -43,7 +45,7 @@ impl Kind {
         match self {
             Self::Time | Self::Count | Self::Id | Self::Mac => 8,
             Self::Number => 4,
-            Self::Address | Self::OptionalAddress | Self::Text => 16,
+            Self::Address | Self::OptionalAddress | Self::Text | Self::Name => 16,
         }
     }
 }
@@ -222,8 +224,11 @@ macro_rules! columns {
             ];
 
             fn values(&self, index: usize) -> $crate::store::columns::Values<'_> {
-                let all = [$($crate::store::columns::values_of!($kind, Values, &self.$field),)*];
-                all[index]
+                let mut at = 0..;
+                $(if at.next() == Some(index) {
+                    return $crate::store::columns::values_of!($kind, Values, &self.$field);
+                })*
+                unreachable!("there is no column {index}")
             }
 
             fn values_mut(&mut self, index: usize) -> $crate::store::columns::ValuesMut<'_> {
@@ -247,6 +252,7 @@ macro_rules! memory_of {
     (OptionalAddress) => { Vec<u128> };
     (Mac) => { Vec<u64> };
     (Text) => { $crate::store::columns::Texts };
+    (Name) => { $crate::store::columns::Texts };
 }
 
 /// The variant of an enum that has values of a kind.
@@ -273,6 +279,9 @@ macro_rules! values_of {
         $crate::store::columns::$enum::Mac($values)
     };
     (Text, $enum:ident, $values:expr) => {
+        $crate::store::columns::$enum::Text($values)
+    };
+    (Name, $enum:ident, $values:expr) => {
         $crate::store::columns::$enum::Text($values)
     };
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flowprobe_ebpf::{Address, Direction, TunnelKind};
 
-use super::columns::{Columns as _, columns};
+use super::columns::{Columns as _, Kind, Texts, columns};
 use crate::collect::Said;
 use crate::collect::registry::put_tail_json;
 use crate::enrich::{End, Facts, Interface, Known, service_name};
@@ -60,16 +60,16 @@ columns! {
         others: Text, "otherElements", "All else that its exporter said, as a JSON object.";
         source_as: Id, "bgpSourceAsNumber", "Autonomous system of the source: as its exporter says, else by the databases; 0 where it is not known.";
         destination_as: Id, "bgpDestinationAsNumber", "The same of the destination.";
-        source_as_organization: Text, "sourceAsOrganization", "Who runs the autonomous system of the source.";
-        destination_as_organization: Text, "destinationAsOrganization", "The same of the destination.";
-        source_country: Text, "sourceCountryCode", "Country of the source: two letters of ISO 3166-1.";
-        destination_country: Text, "destinationCountryCode", "The same of the destination.";
-        source_city: Text, "sourceCityName", "City of the source, in English.";
-        destination_city: Text, "destinationCityName", "The same of the destination.";
-        source_label: Text, "sourceLabel", "What the operator calls the network of the source.";
-        destination_label: Text, "destinationLabel", "The same of the destination.";
-        source_host: Text, "sourceHostName", "Name of the source, as it was asked for then.";
-        destination_host: Text, "destinationHostName", "The same of the destination.";
+        source_as_organization: Name, "sourceAsOrganization", "Who runs the autonomous system of the source.";
+        destination_as_organization: Name, "destinationAsOrganization", "The same of the destination.";
+        source_country: Name, "sourceCountryCode", "Country of the source: two letters of ISO 3166-1.";
+        destination_country: Name, "destinationCountryCode", "The same of the destination.";
+        source_city: Name, "sourceCityName", "City of the source, in English.";
+        destination_city: Name, "destinationCityName", "The same of the destination.";
+        source_label: Name, "sourceLabel", "What the operator calls the network of the source.";
+        destination_label: Name, "destinationLabel", "The same of the destination.";
+        source_host: Name, "sourceHostName", "Name of the source, as it was asked for then.";
+        destination_host: Name, "destinationHostName", "The same of the destination.";
         source_vendor: Text, "sourceMacVendor", "Who made the card with sourceMacAddress.";
         destination_vendor: Text, "destinationMacVendor", "The same of destinationMacAddress.";
         ingress_alias: Text, "ingressInterfaceDescription", "Alias of the interface by which packets came in, of our own.";
@@ -78,15 +78,36 @@ columns! {
     }
 }
 
-/// Octets of a row in memory, without the texts that it shares with others. Columns of which nothing is known take none.
+/// Octets of a row in memory, without the texts that it shares with others.
 #[must_use]
 pub fn octets_of_row(is_enriched: bool) -> u64 {
-    let enriched = |name: &str| {
-        let about = ["AsOrganization", "CountryCode", "CityName", "Label", "HostName"];
-        about.iter().any(|end| name.ends_with(end))
-    };
-    let columns = Flows::COLUMNS.iter().filter(|column| is_enriched || !enriched(column.name));
-    columns.map(|column| column.kind.octets() as u64).sum()
+    let kinds = Flows::COLUMNS.iter().map(|column| column.kind);
+    kinds.filter(|kind| is_enriched || *kind != Kind::Name).map(|kind| kind.octets() as u64).sum()
+}
+
+/// One of both ends of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in the headers")]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Source, Self::Destination];
+}
+
+/// The columns of one end.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) addresses: &'a [u128],
+    pub(super) as_numbers: &'a [i64],
+    pub(super) as_organizations: &'a Texts,
+    pub(super) countries: &'a Texts,
+    pub(super) cities: &'a Texts,
+    pub(super) labels: &'a Texts,
+    pub(super) host_names: &'a Texts,
 }
 
 /// What a record may be off from now, into the past and into the future, before its times are taken for wrong.
@@ -193,23 +214,47 @@ impl Flows {
             known.end(address_bits(key.source, key.ip_version), mac_bits(record.source_mac));
         self.source_as.push(as_number(record.source_as, &facts));
         self.source_as_organization.push(facts.as_organization(record.source_as).cloned());
-        self.source_country.push(facts.place.country.clone());
-        self.source_city.push(facts.place.city.clone());
-        self.source_label.push(facts.label.clone());
+        self.source_country.push(facts.place.country);
+        self.source_city.push(facts.place.city);
+        self.source_label.push(facts.label);
         self.source_host.push(host_name);
         self.source_vendor.push(vendor);
         let End { facts, host_name, vendor } =
             known.end(address_bits(key.destination, key.ip_version), mac_bits(record.destination_mac));
         self.destination_as.push(as_number(record.destination_as, &facts));
         self.destination_as_organization.push(facts.as_organization(record.destination_as).cloned());
-        self.destination_country.push(facts.place.country.clone());
-        self.destination_city.push(facts.place.city.clone());
-        self.destination_label.push(facts.label.clone());
+        self.destination_country.push(facts.place.country);
+        self.destination_city.push(facts.place.city);
+        self.destination_label.push(facts.label);
         self.destination_host.push(host_name);
         self.destination_vendor.push(vendor);
         let port = if record.has_ports() { key.source_port.min(key.destination_port) } else { 0 };
         let service = if port == 0 { None } else { service_name(key.protocol.into(), port.into()) };
         self.service.push(service.cloned());
+    }
+
+    /// What is known of the ends of flows that are their sources, or of those that are their destinations.
+    pub(super) fn ends(&self, side: Side) -> Ends<'_> {
+        match side {
+            Side::Source => Ends {
+                addresses: &self.source,
+                as_numbers: &self.source_as,
+                as_organizations: &self.source_as_organization,
+                countries: &self.source_country,
+                cities: &self.source_city,
+                labels: &self.source_label,
+                host_names: &self.source_host,
+            },
+            Side::Destination => Ends {
+                addresses: &self.destination,
+                as_numbers: &self.destination_as,
+                as_organizations: &self.destination_as_organization,
+                countries: &self.destination_country,
+                cities: &self.destination_city,
+                labels: &self.destination_label,
+                host_names: &self.destination_host,
+            },
+        }
     }
 
     /// Adds a row of others, all columns of which are there.

@@ -11,7 +11,7 @@ use serde::Serialize;
 mod known;
 
 use super::columns::columns;
-use super::flows::Flows;
+use super::flows::{Flows, Side};
 use crate::busier::keep_busier_half;
 use crate::record::has_ports;
 pub use known::{HostRows, NAME_COLUMNS, Named, Names, PlaceKey, PlaceRows};
@@ -65,6 +65,15 @@ pub struct BothWays {
 }
 
 impl BothWays {
+    /// The counts of a row as those of one end: the source has sent them, the destination received.
+    #[must_use]
+    pub fn of(side: Side, counts: Counts) -> Self {
+        match side {
+            Side::Source => Self { sent: counts, ..Self::default() },
+            Side::Destination => Self { received: counts, ..Self::default() },
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn sum(self) -> Counts {
@@ -189,33 +198,14 @@ impl Rollups {
             exporter: flows.exporter[row],
         };
         self.minutes.add(key, counts);
-        self.talkers.add(flows.source[row], Side::Source.counted(counts));
-        self.talkers.add(flows.destination[row], Side::Destination.counted(counts));
         if let Some(service) = Service::of(flows, row) {
             self.ports.add(service, counts);
         }
-        for side in [Side::Source, Side::Destination] {
-            self.places.add(PlaceKey::of(flows, row, side), side.counted(counts));
+        for side in Side::BOTH {
+            let both = BothWays::of(side, counts);
+            self.talkers.add(flows.ends(side).addresses[row], both);
+            self.places.add(PlaceKey::of(flows, row, side), both);
             known::note(&mut self.hosts, flows, row, side);
-        }
-    }
-}
-
-/// One of both ends of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in the headers")]
-pub enum Side {
-    Source,
-    Destination,
-}
-
-impl Side {
-    /// The counts of a row as this end's: sent or received.
-    #[must_use]
-    pub fn counted(self, counts: Counts) -> BothWays {
-        match self {
-            Self::Source => BothWays { sent: counts, ..BothWays::default() },
-            Self::Destination => BothWays { received: counts, ..BothWays::default() },
         }
     }
 }
@@ -336,6 +326,39 @@ impl Rollup for MinuteRows {
     }
 }
 
+/// Adds what was sent and received to the six columns that a rollup has for that.
+macro_rules! push_both {
+    ($rows:expr, $both:expr) => {
+        let BothWays { sent, received } = $both;
+        $rows.packets_sent.push(sent.packets);
+        $rows.octets_sent.push(sent.octets);
+        $rows.flows_sent.push(sent.flows);
+        $rows.packets_received.push(received.packets);
+        $rows.octets_received.push(received.octets);
+        $rows.flows_received.push(received.flows);
+    };
+}
+
+/// What they say in a row.
+macro_rules! both_of {
+    ($rows:expr, $row:expr) => {
+        BothWays {
+            sent: Counts {
+                packets: $rows.packets_sent[$row],
+                octets: $rows.octets_sent[$row],
+                flows: $rows.flows_sent[$row],
+            },
+            received: Counts {
+                packets: $rows.packets_received[$row],
+                octets: $rows.octets_received[$row],
+                flows: $rows.flows_received[$row],
+            },
+        }
+    };
+}
+
+use {both_of, push_both};
+
 impl Rollup for TalkerRows {
     const NAME: &'static str = "talkers";
     type Key = u128;
@@ -347,23 +370,11 @@ impl Rollup for TalkerRows {
 
     fn push(&mut self, key: &u128, value: &BothWays) {
         self.address.push(*key);
-        self.packets_sent.push(value.sent.packets);
-        self.octets_sent.push(value.sent.octets);
-        self.flows_sent.push(value.sent.flows);
-        self.packets_received.push(value.received.packets);
-        self.octets_received.push(value.received.octets);
-        self.flows_received.push(value.received.flows);
+        push_both!(self, *value);
     }
 
     fn row(&self, row: usize) -> (u128, BothWays) {
-        let sent =
-            Counts { packets: self.packets_sent[row], octets: self.octets_sent[row], flows: self.flows_sent[row] };
-        let received = Counts {
-            packets: self.packets_received[row],
-            octets: self.octets_received[row],
-            flows: self.flows_received[row],
-        };
-        (self.address[row], BothWays { sent, received })
+        (self.address[row], both_of!(self, row))
     }
 
     fn count(&self) -> usize {

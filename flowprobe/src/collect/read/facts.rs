@@ -7,12 +7,10 @@ use hashbrown::HashMap;
 use super::sampling;
 use super::values::{Slot, Values};
 use crate::record::SamplingRate;
+use crate::text::shown;
 
 /// Samplers, interfaces and their names that are remembered of one exporter, each.
 const MOST: usize = 4096;
-
-/// Octets of a name or description.
-const LONGEST_TEXT: usize = 255;
 
 /// Octets that each of them takes, besides those of its text.
 const PER_FACT: usize = 64;
@@ -162,14 +160,8 @@ fn put_text(texts: &mut HashMap<u32, Arc<str>>, index: u32, text: &str) -> bool 
     texts.get(&index).is_some_and(|known| **known == *text) || put(texts, index, text.into())
 }
 
-/// A name as it may be shown: up to the zeros that fill its field, without control characters, and not too long; `None` where
-/// nothing is left.
+/// A name as it may be shown: up to the zeros that fill its field; `None` where nothing is left.
 fn text(octets: &[u8]) -> Option<String> {
     let octets = octets.split(|&octet| octet == 0).next().unwrap_or_default();
-    let all = String::from_utf8_lossy(octets.get(..LONGEST_TEXT).unwrap_or(octets));
-    let mut text: String =
-        all.trim().chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    // Replacements take three octets each.
-    text.truncate(text.floor_char_boundary(LONGEST_TEXT));
-    (!text.is_empty()).then_some(text)
+    shown(&String::from_utf8_lossy(octets))
 }

@@ -208,7 +208,7 @@ elements! {
     // What is asked for by other settings.
     NextHop, Standard, (IANA, 15), Ipv4Address, 4, None, "ipNextHopIPv4Address", "Next hop by the routing tables, of a tunnel that of its own header; 0.0.0.0 where the destination is on the link, the next hop is IPv6 or nothing is known.", |record| v4(next_hop(record, 4)), |record| has_next_hop(record, 4);
     NextHop, Standard, (IANA, 62), Ipv6Address, 16, None, "ipNextHopIPv6Address", "The same where it is IPv6, as it may be for IPv4 flows too (RFC 8950).", |record| v6(next_hop(record, 6)), |record| has_next_hop(record, 6);
-    AsNumber, Standard, (IANA, 16), Unsigned32, 4, None, "bgpSourceAsNumber", "Autonomous system of the source address, by the databases; 0 where it is not known.", |record| unsigned(record.source_as), |record| record.source_as != 0;
+    AsNumber, Standard, (IANA, 16), Unsigned32, 4, None, "bgpSourceAsNumber", "Autonomous system of the source address: of a received record as its exporter says, else by the databases; 0 where it is not known.", |record| unsigned(record.source_as), |record| record.source_as != 0;
     AsNumber, Standard, (IANA, 17), Unsigned32, 4, None, "bgpDestinationAsNumber", "The same of the destination address.", |record| unsigned(record.destination_as), |record| record.destination_as != 0;
     Sampled, Standard, (IANA, 34), Unsigned32, 4, None, "samplingInterval", "Of how many packets or flows one was metered.", |record| unsigned(record.sampling.interval()), |record| record.sampling != SamplingRate::All;
     SampledPackets, Standard, (IANA, 304), Unsigned16, 2, None, "selectorAlgorithm", "4: uniform probabilistic (RFC 5475).", |_record| unsigned(UNIFORM_PROBABILISTIC), always;

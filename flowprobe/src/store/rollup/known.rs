@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::columns::columns;
-use super::super::flows::Flows;
-use super::{BothWays, Counts, Rollup, Rollups, Side, Tally, Weight};
+use super::super::flows::{Flows, Side};
+use super::{BothWays, Counts, Rollup, Rollups, Tally, Weight, both_of, push_both};
 
 /// Where the end of a flow is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,13 +19,12 @@ impl PlaceKey {
     /// That of an end of a row; the same for all of which nothing is known.
     #[must_use]
     pub fn of(flows: &Flows, row: usize, side: Side) -> Self {
-        let (numbers, organizations, countries) = match side {
-            Side::Source => (&flows.source_as, &flows.source_as_organization, &flows.source_country),
-            Side::Destination => {
-                (&flows.destination_as, &flows.destination_as_organization, &flows.destination_country)
-            }
-        };
-        Self { as_number: numbers[row], as_organization: organizations[row].clone(), country: countries[row].clone() }
+        let ends = flows.ends(side);
+        Self {
+            as_number: ends.as_numbers[row],
+            as_organization: ends.as_organizations[row].clone(),
+            country: ends.countries[row].clone(),
+        }
     }
 }
 
@@ -76,23 +75,14 @@ impl Named {
     /// What a row says of one of its ends; none where it says nothing.
     #[must_use]
     pub fn of(flows: &Flows, row: usize, side: Side) -> Option<Self> {
-        let names = match side {
-            Side::Source => Names {
-                host_name: flows.source_host[row].clone(),
-                label: flows.source_label[row].clone(),
-                as_number: flows.source_as[row],
-                as_organization: flows.source_as_organization[row].clone(),
-                country: flows.source_country[row].clone(),
-                city: flows.source_city[row].clone(),
-            },
-            Side::Destination => Names {
-                host_name: flows.destination_host[row].clone(),
-                label: flows.destination_label[row].clone(),
-                as_number: flows.destination_as[row],
-                as_organization: flows.destination_as_organization[row].clone(),
-                country: flows.destination_country[row].clone(),
-                city: flows.destination_city[row].clone(),
-            },
+        let ends = flows.ends(side);
+        let names = Names {
+            host_name: ends.host_names[row].clone(),
+            label: ends.labels[row].clone(),
+            as_number: ends.as_numbers[row],
+            as_organization: ends.as_organizations[row].clone(),
+            country: ends.countries[row].clone(),
+            city: ends.cities[row].clone(),
         };
         (names != Names::default()).then_some(Self { seen_ms: flows.end_ms[row], names })
     }
@@ -115,10 +105,7 @@ impl Weight for Named {
 
 /// Notes what a row says of one of its ends, unless something later is known.
 pub(super) fn note(hosts: &mut Tally<u128, Named>, flows: &Flows, row: usize, side: Side) {
-    let address = match side {
-        Side::Source => flows.source[row],
-        Side::Destination => flows.destination[row],
-    };
+    let address = flows.ends(side).addresses[row];
     let is_older = |known: &Named| known.seen_ms > flows.end_ms[row];
     if hosts.counts.get(&address).is_some_and(is_older) {
         return;
@@ -170,12 +157,7 @@ impl Rollup for PlaceRows {
         self.as_number.push(key.as_number);
         self.as_organization.push(key.as_organization.clone());
         self.country.push(key.country.clone());
-        self.packets_sent.push(value.sent.packets);
-        self.octets_sent.push(value.sent.octets);
-        self.flows_sent.push(value.sent.flows);
-        self.packets_received.push(value.received.packets);
-        self.octets_received.push(value.received.octets);
-        self.flows_received.push(value.received.flows);
+        push_both!(self, *value);
     }
 
     fn row(&self, row: usize) -> (PlaceKey, BothWays) {
@@ -184,14 +166,7 @@ impl Rollup for PlaceRows {
             as_organization: self.as_organization[row].clone(),
             country: self.country[row].clone(),
         };
-        let sent =
-            Counts { packets: self.packets_sent[row], octets: self.octets_sent[row], flows: self.flows_sent[row] };
-        let received = Counts {
-            packets: self.packets_received[row],
-            octets: self.octets_received[row],
-            flows: self.flows_received[row],
-        };
-        (key, BothWays { sent, received })
+        (key, both_of!(self, row))
     }
 
     fn count(&self) -> usize {
