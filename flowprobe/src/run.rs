@@ -27,17 +27,18 @@ use crate::table::TableConfig;
 /// at SIGHUP.
 ///
 /// # Errors
-/// A collector's name has no address, a file of names cannot be used, an address cannot be listened at, the kernel refuses the programs, an interface cannot be
-/// metered, or a drain fails.
+/// A file of names cannot be used, a collector's name has no address, an address cannot be listened at, the kernel refuses the
+/// programs, an interface cannot be metered, or a drain fails.
 pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigError>, log: &Log) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let schema = Arc::new(Schema::new(config.extras()));
+    // Before anybody hears of this process.
+    let enrichment = Arc::new(Enrichment::open(&config.enrich)?);
     let lanes = connect_all(&config.export, &config.export.targets, &schema, true, &[]).await?;
     warn_of_leftovers(&config.export);
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let enrichment = Arc::new(Enrichment::open(&config.enrich)?);
     enrichment.watch()?;
     let store = open_store(&config.store)?;
     let shelf = store.as_ref().map(|store| Arc::clone(store.shelf()));
