@@ -149,8 +149,8 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
 
 /// The end-to-end tests, compiled: name and program of each.
 fn test_programs() -> Result<Vec<(String, PathBuf)>> {
-    let mut build = workspace::cargo();
-    build.args(["test", "--no-run", "--message-format=json", "--package", "flowprobe-tests", "--target-dir"]);
+    let mut build = workspace::cargo_of_all("test");
+    build.args(["--test", "*", "--no-run", "--message-format=json", "--target-dir"]);
     let messages = process::read(build.arg(workspace::target()?))?;
     let programs = messages.lines().filter_map(|message| {
         let program = PathBuf::from(json_text(message, "executable")?);
