@@ -143,7 +143,9 @@ impl<A: Address> Builder<A> {
     }
 
     fn finish(self) -> Ranges<A> {
-        let Self { starts, values } = self;
+        let Self { mut starts, mut values } = self;
+        starts.shrink_to_fit();
+        values.shrink_to_fit();
         let mut tops = Vec::with_capacity(TOPS + 1);
         let mut range = 0;
         for top in 0..TOPS {
