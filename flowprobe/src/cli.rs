@@ -9,7 +9,7 @@ use flowprobe_ebpf::Tunnels;
 
 use crate::config::{
     self, AttachMode, ConfigError, DomainBy, EnrichSettings, ExportSettings, Listen, OutputMode, PacketFilter, Relay,
-    Remote, SampleBy, SelectionSettings, Settings, Target,
+    Remote, SampleBy, SelectionSettings, Settings, Target, WebAddress, WebSettings,
 };
 use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
@@ -107,6 +107,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub status_socket: Option<StatusSocket>,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its documentation would become the command's help")]
+    pub web: WebArgs,
+
     /// Print records and accounting as JSON, one object a line, instead of the summary
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
@@ -156,6 +160,7 @@ impl RunArgs {
             enrich: self.enrich.settings(),
             store_remote: self.store.store_remote,
             status_socket: self.status_socket,
+            web: self.web.settings(),
             output,
         };
         Ok(flags.or(file))
@@ -326,6 +331,45 @@ pub struct StoreArgs {
     /// build with the feature object-store)
     #[arg(long, value_name = "URL")]
     pub store_remote: Option<Remote>,
+}
+
+// Where the dashboard is, and who may look at it.
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "see above")]
+pub struct WebArgs {
+    /// Address of the dashboard, its API and the metrics; none for none [default: 127.0.0.1:8739]
+    #[arg(long, value_name = "ADDRESS")]
+    pub web: Option<WebAddress>,
+
+    /// File whose first line has to be shown as a bearer token, or typed as the password; beyond loopback there has to be one
+    #[arg(long, value_name = "FILE")]
+    pub web_token: Option<PathBuf>,
+
+    /// Certificate (PEM) of the dashboard; beyond loopback there has to be one
+    #[arg(long, value_name = "FILE")]
+    pub web_certificate: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub web_key: Option<PathBuf>,
+
+    /// Host name by which it is asked for, beside addresses, localhost and the name of this machine; may be given several times
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub web_name: Vec<String>,
+}
+
+impl WebArgs {
+    /// The settings of these flags.
+    #[must_use]
+    pub fn settings(&self) -> WebSettings {
+        WebSettings {
+            address: self.web,
+            token: self.web_token.clone(),
+            certificate: self.web_certificate.clone(),
+            key: self.web_key.clone(),
+            names: Some(self.web_name.clone()).filter(|names| !names.is_empty()),
+        }
+    }
 }
 
 // Where names of addresses come from.

@@ -9,6 +9,13 @@ pub fn monotonic_ns() -> u64 {
     crate::kernel::monotonic_ns()
 }
 
+/// The wall clock, milliseconds since 1970 UTC.
+#[must_use]
+pub fn wall_now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// How far the wall clock is ahead of the monotonic clock, as last measured.
 ///
 /// Both ends of a record are converted with one and the same offset, so that a step of the wall clock in the middle of a

@@ -255,6 +255,13 @@ pub fn interface_alias(name: &str) -> Option<String> {
     Some(alias.trim_end().to_owned()).filter(|alias| !alias.is_empty())
 }
 
+/// Bits a second that the interface with this name can do, where it says so: virtual ones do not, and others not without a link.
+#[must_use]
+pub fn interface_speed(name: &str) -> Option<u64> {
+    let megabits: i64 = std::fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?.trim().parse().ok()?;
+    u64::try_from(megabits).ok().filter(|megabits| *megabits > 0).map(|megabits| megabits * 1_000_000)
+}
+
 /// The names of all interfaces in this network namespace, in the kernel's order.
 #[must_use]
 pub fn interface_names() -> Vec<String> {

@@ -43,3 +43,4 @@ pub mod store;
 pub mod summary;
 pub mod table;
 pub mod text;
+pub mod web;

@@ -3,19 +3,21 @@
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use jiff::tz::TimeZone;
 
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
+use flowprobe::clock::wall_now_ms;
 use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
 use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
 use flowprobe::query::QueryArgs;
 use flowprobe::report::ReportArgs;
+use flowprobe::run::WebTaken;
 use flowprobe::store::StoreError;
 use flowprobe::{logging, probe, query, replay, report, run, status};
 
@@ -51,7 +53,12 @@ fn usage(error: impl Into<anyhow::Error>) -> Failure {
 
 /// A wrong setting that only the start has found is as wrong as one that the check has.
 fn ended(error: anyhow::Error) -> Failure {
-    if error.is::<CannotUse>() || error.is::<ListenError>() || error.is::<StoreError>() || error.is::<EnrichError>() {
+    if error.is::<CannotUse>()
+        || error.is::<ListenError>()
+        || error.is::<StoreError>()
+        || error.is::<EnrichError>()
+        || error.is::<WebTaken>()
+    {
         Failure::Usage(error)
     } else {
         Failure::Running(error)
@@ -89,19 +96,14 @@ fn replay(args: ReplayArgs) -> Result<(), Failure> {
 }
 
 fn query(args: &QueryArgs) -> Result<(), Failure> {
-    let request = args.request(now_ms()).map_err(usage)?;
+    let request = args.request(wall_now_ms()).map_err(usage)?;
     query::print(args, &request, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
 }
 
 fn report(args: &ReportArgs) -> Result<(), Failure> {
-    let plan = args.plan(now_ms()).map_err(usage)?;
+    let plan = args.plan(wall_now_ms()).map_err(usage)?;
     let out = &mut std::io::stdout().lock();
     report::write(args, plan, TimeZone::system(), out).map_err(|error| Failure::Running(error.into()))
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

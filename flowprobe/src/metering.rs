@@ -67,6 +67,8 @@ pub struct Metering {
     /// Those of single packets, while records are handed out.
     scraps: Vec<FlowRecord>,
     ignored: Noted<Counter>,
+    /// Records of others.
+    received: u64,
     /// Packets in overflow at the last warning, and when that was.
     overflow_warned: (u64, u64),
     losses_told: u64,
@@ -93,6 +95,7 @@ impl Metering {
             ignored: Noted::default(),
             overflow_warned: (0, 0),
             losses_told: 0,
+            received: 0,
         }
     }
 
@@ -171,6 +174,7 @@ impl Metering {
         if let Some(enricher) = &mut self.enricher {
             enricher.number(&mut received.records);
         }
+        self.received += received.records.len() as u64;
         for ReceivedRecords { records, beyond } in received.pieces() {
             if self.sinks.iter().any(Sink::wants_deltas) {
                 // Records of events, such as a firewall's, may have counted nothing.
@@ -242,6 +246,7 @@ impl Metering {
             accounting,
             ignored: self.ignored,
             open_flows: self.table.len(),
+            opened_flows: self.table.opened() + self.received,
             drain,
             sinks: self.sinks.iter().map(Sink::state).collect(),
             listening: self.listeners.look(),

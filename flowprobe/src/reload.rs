@@ -42,6 +42,7 @@ impl Difference {
             ("labels", a.enrich.labels != b.enrich.labels),
             ("mac-vendors", a.enrich.vendors != b.enrich.vendors),
             ("reverse-dns", a.enrich.reverse_dns != b.enrich.reverse_dns),
+            ("web", a.web != b.web),
             ("output", a.output != b.output),
             ("status-socket", a.status_socket != b.status_socket),
         ];

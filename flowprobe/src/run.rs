@@ -1,17 +1,19 @@
 //! Wires the stages of `flowprobe run` in the order of the data and takes them down in the same order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::Map;
+use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::collect::listen::Listener;
-use crate::config::{Config, ConfigError, random_seed};
+use crate::config::{Config, ConfigError, WebConfig, random_seed};
 use crate::drain::{self, Command, Drain, KnownFlows};
 use crate::enrich::Enrichment;
 use crate::export::elements::Schema;
@@ -22,6 +24,7 @@ use crate::stages::{Kept, Source, Stages};
 use crate::status::{self, InterfaceStatus};
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::table::TableConfig;
+use crate::web::{self, Live, WebState};
 
 /// Meters and listens until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew
 /// at SIGHUP.
@@ -52,6 +55,7 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
         (Some(meter), Some((drain, known)))
     };
     let status_server = bind_status(&config);
+    let web_server = bind_web(&config.web)?;
     if let Some(meter) = &mut meter {
         meter.probe.attach_all()?;
     }
@@ -59,10 +63,19 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let (state, watched) = status::State::new();
     let status::State { tick, interfaces } = state;
     interfaces.send_replace(interface_status(meter.as_ref()));
-    let status_server = status_server
-        .map(|server| tokio::spawn(server.run(watched.with_history(shelf).with_enrichment(Arc::clone(&enrichment)))));
+    let url = web_server.as_ref().map(web::Server::url);
+    let watched = watched.with_history(shelf).with_enrichment(Arc::clone(&enrichment)).with_web(url);
+    let status_server = status_server.map(|server| tokio::spawn(server.run(watched.clone())));
+    let live = web_server.is_some().then(Live::new);
+    let web_server = match (web_server, &live) {
+        (Some(server), Some(live)) => {
+            info!("the dashboard is at {}", server.url());
+            Some(tokio::spawn(server.run(WebState::new(watched, Arc::clone(live))?)))
+        }
+        _ => None,
+    };
     let source = Source { meter: source, listeners, commands, told, seed };
-    let kept = Kept { lanes, store, enrichment };
+    let kept = Kept { lanes, store, enrichment, live };
     let mut stages = Stages::start(config, schema, source, kept, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
     loop {
         tokio::select! {
@@ -88,7 +101,7 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     if let Some(kernel_logs) = kernel_logs {
         kernel_logs.abort();
     }
-    if let Some(server) = status_server {
+    for server in status_server.into_iter().chain(web_server) {
         server.abort();
         // Its socket is removed when it has ended.
         let _ = server.await;
@@ -168,6 +181,27 @@ fn bind_status(config: &Config) -> Option<status::Server> {
             None
         }
     }
+}
+
+/// The dashboard is to be had from here on. Where nobody has asked for it, flowprobe does without one that cannot be.
+fn bind_web(config: &WebConfig) -> Result<Option<web::Server>> {
+    let Some(address) = config.address else { return Ok(None) };
+    match web::Server::bind(address, config) {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if config.is_wanted => Err(WebTaken { address, error }.into()),
+        Err(error) => {
+            warn!("there is no dashboard: cannot listen on {address}: {error}; --web names another address, or none");
+            Ok(None)
+        }
+    }
+}
+
+/// The dashboard cannot be where it is wanted.
+#[derive(Debug, Error)]
+#[error("the dashboard cannot be at {address}: {error}")]
+pub struct WebTaken {
+    address: SocketAddr,
+    error: std::io::Error,
 }
 
 fn interface_status(meter: Option<&Meter>) -> Vec<InterfaceStatus> {

@@ -2,6 +2,7 @@
 //! refuses is counted).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::Counter;
@@ -71,6 +72,8 @@ pub struct Tick {
     pub ignored: Noted<Counter>,
     /// Open flows.
     pub open_flows: usize,
+    /// Flows that were opened since the start, and records that were received.
+    pub opened_flows: u64,
     /// How the drain went.
     pub drain: Duration,
     /// How each sink fares.
@@ -148,6 +151,8 @@ pub struct Sink {
     health: Option<Health>,
     /// What it gets of what was received.
     relay: Relay,
+    /// Whether somebody looks at what it makes of deltas, where it is not always so.
+    watched: Option<Arc<AtomicBool>>,
 }
 
 /// What is known of a sink.
@@ -173,7 +178,15 @@ impl Sink {
     pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
         let length = if wants == Wants::DeltasAndTicks { DELTAS_QUEUE } else { RECORDS_QUEUE };
         let (queue, receiver) = mpsc::channel(length);
-        (Self { name: name.into(), wants, queue, losses, share: None, health: None, relay: Relay::Records }, receiver)
+        let name = name.into();
+        let sink = Self { name, wants, queue, losses, share: None, health: None, relay: Relay::Records, watched: None };
+        (sink, receiver)
+    }
+
+    /// The same sink, which gets deltas only while this is set.
+    #[must_use]
+    pub fn while_watched(self, watched: Arc<AtomicBool>) -> Self {
+        Self { watched: Some(watched), ..self }
     }
 
     /// The sink of a collector that gets this share, tells `health` how it fares, and gets what was received in this form.
@@ -191,7 +204,8 @@ impl Sink {
     /// Whether the sink wants what drains bring.
     #[must_use]
     pub fn wants_deltas(&self) -> bool {
-        self.wants == Wants::DeltasAndTicks
+        let is_watched = self.watched.as_ref().is_none_or(|watched| watched.load(Ordering::Relaxed));
+        self.wants == Wants::DeltasAndTicks && is_watched
     }
 
     /// Queues `event` if the sink wants it. What a full queue refuses is counted; a sink that has ended has said why itself.
@@ -200,7 +214,8 @@ impl Sink {
         let is_for_it = match event {
             Event::Records(batch) => batch.beyond.is_empty() || self.relay == Relay::Records,
             Event::Datagrams(_) => self.relay == Relay::Datagrams,
-            Event::Deltas(_) | Event::Tick(_) => true,
+            Event::Deltas(_) => self.wants_deltas(),
+            Event::Tick(_) => true,
         };
         if !is_for_it || !self.wants.takes(event) {
             return;
@@ -336,6 +351,7 @@ mod tests {
             accounting: Vec::new(),
             ignored: Noted::default(),
             open_flows: 0,
+            opened_flows: 0,
             drain: Duration::ZERO,
             sinks: Vec::new(),
             listening: Listening::default(),

@@ -28,6 +28,7 @@ use crate::reload::{Difference, beyond, merged};
 use crate::sink::{Patience, Sink, Tick, Wants};
 use crate::store::{self, Store};
 use crate::summary::{Screen, Summary};
+use crate::web::Live;
 
 /// Pieces of drained generations that may wait for the metering thread. When they do, the drain waits, and the kernel's
 /// maps hold what comes in.
@@ -58,6 +59,8 @@ pub struct Kept {
     pub store: Option<Store>,
     /// What is added to records before.
     pub enrichment: Arc<Enrichment>,
+    /// The recent past, where somebody may look at it.
+    pub live: Option<Arc<Live>>,
 }
 
 /// The stages, running.
@@ -93,7 +96,7 @@ impl Stages {
         log: &Log,
     ) -> Result<Self> {
         let Source { meter, listeners, commands, told, seed } = source;
-        let Kept { lanes, store, enrichment } = kept;
+        let Kept { lanes, store, enrichment, live } = kept;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         let mut sinks = start_lanes(lanes, config.relay, &mut tasks);
@@ -122,6 +125,12 @@ impl Stages {
                 Some(output::start(summary, output::standard_output()?, full, queue, end.clone())?)
             }
         };
+        if let Some(live) = live {
+            let (sink, queue) = Sink::new("live view", Wants::DeltasAndTicks);
+            sinks.push(sink.while_watched(live.watched()));
+            // It ends with its queue, and nobody waits for it.
+            live.start(queue)?;
+        }
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
         let (listeners, watch) = collect::start(listeners, config.relay, &out)?;
         let (drain, known) = meter.unzip();

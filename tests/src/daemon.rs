@@ -32,15 +32,22 @@ pub struct Report {
     pub exporters: Vec<Object>,
 }
 
-/// `flowprobe` with these arguments, in a namespace. A daemon keeps history only where these say where: not on this machine.
+/// `flowprobe` with these arguments, in a namespace. A daemon keeps history, and has a dashboard, only where these say where: not on this
+/// machine.
 ///
 /// # Errors
 /// `FLOWPROBE_BIN` is not set.
 pub fn flowprobe(namespace: &Namespace, arguments: &[&str]) -> Result<Command> {
     let mut command = namespace.command(binary()?);
     match arguments {
-        // Before the others, the last of which may want something behind it.
-        ["run", others @ ..] if !others.contains(&"--store") => command.args(["run", "--store", "none"]).args(others),
+        ["run", others @ ..] => {
+            command.arg("run");
+            // Before the others, the last of which may want something behind it.
+            for flag in ["--store", "--web"].into_iter().filter(|flag| !others.contains(flag)) {
+                command.args([flag, "none"]);
+            }
+            command.args(others)
+        }
         all => command.args(all),
     };
     Ok(command)

@@ -20,6 +20,7 @@ pub mod exporting;
 pub mod fragments;
 pub mod frames;
 pub mod history;
+pub mod http;
 pub mod inject;
 pub mod ipfix;
 pub mod kernel;

@@ -13,7 +13,7 @@ use crate::{process, workspace};
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 16] = [
+pub(crate) const COUNTERPARTS: [Need; 17] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -30,14 +30,15 @@ pub(crate) const COUNTERPARTS: [Need; 16] = [
     ("bpftool", "bpftool"),
     ("chromium", "chromium"),
     ("faketime", "faketime"),
+    ("curl", "curl"),
 ];
 
 /// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are
 /// installed: these are unpacked, and found there.
 pub(crate) const UNPACKED: [Need; 1] = [("fprobe", "fprobe")];
 
-/// Python's packages by which the end-to-end tests read the files of history.
-pub(crate) const PYTHON: [&str; 1] = ["duckdb"];
+/// Python's packages by which the end-to-end tests read the files of history, and hold the API against its document.
+pub(crate) const PYTHON: [&str; 2] = ["duckdb", "openapi_spec_validator"];
 
 /// A program that is built from its crate: its version and its features.
 pub(crate) type Crate = (&'static str, &'static str, &'static str);

@@ -60,7 +60,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 32] = [
+const KEYS: [(&str, Setter); 37] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("listen", |settings, value| {
         let urls = strings(value, "a list of URLs to listen on");
@@ -119,6 +119,14 @@ const KEYS: [(&str, Setter); 32] = [
         let socket = value.as_str().and_then(|text| text.parse().ok());
         assign(&mut settings.status_socket, socket.ok_or_else(|| mismatch("a path or \"none\"", value)))
     }),
+    ("web", |settings, value| {
+        let address = value.as_str().map_or_else(|| Err(mismatch("an address or \"none\"", value)), str::parse);
+        assign(&mut settings.web.address, address)
+    }),
+    ("web-token", |settings, value| assign(&mut settings.web.token, path(value))),
+    ("web-certificate", |settings, value| assign(&mut settings.web.certificate, path(value))),
+    ("web-key", |settings, value| assign(&mut settings.web.key, path(value))),
+    ("web-name", |settings, value| assign(&mut settings.web.names, strings(value, "a list of host names"))),
     ("output", |settings, value| assign(&mut settings.output, output(value))),
 ];
 
@@ -131,6 +139,12 @@ fn strings(value: &Value, expected: &str) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| mismatch(expected, value))?;
     let texts = list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| mismatch(expected, item)));
     texts.collect()
+}
+
+/// The path of a file.
+fn path(value: &Value) -> Result<PathBuf, String> {
+    let path = value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
+    path.ok_or_else(|| mismatch("a path", value))
 }
 
 /// Paths of files; of one, it alone.
@@ -306,6 +320,11 @@ mod tests {
             store-age = "90d"
             store-size = "100G"
             status-socket = "none"
+            web = "[::1]:80"
+            web-token = "/etc/flowprobe/token"
+            web-certificate = "/etc/flowprobe/web.pem"
+            web-key = "/etc/flowprobe/web.key"
+            web-name = ["flows.example"]
             output = "json"
             "#,
         )
@@ -325,6 +344,11 @@ mod tests {
         assert_eq!(settings.store_age, Some(Duration::from_secs(90 * 86_400)));
         assert_eq!(settings.store_size, Some(100 << 30));
         assert_eq!(settings.status_socket, Some(StatusSocket::Off));
+        assert_eq!(settings.web.address, Some("[::1]:80".parse().expect("an address")));
+        assert_eq!(settings.web.token.as_deref(), Some(Path::new("/etc/flowprobe/token")));
+        assert_eq!(settings.web.certificate.as_deref(), Some(Path::new("/etc/flowprobe/web.pem")));
+        assert_eq!(settings.web.key.as_deref(), Some(Path::new("/etc/flowprobe/web.key")));
+        assert_eq!(settings.web.names, Some(vec!["flows.example".to_owned()]));
         assert_eq!(settings.output, Some(OutputMode::Json));
     }
 
@@ -363,6 +387,10 @@ mod tests {
             (
                 "store-remote = \"gs://bucket\"",
                 "flowprobe.toml:1:16: store-remote: bad URL for history `gs://bucket`: ",
+            ),
+            (
+                "web = \"localhost\"",
+                "flowprobe.toml:1:7: web: expected an address of this machine, such as 127.0.0.1:8739",
             ),
             ("relay = \"all\"", "flowprobe.toml:1:9: relay: expected \"records\", \"datagrams\" or \"none\", found"),
             ("decapsulate = [\"l2tp\"]", "flowprobe.toml:1:15: decapsulate: expected a tunnel: vxlan, "),

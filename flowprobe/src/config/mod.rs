@@ -9,6 +9,7 @@ mod memory;
 mod remote;
 mod selection;
 mod values;
+mod web;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -36,6 +37,7 @@ pub use memory::MemoryBound;
 pub use remote::{Credentials, CredentialsError, Remote, RemoteUrlError};
 pub use selection::{PacketFilter, SampleBy, SelectionConfig, SelectionSettings, random_seed};
 pub use values::{ValueError, catch_up, duration, fields, max_flows, network, sample, size, span, tunnels};
+pub use web::{DEFAULT_ADDRESS, Token, WebAddress, WebConfig, WebError, WebSettings, WebTls};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub enrich: EnrichConfig,
     /// Where `flowprobe status` and `flowprobe query` are answered.
     pub status_socket: StatusSocket,
+    /// Where the dashboard is.
+    pub web: WebConfig,
     /// What standard output gets.
     pub output: OutputMode,
 }
@@ -163,6 +167,8 @@ pub struct Settings {
     pub enrich: EnrichSettings,
     /// See [`Config::status_socket`].
     pub status_socket: Option<StatusSocket>,
+    /// Where the dashboard is.
+    pub web: WebSettings,
     /// See [`Config::output`].
     pub output: Option<OutputMode>,
 }
@@ -202,6 +208,7 @@ impl Settings {
             store_remote: self.store_remote.or(base.store_remote),
             enrich: self.enrich.or(base.enrich),
             status_socket: self.status_socket.or(base.status_socket),
+            web: self.web.or(base.web),
             output: self.output.or(base.output),
         }
     }
@@ -285,6 +292,7 @@ impl Settings {
             store,
             enrich,
             status_socket: self.status_socket.unwrap_or_default(),
+            web: self.web.check()?,
             output: self.output.unwrap_or_default(),
         })
     }
@@ -313,6 +321,7 @@ impl fmt::Display for Config {
         writeln!(f, "{}", self.store)?;
         writeln!(f, "{}", self.enrich)?;
         writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
+        writeln!(f, "{}", self.web)?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))
     }
@@ -384,6 +393,9 @@ pub enum ConfigError {
         /// What is wrong with them.
         error: CredentialsError,
     },
+    /// There is no dashboard like this.
+    #[error(transparent)]
+    Web(#[from] WebError),
     /// Certificates for where history goes cannot be used.
     #[error("history cannot go to {name}: {error}")]
     RemoteTls {

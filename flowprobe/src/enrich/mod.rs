@@ -10,6 +10,7 @@
 
 mod database;
 mod files;
+mod icmp;
 mod known;
 mod labels;
 mod layer;
@@ -31,6 +32,7 @@ use tracing::warn;
 
 pub use files::FileCondition;
 use files::{Contents, FileKind, Watched};
+pub use icmp::icmp_name;
 pub use known::{End, Interface, Known, Surroundings};
 use labels::Labels;
 pub use layer::Facts;

@@ -33,6 +33,18 @@ pub enum Cell {
     None,
 }
 
+impl Cell {
+    /// As a JSON value.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Number(number) => Value::from(*number),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::None => Value::Null,
+        }
+    }
+}
+
 impl From<i64> for Cell {
     fn from(number: i64) -> Self {
         Self::Number(number)
@@ -101,14 +113,7 @@ impl Answer {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let row = |row: &Vec<Cell>| {
-            let fields = self.columns.iter().zip(row).map(|((name, _), cell)| {
-                let value = match cell {
-                    Cell::Number(number) => Value::from(*number),
-                    Cell::Text(text) => Value::from(text.as_str()),
-                    Cell::None => Value::Null,
-                };
-                (name.clone(), value)
-            });
+            let fields = self.columns.iter().zip(row).map(|((name, _), cell)| (name.clone(), cell.to_json()));
             Value::Object(fields.collect::<Map<_, _>>())
         };
         serde_json::json!({

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use thiserror::Error;
 
-use super::{Filter, Measure, Question, Request};
+use super::{Filter, IcmpType, Measure, Question, Request};
 use crate::config;
 use crate::store::layout::DAY_MS;
 use crate::store::rollup::MINUTE_MS;
@@ -42,6 +42,14 @@ pub struct QueryArgs {
     /// Of `series`: time from row to row [default: what makes about a hundred]
     #[arg(long, value_name = "TIME", value_parser = config::span)]
     pub step: Option<Duration>,
+
+    /// Of `networks`: bits of a network's prefix, of IPv4 [default: 24]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub prefix: Option<u8>,
+
+    /// Of `networks`: the same of IPv6 [default: 64]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=128))]
+    pub prefix6: Option<u8>,
 
     /// Of `series`: by protocol, too
     #[arg(long)]
@@ -105,6 +113,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     pub protocol: Vec<u8>,
 
+    /// Only messages of ICMP with this type and code, such as 8/0, or with this type
+    #[arg(long, value_name = "TYPE/CODE")]
+    pub icmp: Vec<IcmpType>,
+
     /// Only flows that came in or left by this interface: a name or an index
     #[arg(long, value_name = "IFACE")]
     pub interface: Vec<String>,
@@ -148,10 +160,22 @@ pub struct SourceArgs {
 pub enum What {
     /// Addresses, by what they sent and received
     Talkers,
+    /// Addresses, by what they sent
+    Sources,
+    /// Addresses, by what they received
+    Destinations,
+    /// Networks, by what their addresses sent and received: see --prefix
+    Networks,
     /// Protocols
     Protocols,
     /// Services, by protocol and port
     Ports,
+    /// Types and codes of ICMP
+    Icmp,
+    /// Interfaces, by what came in and left
+    Interfaces,
+    /// Exporters, and what was metered here
+    Exporters,
     /// Countries, by what their addresses sent and received; takes a database (--mmdb of the daemon)
     Countries,
     /// Autonomous systems, likewise
@@ -188,10 +212,12 @@ pub enum QueryFlagsError {
         address: IpAddr,
     },
     /// A flag of another question.
-    #[error("--{flag} is for `series` only")]
-    OfSeries {
+    #[error("--{flag} is for `{what}` only")]
+    OfAnother {
         /// Its name.
         flag: &'static str,
+        /// The question.
+        what: &'static str,
     },
     /// Nothing can have happened then.
     #[error("--from has to be before --to")]
@@ -209,11 +235,15 @@ impl QueryArgs {
             (What::Host, Some(_)) | (_, None) => {}
             (_, Some(address)) => return Err(QueryFlagsError::HostIsTooMuch { address }),
         }
-        if self.what != What::Series {
-            let given = [("step", self.step.is_some()), ("by-protocol", self.by_protocol)];
-            if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
-                return Err(QueryFlagsError::OfSeries { flag });
-            }
+        let of_others = [
+            ("step", self.step.is_some(), What::Series),
+            ("by-protocol", self.by_protocol, What::Series),
+            ("prefix", self.prefix.is_some(), What::Networks),
+            ("prefix6", self.prefix6.is_some(), What::Networks),
+        ];
+        if let Some((flag, _, what)) = of_others.into_iter().find(|(_, given, what)| *given && *what != self.what) {
+            let what = if what == What::Series { "series" } else { "networks" };
+            return Err(QueryFlagsError::OfAnother { flag, what });
         }
         const HOUR: Duration = Duration::from_secs(3600);
         /// Of a series, at most: what a terminal can be scrolled through.
@@ -222,6 +252,15 @@ impl QueryArgs {
         let question = match (self.what, self.host) {
             (What::Host, Some(address)) => Question::Host { address },
             (What::Talkers | What::Host, _) => Question::Talkers,
+            (What::Sources, _) => Question::Sources,
+            (What::Destinations, _) => Question::Destinations,
+            (What::Networks, _) => Question::Networks {
+                prefix: self.prefix.unwrap_or(USUAL_PREFIX),
+                prefix6: self.prefix6.unwrap_or(USUAL_PREFIX6),
+            },
+            (What::Icmp, _) => Question::Icmp,
+            (What::Interfaces, _) => Question::Interfaces,
+            (What::Exporters, _) => Question::Exporters,
             (What::Protocols, _) => Question::Protocols,
             (What::Ports, _) => Question::Ports,
             (What::Countries, _) => Question::Countries,
@@ -265,6 +304,7 @@ impl FilterArgs {
             destinations: self.destination.clone(),
             ports: self.port.clone(),
             protocols: self.protocol.clone(),
+            icmp: self.icmp.clone(),
             interfaces: self.interface.clone(),
             systems: self.systems.clone(),
             countries: self.country.clone(),
@@ -275,6 +315,12 @@ impl FilterArgs {
     }
 }
 
+/// Bits of a network's prefix where nobody has said otherwise, of IPv4.
+pub(crate) const USUAL_PREFIX: u8 = 24;
+
+/// The same of IPv6.
+pub(crate) const USUAL_PREFIX6: u8 = 64;
+
 /// The shortest step that makes no more than `most` of a time, and is one that people count in. Records come once a minute from flows that
 /// go on, so that shorter steps would show peaks where there were none.
 pub(crate) fn usual_step_ms(span_ms: i64, most: i64) -> i64 {
@@ -284,12 +330,12 @@ pub(crate) fn usual_step_ms(span_ms: i64, most: i64) -> i64 {
 }
 
 /// A number of an autonomous system, also as `AS64500`.
-fn as_number(text: &str) -> Result<u32, String> {
+pub(crate) fn as_number(text: &str) -> Result<u32, String> {
     let number = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text).parse();
     number.map_err(|_| format!("expected the number of an autonomous system, such as 64500 or AS64500, found `{text}`"))
 }
 
-fn country(text: &str) -> Result<String, String> {
+pub(crate) fn country(text: &str) -> Result<String, String> {
     let is_code = text.len() == 2 && text.bytes().all(|octet| octet.is_ascii_alphabetic());
     if is_code {
         Ok(text.to_ascii_uppercase())
@@ -298,7 +344,7 @@ fn country(text: &str) -> Result<String, String> {
     }
 }
 
-fn protocol(text: &str) -> Result<u8, String> {
+pub(crate) fn protocol(text: &str) -> Result<u8, String> {
     let known = text.parse().ok().or_else(|| protocol_number(text));
     known.ok_or_else(|| {
         format!("expected a protocol, such as tcp, udp, icmp, or a number from 0 to 255, found `{text}`")
@@ -386,11 +432,17 @@ mod tests {
             (&["talkers", "--protocol", "tpc"], "expected a protocol"),
             (&["talkers", "--last", "soon"], "expected a time from 1s to 10 years"),
             (&["talkers", "--from", "yesterday"], "expected a moment"),
+            (&["talkers", "--prefix", "16"], "--prefix is for `networks` only"),
+            (&["networks", "--prefix", "33"], "33 is not in 0..=32"),
+            (&["talkers", "--icmp", "8/x"], "expected a type of ICMP and its code"),
             (&["talkers", "--as", "ASX"], "expected the number of an autonomous system"),
             (&["talkers", "--country", "Germany"], "expected two letters, such as DE, found `Germany`"),
             (&["talkers", "--top", "0"], "0 is not in 1..=1000000"),
             (&["talkers", "--last", "1h", "--from", "10:00"], "cannot be used with"),
-            (&["chatter"], "talkers, protocols, ports, countries, systems, conversations, series, host, records"),
+            (
+                &["chatter"],
+                "talkers, sources, destinations, networks, protocols, ports, icmp, interfaces, exporters, countries",
+            ),
         ] {
             let error = request(line).expect_err(reason);
             assert!(error.contains(reason), "{error}");

@@ -1,10 +1,12 @@
 //! Which flows a question is about.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::record::{ICMP, ICMPV6};
 use crate::store::columns::{Columns as _, Texts};
 use crate::store::flows::{Flows, ip, mapped};
 use crate::store::rollup::MinuteKey;
@@ -23,6 +25,8 @@ pub struct Filter {
     pub ports: Vec<u16>,
     /// Protocol numbers.
     pub protocols: Vec<u8>,
+    /// Types and codes of ICMP and ICMPv6.
+    pub icmp: Vec<IcmpType>,
     /// Names or indices of interfaces by which packets came in or left.
     pub interfaces: Vec<String>,
     /// Autonomous systems of the source or the destination.
@@ -37,6 +41,48 @@ pub struct Filter {
     pub direction: Option<u8>,
 }
 
+impl Filter {
+    /// Whether the rollup by minute has all that decides.
+    #[must_use]
+    pub(crate) fn is_of_minutes(&self) -> bool {
+        Sieve::of(self, 0, 0).is_of_minutes()
+    }
+}
+
+/// A type of ICMP with one of its codes, or with all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpType {
+    /// Type.
+    pub kind: u8,
+    /// Code; none for any.
+    pub code: Option<u8>,
+}
+
+impl IcmpType {
+    const fn has(self, type_and_code: i32) -> bool {
+        type_and_code >> 8 == self.kind as i32
+            && match self.code {
+                Some(code) => type_and_code & 0xff == code as i32,
+                None => true,
+            }
+    }
+}
+
+/// `TYPE/CODE`, or `TYPE` for any code.
+impl FromStr for IcmpType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, code) = text.split_once('/').map_or((text, None), |(kind, code)| (kind, Some(code)));
+        let read = |part: &str| part.parse::<u8>().ok();
+        let parsed = read(kind).and_then(|kind| match code {
+            None => Some(Self { kind, code: None }),
+            Some(code) => read(code).map(|code| Self { kind, code: Some(code) }),
+        });
+        parsed.ok_or_else(|| format!("expected a type of ICMP and its code, such as 8/0, or a type, found `{text}`"))
+    }
+}
+
 /// A filter in the form in which rows are held against it, with the time that is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Sieve {
@@ -47,6 +93,7 @@ pub(super) struct Sieve {
     destinations: Vec<Network>,
     ports: Vec<i32>,
     protocols: Vec<i32>,
+    icmp: Vec<IcmpType>,
     interfaces: Vec<(Option<i64>, String)>,
     systems: Vec<i64>,
     countries: Vec<String>,
@@ -92,6 +139,7 @@ impl Sieve {
             destinations: networks(&filter.destinations),
             ports: filter.ports.iter().map(|port| (*port).into()).collect(),
             protocols: filter.protocols.iter().map(|protocol| (*protocol).into()).collect(),
+            icmp: filter.icmp.clone(),
             interfaces: filter.interfaces.iter().map(|name| (name.parse().ok(), name.clone())).collect(),
             systems: filter.systems.iter().map(|number| (*number).into()).collect(),
             countries: filter.countries.clone(),
@@ -115,9 +163,20 @@ impl Sieve {
         let networks = [&self.addresses, &self.sources, &self.destinations];
         networks.iter().all(|networks| networks.is_empty())
             && self.ports.is_empty()
+            && self.icmp.is_empty()
             && self.systems.is_empty()
             && self.countries.is_empty()
             && self.labels.is_empty()
+    }
+
+    /// Whether the time and the protocol have all that decides.
+    pub(super) fn is_of_protocols(&self) -> bool {
+        self.is_of_minutes() && self.interfaces.is_empty() && self.exporters.is_empty() && self.direction.is_none()
+    }
+
+    /// Whether the protocol is meant, where nothing but that and the time decides.
+    pub(super) fn passes_protocol(&self, protocol: i32) -> bool {
+        self.protocols.is_empty() || self.protocols.contains(&protocol)
     }
 
     fn has_any_of_minutes(&self) -> bool {
@@ -135,7 +194,8 @@ impl Sieve {
             (either || !self.sources.is_empty(), &["sourceIPAddress"][..]),
             (either || !self.destinations.is_empty(), &["destinationIPAddress"]),
             (!self.ports.is_empty(), &["sourceTransportPort", "destinationTransportPort"]),
-            (!self.protocols.is_empty(), &["protocolIdentifier"]),
+            (!self.protocols.is_empty() || !self.icmp.is_empty(), &["protocolIdentifier"]),
+            (!self.icmp.is_empty(), &["icmpTypeCode"]),
             (
                 !self.interfaces.is_empty(),
                 &["ingressInterface", "egressInterface", "ingressInterfaceName", "egressInterfaceName"],
@@ -183,6 +243,7 @@ impl Sieve {
                 || self.ports.contains(&flows.source_port[row])
                 || self.ports.contains(&flows.destination_port[row]))
             && (self.protocols.is_empty() || self.protocols.contains(&flows.protocol[row]))
+            && (self.icmp.is_empty() || self.is_icmp(flows.protocol[row], flows.icmp[row]))
             && (self.interfaces.is_empty()
                 || self.is_interface(flows.ingress[row], flows.ingress_name[row].as_deref())
                 || self.is_interface(flows.egress[row], flows.egress_name[row].as_deref()))
@@ -209,12 +270,16 @@ impl Sieve {
     /// The same of a row of the rollup by minute, where that has all that decides.
     pub(super) fn passes_minute(&self, key: &MinuteKey) -> bool {
         (self.from_ms..self.to_ms).contains(&key.minute_ms)
-            && (self.protocols.is_empty() || self.protocols.contains(&key.protocol))
+            && self.passes_protocol(key.protocol)
             && (self.interfaces.is_empty()
                 || self.is_interface(key.ingress, key.ingress_name.as_deref())
                 || self.is_interface(key.egress, key.egress_name.as_deref()))
             && (self.exporters.is_empty() || self.exporters.contains(&key.exporter))
             && self.direction.is_none_or(|direction| direction == key.direction)
+    }
+
+    fn is_icmp(&self, protocol: i32, type_and_code: i32) -> bool {
+        [i32::from(ICMP), i32::from(ICMPV6)].contains(&protocol) && self.icmp.iter().any(|one| one.has(type_and_code))
     }
 
     fn is_interface(&self, index: i64, name: Option<&str>) -> bool {

@@ -1,20 +1,19 @@
 //! What each question makes of rows, and the answer that comes of it.
 
-use std::cmp::Ordering;
 use std::hash::Hash;
-use std::net::IpAddr;
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 
-use super::answer::{Answer, Cell, Unit, bits_per_second};
+use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
 use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
 use super::{Measure, Request, Source};
-use crate::enrich::service_name;
+use crate::enrich::{icmp_name, service_name};
 use crate::store::file::FileFault;
-use crate::store::flows::{Flows, Side, ip, mapped};
-use crate::store::rollup::{BothWays, Counts, MinuteKey, MinuteRows, PortRows, Service, TalkerRows, Tally, Weight};
+use crate::store::flows::{Flows, Side, ip};
+use crate::store::rollup::{BothWays, Counts, MinuteKey, MinuteRows, Service, ServiceRows, TalkerRows, Tally, Weight};
 use crate::summary::protocol_name;
 
 /// The columns that [`Counts::of`] looks at, and others.
@@ -76,11 +75,12 @@ pub(super) fn answer(request: &Request, notes: Notes, total: Counts, of: usize, 
     }
 }
 
-fn three(counts: Counts) -> [Cell; 3] {
+pub(super) fn three(counts: Counts) -> [Cell; 3] {
     [counts.octets.into(), counts.packets.into(), counts.flows.into()]
 }
 
-const THREE: [(&str, Unit); 3] = [("octets", Unit::Octets), ("packets", Unit::Count), ("flows", Unit::Count)];
+pub(super) const THREE: [(&str, Unit); 3] =
+    [("octets", Unit::Octets), ("packets", Unit::Count), ("flows", Unit::Count)];
 
 /// Six columns: what was sent, and what was received.
 pub(super) const SIX: [(&str, Unit); 6] = [
@@ -132,7 +132,7 @@ impl Gather for Talkers {
         self.tally.add(flows.destination[row], BothWays::of(Side::Destination, counts));
     }
 
-    fn summed(&mut self, _: &Sieve, key: u128, value: BothWays) {
+    fn summed(&mut self, _: &Sieve, _: i64, key: u128, value: BothWays) {
         self.tally.add(key, value);
     }
 
@@ -141,20 +141,59 @@ impl Gather for Talkers {
     }
 }
 
-/// Addresses by what they sent and received. Each row of flows counts for both of its ends.
-pub(super) fn talkers(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let (Talkers { tally }, mut notes) = gather(source, request, &Talkers::default())?;
+/// What a talker is ranked by: what it did on one side, or on both.
+fn of_side(both: BothWays, side: Option<Side>) -> Counts {
+    match side {
+        Some(Side::Source) => both.sent,
+        Some(Side::Destination) => both.received,
+        None => both.sum(),
+    }
+}
+
+/// Addresses by what they sent and received, or only those of one side by what they did there. Each row of flows counts for both of its
+/// ends.
+pub(super) fn talkers(source: Source<'_>, request: &Request, side: Option<Side>) -> Result<Answer, FileFault> {
+    let (Talkers { mut tally }, mut notes) = gather(source, request, &Talkers::default())?;
     notes.is_rough |= tally.is_rough;
     let mut total = Counts::default();
     tally.counts.values().for_each(|both| total += both.sent);
+    if side.is_some() {
+        tally.counts.retain(|_, both| of_side(*both, side).flows > 0);
+    }
     let columns: Vec<_> = [("address", Unit::Name)].into_iter().chain(SIX).collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
     answer.columns.extend(names::columns(""));
-    let rows = first(&tally.counts, request.top, |both| measured(both.sum(), request.by));
+    let rows = first(&tally.counts, request.top, |both| measured(of_side(*both, side), request.by));
     let names = NamesOf::find(source, request, rows.iter().map(|(address, _)| *address), &mut answer)?;
     for (address, both) in rows {
         let address_and_counts = [Cell::Text(ip(address).to_string())].into_iter().chain(six(both));
         answer.rows.push(address_and_counts.chain(names.cells(address)).collect());
+    }
+    Ok(answer)
+}
+
+/// Networks of so many bits, IPv4 and IPv6, by what their addresses sent and received. What two addresses of one network have to do with
+/// each other counts for both.
+pub(super) fn networks(
+    source: Source<'_>,
+    request: &Request,
+    (prefix, prefix6): (u8, u8),
+) -> Result<Answer, FileFault> {
+    let (Talkers { tally }, mut notes) = gather(source, request, &Talkers::default())?;
+    notes.is_rough |= tally.is_rough;
+    let mut total = Counts::default();
+    let mut networks: HashMap<IpNet, BothWays> = HashMap::new();
+    for (address, both) in tally.counts {
+        total += both.sent;
+        let address = ip(address);
+        let length = if address.is_ipv4() { prefix.min(32) } else { prefix6.min(128) };
+        let network = IpNet::new(address, length).map_or_else(|_| address.into(), |network| network.trunc());
+        *networks.entry(network).or_default() += both;
+    }
+    let columns: Vec<_> = [("network", Unit::Name)].into_iter().chain(SIX).collect();
+    let mut answer = answer(request, notes, total, networks.len(), &columns);
+    for (network, both) in first(&networks, request.top, |both| measured(both.sum(), request.by)) {
+        answer.rows.push([Cell::Text(network.to_string())].into_iter().chain(six(both)).collect());
     }
     Ok(answer)
 }
@@ -183,7 +222,7 @@ impl Gather for Protocols {
         self.tally.add(flows.protocol[row], Counts::of(flows, row));
     }
 
-    fn summed(&mut self, sieve: &Sieve, key: MinuteKey, value: Counts) {
+    fn summed(&mut self, sieve: &Sieve, _: i64, key: MinuteKey, value: Counts) {
         if sieve.passes_minute(&key) {
             self.tally.add(key.protocol, value);
         }
@@ -210,39 +249,60 @@ pub(super) fn protocols(source: Source<'_>, request: &Request) -> Result<Answer,
     Ok(answer)
 }
 
-#[derive(Default)]
-struct Ports {
+/// What of services is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Uses {
+    /// Ports of the protocols that have them.
+    Ports,
+    /// Types and codes of ICMP.
+    Icmp,
+}
+
+struct Services {
+    uses: Uses,
     tally: Tally<Service, Counts>,
-    /// What has no ports, too.
+    /// Of all of them, also those that were forgotten.
     total: Counts,
 }
 
-impl Gather for Ports {
-    type Rollup = PortRows;
-
-    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
-        if sieve.is_of_time_only() { UseOfRollup::WholePeriods } else { UseOfRollup::Nothing }
+impl Services {
+    fn of(uses: Uses) -> Self {
+        Self { uses, tally: Tally::default(), total: Counts::default() }
     }
 
-    fn fork(&self) -> Self {
-        Self::default()
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        counted!("protocolIdentifier", "sourceTransportPort", "destinationTransportPort")
-    }
-
-    fn row(&mut self, flows: &Flows, row: usize) {
-        if let Some(service) = Service::of(flows, row) {
-            let counts = Counts::of(flows, row);
+    fn add(&mut self, service: Service, counts: Counts) {
+        if service.has_port() == (self.uses == Uses::Ports) {
             self.total += counts;
             self.tally.add(service, counts);
         }
     }
+}
 
-    fn summed(&mut self, _: &Sieve, key: Service, value: Counts) {
-        self.total += value;
-        self.tally.add(key, value);
+impl Gather for Services {
+    type Rollup = ServiceRows;
+
+    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
+        if sieve.is_of_protocols() { UseOfRollup::WholePeriods } else { UseOfRollup::Nothing }
+    }
+
+    fn fork(&self) -> Self {
+        Self::of(self.uses)
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        counted!("protocolIdentifier", "sourceTransportPort", "destinationTransportPort", "icmpTypeCode")
+    }
+
+    fn row(&mut self, flows: &Flows, row: usize) {
+        if let Some(service) = Service::of(flows, row) {
+            self.add(service, Counts::of(flows, row));
+        }
+    }
+
+    fn summed(&mut self, sieve: &Sieve, _: i64, key: Service, value: Counts) {
+        if sieve.passes_protocol(key.protocol) {
+            self.add(key, value);
+        }
     }
 
     fn join(&mut self, other: Self) {
@@ -253,7 +313,7 @@ impl Gather for Ports {
 
 /// Services by protocol and port, of the protocols that have ports.
 pub(super) fn ports(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let (Ports { tally, total }, mut notes) = gather(source, request, &Ports::default())?;
+    let (Services { tally, total, .. }, mut notes) = gather(source, request, &Services::of(Uses::Ports))?;
     notes.is_rough |= tally.is_rough;
     let columns: Vec<_> = [
         ("protocolIdentifier", Unit::Name),
@@ -277,239 +337,23 @@ pub(super) fn ports(source: Source<'_>, request: &Request) -> Result<Answer, Fil
     Ok(answer)
 }
 
-/// Both ends of a conversation. The server is the end with the lower port; where both are alike, or there are none, the end with the
-/// larger address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Conversation {
-    client: u128,
-    server: u128,
-    protocol: i32,
-    port: i32,
-}
-
-/// What of a conversation was counted: when first and last, and from the client and to it.
-#[derive(Clone, Copy, Debug)]
-struct Exchanged {
-    both: BothWays,
-    first_ms: i64,
-    last_ms: i64,
-}
-
-impl Default for Exchanged {
-    fn default() -> Self {
-        Self { both: BothWays::default(), first_ms: i64::MAX, last_ms: i64::MIN }
-    }
-}
-
-impl std::ops::AddAssign for Exchanged {
-    fn add_assign(&mut self, other: Self) {
-        self.both += other.both;
-        self.first_ms = self.first_ms.min(other.first_ms);
-        self.last_ms = self.last_ms.max(other.last_ms);
-    }
-}
-
-impl Weight for Exchanged {
-    fn weight(&self) -> u64 {
-        self.both.weight()
-    }
-}
-
-#[derive(Default)]
-struct Conversations {
-    tally: Tally<Conversation, Exchanged>,
-    total: Counts,
-}
-
-impl Gather for Conversations {
-    type Rollup = MinuteRows;
-
-    fn use_of_rollup(&self, _: &Sieve) -> UseOfRollup {
-        UseOfRollup::Nothing
-    }
-
-    fn fork(&self) -> Self {
-        Self::default()
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        counted!(
-            "sourceIPAddress",
-            "destinationIPAddress",
-            "protocolIdentifier",
-            "sourceTransportPort",
-            "destinationTransportPort",
-            "flowStartMilliseconds"
-        )
-    }
-
-    fn row(&mut self, flows: &Flows, row: usize) {
-        let counts = Counts::of(flows, row);
-        self.total += counts;
-        let (source, destination) = (flows.source[row], flows.destination[row]);
-        let (source_port, destination_port) = (flows.source_port[row], flows.destination_port[row]);
-        let is_from_client = match source_port.cmp(&destination_port) {
-            Ordering::Greater => true,
-            Ordering::Less => false,
-            Ordering::Equal => source <= destination,
-        };
-        let (client, server) = if is_from_client { (source, destination) } else { (destination, source) };
-        let both = BothWays::of(if is_from_client { Side::Source } else { Side::Destination }, counts);
-        let port = source_port.min(destination_port);
-        let key = Conversation { client, server, protocol: flows.protocol[row], port };
-        self.tally.add(key, Exchanged { both, first_ms: flows.start_ms[row], last_ms: flows.end_ms[row] });
-    }
-
-    fn summed(&mut self, _: &Sieve, _: MinuteKey, _: Counts) {}
-
-    fn join(&mut self, other: Self) {
-        self.total += other.total;
-        merge(&mut self.tally, other.tally);
-    }
-}
-
-const OF_CONVERSATION: [(&str, Unit); 6] = [
-    ("protocolIdentifier", Unit::Name),
-    ("protocol", Unit::Name),
-    ("port", Unit::Name),
-    ("serviceName", Unit::Name),
-    ("firstMilliseconds", Unit::Time),
-    ("lastMilliseconds", Unit::Time),
-];
-
-/// Who talked to whom.
-pub(super) fn conversations(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    of_conversations(source, request, None)
-}
-
-/// The conversations of one address: what is sent is what it sent.
-pub(super) fn host(source: Source<'_>, request: &Request, address: IpAddr) -> Result<Answer, FileFault> {
-    of_conversations(source, request, Some(mapped(address)))
-}
-
-/// Conversations by both of their ends; or as one address has them, by its peer.
-fn of_conversations(source: Source<'_>, request: &Request, own: Option<u128>) -> Result<Answer, FileFault> {
-    let (Conversations { tally, total }, mut notes) = gather(source, request, &Conversations::default())?;
+/// Types and codes of ICMP and ICMPv6.
+pub(super) fn icmp(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
+    let (Services { tally, total, .. }, mut notes) = gather(source, request, &Services::of(Uses::Icmp))?;
     notes.is_rough |= tally.is_rough;
-    let ends = if own.is_none() { ["client", "server"] } else { ["peer", "role"] };
-    let columns: Vec<_> = ends.map(|end| (end, Unit::Name)).into_iter().chain(OF_CONVERSATION).chain(SIX).collect();
+    let names = ["protocolIdentifier", "protocol", "icmpType", "icmpCode", "name"];
+    let columns: Vec<_> = names.map(|name| (name, Unit::Name)).into_iter().chain(THREE).collect();
     let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    let named = if own.is_none() { &ends[..] } else { &ends[..1] };
-    named.iter().for_each(|end| answer.columns.extend(names::columns(end)));
-    let rows = first(&tally.counts, request.top, |one| measured(one.both.sum(), request.by));
-    let names = NamesOf::find(source, request, rows.iter().flat_map(|(key, _)| [key.client, key.server]), &mut answer)?;
-    for (key, Exchanged { both, first_ms, last_ms }) in rows {
-        let address = |bits| Cell::Text(ip(bits).to_string());
-        let BothWays { sent, received } = both;
-        let (ends, both, named) = match own {
-            None => ([address(key.client), address(key.server)], both, vec![key.client, key.server]),
-            Some(own) if own == key.client => {
-                ([address(key.server), Cell::from("client".to_owned())], both, vec![key.server])
-            }
-            Some(_) => {
-                let both = BothWays { sent: received, received: sent };
-                ([address(key.client), Cell::from("server".to_owned())], both, vec![key.client])
-            }
-        };
-        let service = [
-            Cell::Number(key.protocol.into()),
-            Cell::Text(protocol_text(key.protocol)),
-            Cell::Number(key.port.into()),
-            service_cell(key.protocol, key.port),
+    for (service, counts) in first(&tally.counts, request.top, |counts| measured(*counts, request.by)) {
+        let [kind, code] = [service.port >> 8, service.port & 0xff];
+        let names = [
+            Cell::Number(service.protocol.into()),
+            Cell::Text(protocol_text(service.protocol)),
+            Cell::Number(kind.into()),
+            Cell::Number(code.into()),
+            icmp_name(service.protocol, kind, code).into(),
         ];
-        let times = [first_ms, last_ms].map(Cell::Number);
-        let mut row: Vec<Cell> = ends.into_iter().chain(service).chain(times).chain(six(both)).collect();
-        named.into_iter().for_each(|address| row.extend(names.cells(address)));
-        answer.rows.push(row);
-    }
-    Ok(answer)
-}
-
-struct Series {
-    step_ms: i64,
-    by_protocol: bool,
-    tally: Tally<(i64, i32), Counts>,
-}
-
-impl Series {
-    fn key(&self, end_ms: i64, protocol: i32) -> (i64, i32) {
-        (end_ms.div_euclid(self.step_ms) * self.step_ms, if self.by_protocol { protocol } else { 0 })
-    }
-}
-
-impl Gather for Series {
-    type Rollup = MinuteRows;
-
-    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
-        let is_of_minutes = self.step_ms % crate::store::rollup::MINUTE_MS == 0;
-        if is_of_minutes && sieve.is_of_minutes() { UseOfRollup::Minutes } else { UseOfRollup::Nothing }
-    }
-
-    fn fork(&self) -> Self {
-        Self { step_ms: self.step_ms, by_protocol: self.by_protocol, tally: Tally::default() }
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        counted!("protocolIdentifier")
-    }
-
-    fn row(&mut self, flows: &Flows, row: usize) {
-        self.tally.add(self.key(flows.end_ms[row], flows.protocol[row]), Counts::of(flows, row));
-    }
-
-    fn summed(&mut self, sieve: &Sieve, key: MinuteKey, value: Counts) {
-        if sieve.passes_minute(&key) {
-            self.tally.add(self.key(key.minute_ms, key.protocol), value);
-        }
-    }
-
-    fn join(&mut self, other: Self) {
-        merge(&mut self.tally, other.tally);
-    }
-}
-
-/// Steps that a series has at most where nothing happened in them.
-const MOST_STEPS: i64 = 100_000;
-
-/// Rates over time. A record counts for the step in which its flow ended, or was reported. Steps in which there was nothing are
-/// there too, unless they are by protocol.
-pub(super) fn series(
-    source: Source<'_>,
-    request: &Request,
-    step_ms: i64,
-    by_protocol: bool,
-) -> Result<Answer, FileFault> {
-    let empty = Series { step_ms: step_ms.max(1), by_protocol, tally: Tally::default() };
-    let (Series { step_ms, mut tally, .. }, mut notes) = gather(source, request, &empty)?;
-    notes.is_rough |= tally.is_rough;
-    let mut total = Counts::default();
-    tally.counts.values().for_each(|counts| total += *counts);
-    let (start, steps) = (request.from_ms.div_euclid(step_ms), (request.to_ms - 1).div_euclid(step_ms));
-    if !by_protocol && steps - start < MOST_STEPS {
-        for step in start..=steps {
-            tally.counts.entry((step * step_ms, 0)).or_default();
-        }
-    }
-    let mut columns = vec![("milliseconds", Unit::Time)];
-    if by_protocol {
-        columns.extend([("protocolIdentifier", Unit::Name), ("protocol", Unit::Name)]);
-    }
-    columns.extend(THREE);
-    columns.push(("bitsPerSecond", Unit::BitsPerSecond));
-    let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    let mut keys: Vec<(i64, i32)> = tally.counts.keys().copied().collect();
-    keys.sort_unstable();
-    for key in keys {
-        let counts = tally.counts[&key];
-        // A step of which only a part was asked for lasts as long as that.
-        let lasts_ms = (key.0 + step_ms).min(request.to_ms) - key.0.max(request.from_ms);
-        let mut row = vec![Cell::Number(key.0)];
-        if by_protocol {
-            row.extend([Cell::Number(key.1.into()), Cell::Text(protocol_text(key.1))]);
-        }
-        row.extend(three(counts));
-        row.push(Cell::Number(bits_per_second(counts.octets, lasts_ms)));
-        answer.rows.push(row);
+        answer.rows.push(names.into_iter().chain(three(counts)).collect());
     }
     Ok(answer)
 }

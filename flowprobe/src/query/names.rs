@@ -94,7 +94,7 @@ fn try_to_find(
         let addresses = if wanted.len() <= FEW { wanted.iter().map(|bits| ip(*bits).into()).collect() } else { vec![] };
         let sieve = Sieve::of(&Filter { addresses, ..Filter::default() }, request.from_ms, request.to_ms);
         let empty = Found { wanted: Arc::new(wanted), found: HashMap::new() };
-        let (Found { found, wanted: all }, of_day) = take_all(layout, &snapshot, &steps, &sieve, &empty)?;
+        let (Found { found, wanted: all }, of_day) = take_all(source, &snapshot, &steps, &sieve, &empty)?;
         notes.join(of_day);
         drop(empty);
         wanted = Arc::unwrap_or_clone(all);
@@ -148,7 +148,7 @@ impl Gather for Found {
         }
     }
 
-    fn summed(&mut self, _: &Sieve, address: u128, named: Named) {
+    fn summed(&mut self, _: &Sieve, _: i64, address: u128, named: Named) {
         if self.wanted.contains(&address) {
             self.add(address, named);
         }

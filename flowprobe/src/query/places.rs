@@ -47,7 +47,7 @@ impl Gather for Places {
         }
     }
 
-    fn summed(&mut self, _: &Sieve, key: PlaceKey, value: BothWays) {
+    fn summed(&mut self, _: &Sieve, _: i64, key: PlaceKey, value: BothWays) {
         self.tally.add(key, value);
     }
 

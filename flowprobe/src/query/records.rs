@@ -1,16 +1,18 @@
 //! The question for records one by one.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
-use super::gather::{answer, protocol_text};
-use super::scan::{Gather, UseOfRollup, gather};
+use super::gather::{answer, counted, protocol_text};
+use super::scan::{Gather, Notes, Step, UseOfRollup, gather, patiently, plan, take_all};
 use super::{Request, Source};
 use crate::store::columns::{Columns as _, Kind, Values};
-use crate::store::file::FileFault;
+use crate::store::file::{FileFault, Reader};
 use crate::store::flows::{Flows, ip, put_mac};
+use crate::store::layout::Hour;
 use crate::store::rollup::{Counts, MinuteKey, MinuteRows};
 
 /// The columns of an answer: those of flows, and the name of the protocol.
@@ -75,13 +77,11 @@ struct Records {
     rows: Vec<(i64, Vec<Cell>)>,
     /// Rows that ended before this are not among the latest.
     oldest_ms: i64,
-    of: usize,
-    total: Counts,
 }
 
 impl Records {
     fn new(top: usize, shown: Arc<[Option<usize>]>) -> Self {
-        Self { top, shown, rows: Vec::new(), oldest_ms: i64::MIN, of: 0, total: Counts::default() }
+        Self { top, shown, rows: Vec::new(), oldest_ms: i64::MIN }
     }
 
     fn keep_latest(&mut self) {
@@ -132,7 +132,7 @@ impl Gather for Records {
     }
 
     fn fork(&self) -> Self {
-        Self::new(self.top, Arc::clone(&self.shown))
+        Self { oldest_ms: self.oldest_ms, ..Self::new(self.top, Arc::clone(&self.shown)) }
     }
 
     fn columns(&self) -> &'static [&'static str] {
@@ -140,8 +140,6 @@ impl Gather for Records {
     }
 
     fn row(&mut self, flows: &Flows, row: usize) {
-        self.total += Counts::of(flows, row);
-        self.of += 1;
         let end_ms = flows.end_ms[row];
         if end_ms < self.oldest_ms {
             return;
@@ -156,11 +154,23 @@ impl Gather for Records {
         }
     }
 
-    fn summed(&mut self, _: &Sieve, _: MinuteKey, _: Counts) {}
+    fn summed(&mut self, _: &Sieve, _: i64, _: MinuteKey, _: Counts) {}
+
+    fn choose(&mut self, flows: &Flows, rows: &mut Vec<usize>) {
+        if rows.len() > self.top {
+            let nth = rows.len() - self.top;
+            let (_, row, _) = rows.select_nth_unstable_by_key(nth, |row| flows.end_ms[*row]);
+            self.oldest_ms = self.oldest_ms.max(flows.end_ms[*row]);
+        }
+        rows.retain(|row| flows.end_ms[*row] >= self.oldest_ms);
+    }
+
+    fn passes_over(&self, reader: &Reader<Flows>, group: usize) -> bool {
+        let ends = Flows::index_of("flowEndMilliseconds").and_then(|column| reader.extent(group, column));
+        ends.is_some_and(|(_, last)| last < self.oldest_ms)
+    }
 
     fn join(&mut self, other: Self) {
-        self.of += other.of;
-        self.total += other.total;
         self.rows.extend(other.rows);
         self.keep_latest();
     }
@@ -168,10 +178,84 @@ impl Gather for Records {
 
 /// Records one by one, the latest first.
 pub(super) fn records(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let shown = NAMES.iter().map(|name| Flows::index_of(name)).collect();
-    let (mut records, notes) = gather(source, request, &Records::new(request.top, shown))?;
+    let shown: Arc<[_]> = NAMES.iter().map(|name| Flows::index_of(name)).collect();
+    // Sums are kept longer than records.
+    let first = source.snapshot()?.hours.keys().next().map_or(i64::MIN, |hour| hour.start_ms());
+    let kept = Request { from_ms: request.from_ms.max(first.min(request.to_ms)), ..request.clone() };
+    let (total, notes) = total(source, &kept)?;
+    let sieve = Sieve::of(&request.filter, request.from_ms, request.to_ms);
+    let (mut records, of_latest) = patiently(|damaged| {
+        let (snapshot, layout) = (source.snapshot()?, source.layout());
+        let mut hours: BTreeMap<Hour, Vec<Step>> = BTreeMap::new();
+        for step in plan::<MinuteRows>(layout, &snapshot, &sieve, UseOfRollup::Nothing, damaged)? {
+            hours.entry(step.hour()).or_default().push(step);
+        }
+        let (mut latest, mut notes) = (Records::new(request.top, Arc::clone(&shown)), Notes::default());
+        for (hour, steps) in hours.into_iter().rev() {
+            if hour.end_ms() <= latest.oldest_ms {
+                break;
+            }
+            let (of_hour, of_reading) = take_all(source, &snapshot, &steps, &sieve, &latest)?;
+            latest.join(of_hour);
+            notes.join(of_reading);
+        }
+        Ok((latest, notes))
+    })?;
     records.keep_latest();
-    let mut answer = answer(request, notes, records.total, records.of, &SHOWN);
+    let mut answer = answer(request, notes, total, usize::try_from(total.flows).unwrap_or(0), &SHOWN);
+    for file in of_latest.unreadable {
+        if !answer.unreadable.contains(&file) {
+            answer.unreadable.push(file);
+        }
+    }
     answer.rows.extend(records.rows.into_iter().map(|(_, cells)| cells));
     Ok(answer)
+}
+
+/// Counts, and nothing else.
+#[derive(Default)]
+struct All {
+    total: Counts,
+}
+
+impl Gather for All {
+    type Rollup = MinuteRows;
+
+    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
+        if sieve.is_of_minutes() { UseOfRollup::Minutes } else { UseOfRollup::Nothing }
+    }
+
+    fn fork(&self) -> Self {
+        Self::default()
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        counted!()
+    }
+
+    fn row(&mut self, flows: &Flows, row: usize) {
+        self.total += Counts::of(flows, row);
+    }
+
+    fn summed(&mut self, sieve: &Sieve, _: i64, key: MinuteKey, value: Counts) {
+        if sieve.passes_minute(&key) {
+            self.total += value;
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.total += other.total;
+    }
+}
+
+/// The counts of all that is meant.
+pub(super) fn total(source: Source<'_>, request: &Request) -> Result<(Counts, Notes), FileFault> {
+    let (All { total }, notes) = gather(source, request, &All::default())?;
+    Ok((total, notes))
+}
+
+/// The same as an answer without rows.
+pub(super) fn totals(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
+    let (total, notes) = total(source, request)?;
+    Ok(answer(request, notes, total, 0, &[]))
 }

@@ -16,7 +16,7 @@ use crate::store::columns::Columns as _;
 use crate::store::compaction::{RollupReader, hours_of};
 use crate::store::file::{FileFault, Reader};
 use crate::store::flows::{Flows, mapped};
-use crate::store::layout::{Day, FileId, Hour, HourFiles, Layout};
+use crate::store::layout::{Day, FileId, HOUR_MS, Hour, HourFiles, Layout};
 use crate::store::rollup::{MINUTE_MS, Rollup};
 
 /// Threads at most: other work is going on.
@@ -38,10 +38,19 @@ pub(super) trait Gather: Send {
     fn columns(&self) -> &'static [&'static str];
     /// Takes a row of which these columns are there.
     fn row(&mut self, flows: &Flows, row: usize);
-    /// Takes a row of the rollup.
-    fn summed(&mut self, sieve: &Sieve, key: <Self::Rollup as Rollup>::Key, value: <Self::Rollup as Rollup>::Value);
+    /// Takes a row of the rollup of an hour or a day that began then.
+    fn summed(
+        &mut self,
+        sieve: &Sieve,
+        start_ms: i64,
+        key: <Self::Rollup as Rollup>::Key,
+        value: <Self::Rollup as Rollup>::Value,
+    );
     /// Takes what another has gathered.
     fn join(&mut self, other: Self);
+
+    /// Of the rows of a group that are meant, those that it takes.
+    fn choose(&mut self, _: &Flows, _: &mut Vec<usize>) {}
 
     /// Whether a group of rows has nothing for it.
     fn passes_over(&self, _: &Reader<Flows>, _: usize) -> bool {
@@ -64,6 +73,8 @@ pub(super) enum UseOfRollup {
     Nothing,
     /// Hours and days that are wholly asked for.
     WholePeriods,
+    /// Hours that are.
+    WholeHours,
     /// Minutes.
     Minutes,
 }
@@ -100,6 +111,14 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// The hour of the records; the first one of a day.
+    pub(super) const fn hour(&self) -> Hour {
+        match self {
+            Self::Day(day, _) => Hour::of(day.start_ms()),
+            Self::Hour(hour, _) | Self::File(hour, _) | Self::Waiting(hour, _) => *hour,
+        }
+    }
+
     /// The first moment of the day to which it belongs.
     pub(super) const fn day_ms(&self) -> i64 {
         match self {
@@ -122,7 +141,7 @@ pub(super) fn gather<G: Gather + Sync>(
     patiently(|damaged| {
         let (snapshot, layout) = (source.snapshot()?, source.layout());
         let steps = plan::<G::Rollup>(layout, &snapshot, &sieve, empty.use_of_rollup(&sieve), damaged)?;
-        take_all(layout, &snapshot, &steps, &sieve, empty)
+        take_all(source, &snapshot, &steps, &sieve, empty)
     })
 }
 
@@ -149,23 +168,25 @@ pub(super) fn patiently<T>(
     }
 }
 
-/// Does all steps of a plan.
+/// Does all steps of a plan; no more of them once nobody waits for the answer.
 ///
 /// # Errors
 /// A file cannot be read. One that is damaged is noted and passed over.
 pub(super) fn take_all<G: Gather + Sync>(
-    layout: &Layout,
+    source: Source<'_>,
     snapshot: &Snapshot,
     steps: &[Step],
     sieve: &Sieve,
     empty: &G,
 ) -> Result<(G, Notes), FileFault> {
-    let next = AtomicUsize::new(0);
+    let (next, layout) = (AtomicUsize::new(0), source.layout());
     let outcome = Mutex::new(Ok((empty.fork(), Notes::default())));
     let work = || {
         let (mut gathered, mut notes) = (empty.fork(), Notes::default());
         let fault = loop {
-            let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) else { break None };
+            let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !source.is_stopped()) else {
+                break None;
+            };
             match take(layout, snapshot, step, sieve, &mut gathered, &mut notes) {
                 Err(fault) if fault.is_damage() && matches!(step, Step::Day(..) | Step::Hour(..)) => {
                     let what = fault.to_string();
@@ -217,7 +238,10 @@ pub(super) fn plan<R: Rollup>(
     let serves = |start_ms: i64, end_ms: i64| match use_of_rollup {
         UseOfRollup::Nothing => false,
         UseOfRollup::Minutes if is_of_minutes => true,
-        UseOfRollup::WholePeriods | UseOfRollup::Minutes => from_ms <= start_ms && end_ms <= to_ms,
+        UseOfRollup::WholeHours if end_ms - start_ms > HOUR_MS => false,
+        UseOfRollup::WholePeriods | UseOfRollup::WholeHours | UseOfRollup::Minutes => {
+            from_ms <= start_ms && end_ms <= to_ms
+        }
     };
     let mut by_day: BTreeMap<Day, Vec<Hour>> = BTreeMap::new();
     for hour in hours {
@@ -300,18 +324,20 @@ fn take<G: Gather>(
     match step {
         Step::Waiting(_, index) => {
             let (_, flows) = &snapshot.waiting[*index];
-            (0..flows.len()).filter(|row| sieve.passes(flows, *row)).for_each(|row| gathered.row(flows, row));
+            let mut rows: Vec<usize> = (0..flows.len()).filter(|row| sieve.passes(flows, *row)).collect();
+            gathered.choose(flows, &mut rows);
+            rows.into_iter().for_each(|row| gathered.row(flows, row));
             Ok(())
         }
         Step::File(_, path) => take_file(&Reader::open(path)?, sieve, gathered),
-        Step::Day(day, id) => take_sums(layout, day, id, sieve, gathered, notes),
-        Step::Hour(hour, id) => take_sums(layout, hour, id, sieve, gathered, notes),
+        Step::Day(day, id) => take_sums(layout, (day, day.start_ms()), id, sieve, gathered, notes),
+        Step::Hour(hour, id) => take_sums(layout, (hour, hour.start_ms()), id, sieve, gathered, notes),
     }
 }
 
 fn take_sums<G: Gather>(
     layout: &Layout,
-    period: &impl fmt::Display,
+    (period, start_ms): (&impl fmt::Display, i64),
     id: &FileId,
     sieve: &Sieve,
     gathered: &mut G,
@@ -320,7 +346,7 @@ fn take_sums<G: Gather>(
     let rollup = RollupReader::<G::Rollup>::open(layout, period, id)?;
     for group in 0..rollup.groups() {
         if !gathered.passes_over_sums(rollup.file(), group)? {
-            rollup.read(group, |key, value| gathered.summed(sieve, key, value))?;
+            rollup.read(group, |key, value| gathered.summed(sieve, start_ms, key, value))?;
         }
     }
     notes.is_rough |= rollup.is_rough();
@@ -333,7 +359,8 @@ fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G)
     let wanted: Vec<usize> = wanted.filter(|column| !deciding.contains(column)).collect();
     let (from_ms, to_ms) = sieve.times();
     let hosts = sieve.hosts();
-    for group in 0..reader.groups() {
+    // The latest first: whoever wants only those passes over the others then.
+    for group in (0..reader.groups()).rev() {
         if gathered.passes_over(reader, group) {
             continue;
         }
@@ -354,7 +381,8 @@ fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G)
         }
         let mut flows = Flows::default();
         reader.read(group, deciding.iter().copied(), &mut flows)?;
-        let rows: Vec<usize> = (0..flows.len()).filter(|row| sieve.passes(&flows, *row)).collect();
+        let mut rows: Vec<usize> = (0..flows.len()).filter(|row| sieve.passes(&flows, *row)).collect();
+        gathered.choose(&flows, &mut rows);
         if rows.is_empty() {
             continue;
         }

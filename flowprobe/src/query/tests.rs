@@ -1,5 +1,7 @@
 //! Every answer is what the rows say, whether it comes from rollups, records, or rows that wait.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +11,7 @@ use super::*;
 use crate::enrich::{End, Facts, Interface, Known};
 use crate::store::flows::{Flows, Side, ip};
 use crate::store::layout::{DAY_MS, HOUR_MS};
-use crate::store::rollup::{Counts, MINUTE_MS, Named, Names};
+use crate::store::rollup::{Counts, MINUTE_MS, Named, Names, Service};
 use crate::store::tests::{START_MS, add, all_rows, rows, rows_of, store};
 use crate::store::{Retention, Store, maintain};
 
@@ -58,6 +60,8 @@ fn is_meant(request: &Request, flows: &Flows, row: usize) -> bool {
         && (interfaces.is_empty() || interfaces.iter().any(is_interface))
         && (exporters.is_empty() || exporters.contains(&ip(flows.exporter[row])))
         && direction.is_none_or(|one| i32::from(one) == flows.direction[row])
+        && (request.filter.icmp.is_empty()
+            || flows.protocol[row] == 1 && (flows.icmp[row] >> 8 == 8 || flows.icmp[row] == 0x303))
         && is_there(&request.filter, flows, row)
 }
 
@@ -83,7 +87,7 @@ fn random_filter(random: &mut fastrand::Rng) -> Filter {
     let (one, another, third) = (network(), network(), network());
     // Half of the questions have no filter.
     for _ in 0..random.usize(..3) * random.usize(..2) {
-        match random.u8(..11) {
+        match random.u8(..12) {
             0 => filter.addresses = one.clone(),
             1 => filter.sources = another.clone(),
             2 => filter.destinations = third.clone(),
@@ -93,7 +97,8 @@ fn random_filter(random: &mut fastrand::Rng) -> Filter {
             6 => filter.systems = vec![64_500, 64_503],
             7 => filter.countries = vec![["DE", "FR", "XX"][random.usize(..3)].to_owned()],
             8 => filter.labels = vec![["office", "branch"][random.usize(..2)].to_owned()],
-            9 => filter.exporters = vec!["192.0.2.9".parse().expect("an address")],
+            9 => filter.icmp = vec!["8".parse().expect("a type"), "3/3".parse().expect("a type and a code")],
+            10 => filter.exporters = vec!["192.0.2.9".parse().expect("an address")],
             _ => filter.direction = Some(random.u8(..2)),
         }
     }

@@ -56,6 +56,8 @@ pub struct Watched {
     started: Instant,
     history: Option<Arc<Shelf>>,
     enrichment: Option<Arc<Enrichment>>,
+    /// Where the dashboard is.
+    web: Option<Arc<str>>,
     /// Questions to history at a time: they take processors and memory.
     asking: Arc<Semaphore>,
 }
@@ -72,6 +74,35 @@ impl Watched {
     pub fn with_enrichment(self, enrichment: Arc<Enrichment>) -> Self {
         Self { enrichment: Some(enrichment), ..self }
     }
+
+    /// Says that the dashboard is there.
+    #[must_use]
+    pub fn with_web(self, url: Option<&str>) -> Self {
+        Self { web: url.map(Arc::from), ..self }
+    }
+
+    /// The history that is kept, if there is one.
+    #[must_use]
+    pub fn history(&self) -> Option<Arc<Shelf>> {
+        self.history.clone()
+    }
+
+    /// Whether there was a drain.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.tick.borrow().is_some()
+    }
+
+    /// The state after the last drain; none before the first.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let tick = self.tick.borrow().clone()?;
+        let interfaces = self.interfaces.borrow().clone();
+        let history = self.history.as_ref().map(|shelf| shelf.condition());
+        let enrichment = self.enrichment.as_ref().map(|enrichment| enrichment.condition()).unwrap_or_default();
+        let snapshot = Snapshot::of(&tick, self.started.elapsed(), interfaces, history, enrichment);
+        Some(Snapshot { web: self.web.as_deref().map(str::to_owned), ..snapshot })
+    }
 }
 
 impl State {
@@ -86,6 +117,7 @@ impl State {
             started: Instant::now(),
             history: None,
             enrichment: None,
+            web: None,
             asking: Arc::new(Semaphore::new(QUESTIONS)),
         };
         (Self { tick, interfaces }, watched)
@@ -203,11 +235,9 @@ async fn history(question: &[u8], watched: Watched) -> Option<Vec<u8>> {
 }
 
 async fn snapshot(mut watched: Watched) -> Option<Vec<u8>> {
-    let tick = tokio::time::timeout(PATIENCE, watched.tick.wait_for(Option::is_some)).await.ok()?.ok()?.clone()?;
-    let interfaces = watched.interfaces.borrow().clone();
-    let history = watched.history.map(|shelf| shelf.condition());
-    let enrichment = watched.enrichment.map(|enrichment| enrichment.condition()).unwrap_or_default();
-    serde_json::to_vec(&Snapshot::of(&tick, watched.started.elapsed(), interfaces, history, enrichment)).ok()
+    // The first drain may not be over yet.
+    tokio::time::timeout(PATIENCE, watched.tick.wait_for(Option::is_some)).await.ok()?.ok()?;
+    serde_json::to_vec(&watched.snapshot()?).ok()
 }
 
 /// Removes the sockets of daemons that are dead, and what an earlier process has left at `own`.
@@ -241,6 +271,7 @@ mod tests {
             accounting: Vec::new(),
             ignored: Noted::default(),
             open_flows: 3,
+            opened_flows: 3,
             drain: Duration::ZERO,
             sinks: lost.map(|(name, lost)| crate::sink::SinkState { name, lost, collector: None }).collect(),
             listening: Default::default(),

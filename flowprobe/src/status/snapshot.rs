@@ -40,6 +40,9 @@ pub struct Snapshot {
     /// How history fares, where it is kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub history: Option<store::Condition>,
+    /// Where the dashboard is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub web: Option<String>,
     /// Where names of addresses come from, and how that fares.
     #[serde(default)]
     pub enrichment: enrich::Condition,
@@ -127,6 +130,7 @@ impl Snapshot {
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
             history,
+            web: None,
             enrichment,
             listening: tick.listening.clone(),
         }
@@ -254,6 +258,7 @@ pub(super) fn example() -> Snapshot {
                 problems: 4,
             }),
         }),
+        web: Some("http://127.0.0.1:8739".to_owned()),
         enrichment: enrich::Condition {
             files: vec![enrich::FileCondition {
                 path: "/var/lib/GeoIP/GeoLite2-ASN.mmdb".to_owned(),

@@ -13,7 +13,9 @@ use super::columns::Columns;
 use super::file::{Effort, FileFault, GROUP, Reader, Writer, publish, sync_folder};
 use super::flows::Flows;
 use super::layout::{Day, FileId, Hour, Layout, whole_name};
-use super::rollup::{HostRows, MinuteRows, NAMES, PlaceRows, PortRows, Rollup, Rollups, TalkerRows, Tally};
+use super::rollup::{
+    ConversationRows, HostRows, MinuteRows, NAMES, PlaceRows, Rollup, Rollups, ServiceRows, TalkerRows, Tally,
+};
 use super::shelf::Shelf;
 
 /// In a rollup's metadata: whether keys were forgotten in it.
@@ -47,7 +49,8 @@ pub fn compact(shelf: &Shelf, hour: Hour, stop: &AtomicBool) -> Result<bool, Fil
         // First, so that they are there as soon as the file is by which they are found.
         keep::<MinuteRows>(layout, hour, &id, &mut rollups)?;
         keep::<TalkerRows>(layout, hour, &id, &mut rollups)?;
-        keep::<PortRows>(layout, hour, &id, &mut rollups)?;
+        keep::<ServiceRows>(layout, hour, &id, &mut rollups)?;
+        keep::<ConversationRows>(layout, hour, &id, &mut rollups)?;
         keep::<PlaceRows>(layout, hour, &id, &mut rollups)?;
         keep::<HostRows>(layout, hour, &id, &mut rollups)?;
         shelf.quietly(|| exchange(layout, hour, &id, &files.names().collect::<Vec<_>>())).map(|()| true)
@@ -239,7 +242,7 @@ pub fn hours_of<R: Rollup>(layout: &Layout, day: Day, id: &FileId) -> Result<Vec
 /// # Errors
 /// One cannot be read, or the sum not be written.
 pub fn sum_day<R: Rollup>(layout: &Layout, day: Day, hours: &[(Hour, FileId)]) -> Result<(), FileFault> {
-    let mut tally: Tally<R::Key, R::Value> = Tally::default();
+    let mut tally: Tally<R::Key, R::Value> = Tally::bounded(R::MOST);
     for (hour, id) in hours {
         let rough = read_rollup::<R>(layout, hour, id, |key, value| tally.add(key, value))?;
         tally.is_rough |= rough;

@@ -77,10 +77,12 @@ impl FileFault {
     pub fn is_damage(&self) -> bool {
         match &self.problem {
             Problem::Parquet(_) | Problem::Damaged | Problem::Column { .. } => true,
-            // It is shorter than it says, or it is what a disk answers that has lost a block, or a file system that finds so.
+            // It is shorter than it says, what is packed in it does not unpack, or it is what a disk answers that has lost a block, or a
+            // file system that finds so.
             Problem::Io(error) => {
                 let errno = error.raw_os_error().map(Errno::from_raw_os_error);
                 error.kind() == io::ErrorKind::UnexpectedEof
+                    || (error.kind() == io::ErrorKind::Other && errno.is_none())
                     || matches!(errno, Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN | Errno::INVAL))
             }
         }

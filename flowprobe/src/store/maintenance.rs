@@ -10,7 +10,7 @@ use tracing::error;
 use super::compaction::{compact, hours_of, sum_day};
 use super::file::{FileFault, sync_folder};
 use super::layout::{Day, FileId, Hour, HourFiles, Layout, octets_below};
-use super::rollup::{HostRows, MinuteRows, NAMES, PlaceRows, PortRows, Rollup, TalkerRows};
+use super::rollup::{ConversationRows, HostRows, MinuteRows, NAMES, PlaceRows, Rollup, ServiceRows, TalkerRows};
 use super::shelf::Shelf;
 
 /// How much history is kept.
@@ -66,7 +66,8 @@ pub fn maintain(shelf: &Shelf, retention: Retention, now_ms: i64, stop: &AtomicB
     }
     faults.extend(sum_days::<MinuteRows>(layout, now_ms, stop));
     faults.extend(sum_days::<TalkerRows>(layout, now_ms, stop));
-    faults.extend(sum_days::<PortRows>(layout, now_ms, stop));
+    faults.extend(sum_days::<ServiceRows>(layout, now_ms, stop));
+    faults.extend(sum_days::<ConversationRows>(layout, now_ms, stop));
     faults.extend(sum_days::<PlaceRows>(layout, now_ms, stop));
     faults.extend(sum_days::<HostRows>(layout, now_ms, stop));
     let (deleted, problems) = delete_old(shelf, retention, now_ms);

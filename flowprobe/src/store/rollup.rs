@@ -1,4 +1,4 @@
-//! Sums that are made when an hour is over, so that questions about days and weeks read little: by minute, by address, by port.
+//! Sums that are made when an hour is over, so that questions about days and weeks read little: by minute, by address, by service.
 //!
 //! Counts in rollups are estimates of the whole where packets were sampled: what questions answer with.
 
@@ -8,12 +8,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::Serialize;
 
+mod conversations;
 mod known;
 
 use super::columns::columns;
 use super::flows::{Flows, Side};
 use crate::busier::keep_busier_half;
-use crate::record::has_ports;
+use crate::record::{ICMP, ICMPV6, has_ports};
+pub use conversations::{Conversation, ConversationRows, Exchanged};
 pub use known::{HostRows, NAME_COLUMNS, Named, Names, PlaceKey, PlaceRows};
 
 /// Milliseconds of a minute.
@@ -97,11 +99,27 @@ pub struct Tally<K, V> {
     pub counts: HashMap<K, V>,
     /// Whether keys were forgotten.
     pub is_rough: bool,
+    /// Keys at most.
+    most: usize,
+}
+
+impl<K, V> Tally<K, V> {
+    /// An empty one of so many keys at most.
+    #[must_use]
+    pub fn bounded(most: usize) -> Self {
+        Self { counts: HashMap::new(), is_rough: false, most }
+    }
+
+    /// Likewise empty, and of as many keys at most.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::bounded(self.most)
+    }
 }
 
 impl<K, V> Default for Tally<K, V> {
     fn default() -> Self {
-        Self { counts: HashMap::new(), is_rough: false }
+        Self::bounded(MOST_KEYS)
     }
 }
 
@@ -126,7 +144,7 @@ impl Weight for BothWays {
 impl<K: Hash + Eq, V: Default + Weight + std::ops::AddAssign> Tally<K, V> {
     /// Counts `more` of a key.
     pub fn add(&mut self, key: K, more: V) {
-        if self.counts.len() >= MOST_KEYS && !self.counts.contains_key(&key) {
+        if self.counts.len() >= self.most && !self.counts.contains_key(&key) {
             keep_busier_half(&mut self.counts, Weight::weight);
             self.is_rough = true;
         }
@@ -149,45 +167,11 @@ pub struct MinuteKey {
     pub exporter: u128,
 }
 
-/// A protocol and the port of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "named and explained as columns of flows")]
-pub struct Service {
-    pub protocol: i32,
-    /// The lower of a flow's two ports, which is the service's more often than not.
-    pub port: i32,
-}
-
-impl Service {
-    /// That of a row of flows; none where the protocol has no ports.
+impl MinuteKey {
+    /// That of a row of flows. A row counts for the minute in which its flow ended, or was reported.
     #[must_use]
-    pub fn of(flows: &Flows, row: usize) -> Option<Self> {
-        let protocol = flows.protocol[row];
-        let has_ports = u8::try_from(protocol).is_ok_and(has_ports);
-        has_ports.then(|| Self { protocol, port: flows.source_port[row].min(flows.destination_port[row]) })
-    }
-}
-
-/// All rollups of some rows.
-#[derive(Clone, Debug, Default)]
-pub struct Rollups {
-    /// By minute.
-    pub minutes: Tally<MinuteKey, Counts>,
-    /// By address, as source and as destination.
-    pub talkers: Tally<u128, BothWays>,
-    /// By service.
-    pub ports: Tally<Service, Counts>,
-    /// By autonomous system and country.
-    pub places: Tally<PlaceKey, BothWays>,
-    /// What is known of addresses.
-    pub hosts: Tally<u128, Named>,
-}
-
-impl Rollups {
-    /// Counts a row. A row counts for the minute in which its flow ended, or was reported.
-    pub fn add(&mut self, flows: &Flows, row: usize) {
-        let counts = Counts::of(flows, row);
-        let key = MinuteKey {
+    pub fn of(flows: &Flows, row: usize) -> Self {
+        Self {
             minute_ms: flows.end_ms[row].div_euclid(MINUTE_MS) * MINUTE_MS,
             protocol: flows.protocol[row],
             direction: flows.direction[row],
@@ -196,11 +180,80 @@ impl Rollups {
             ingress_name: flows.ingress_name[row].clone(),
             egress_name: flows.egress_name[row].clone(),
             exporter: flows.exporter[row],
-        };
-        self.minutes.add(key, counts);
-        if let Some(service) = Service::of(flows, row) {
-            self.ports.add(service, counts);
         }
+    }
+}
+
+/// A protocol and the port of the service, or what else tells its uses apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "named and explained as columns of flows")]
+pub struct Service {
+    pub protocol: i32,
+    /// The lower of a flow's two ports, which is the service's more often than not; of ICMP the type and the code, as in
+    /// `icmpTypeCode`.
+    pub port: i32,
+}
+
+impl Service {
+    /// That of a row of flows; none where the protocol has neither ports nor types.
+    #[must_use]
+    pub fn of(flows: &Flows, row: usize) -> Option<Self> {
+        let protocol = flows.protocol[row];
+        let service = |port| Some(Self { protocol, port });
+        match u8::try_from(protocol) {
+            Ok(known) if has_ports(known) => service(flows.source_port[row].min(flows.destination_port[row])),
+            Ok(ICMP | ICMPV6) => service(flows.icmp[row]),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a port, and not a type of ICMP.
+    #[must_use]
+    pub fn has_port(self) -> bool {
+        u8::try_from(self.protocol).is_ok_and(has_ports)
+    }
+}
+
+/// All rollups of some rows.
+#[derive(Clone, Debug)]
+pub struct Rollups {
+    /// By minute.
+    pub minutes: Tally<MinuteKey, Counts>,
+    /// By address, as source and as destination.
+    pub talkers: Tally<u128, BothWays>,
+    /// By service.
+    pub services: Tally<Service, Counts>,
+    /// By both ends and service.
+    pub conversations: Tally<Conversation, Exchanged>,
+    /// By autonomous system and country.
+    pub places: Tally<PlaceKey, BothWays>,
+    /// What is known of addresses.
+    pub hosts: Tally<u128, Named>,
+}
+
+impl Default for Rollups {
+    fn default() -> Self {
+        Self {
+            minutes: Tally::bounded(MinuteRows::MOST),
+            talkers: Tally::bounded(TalkerRows::MOST),
+            services: Tally::bounded(ServiceRows::MOST),
+            conversations: Tally::bounded(ConversationRows::MOST),
+            places: Tally::bounded(PlaceRows::MOST),
+            hosts: Tally::bounded(HostRows::MOST),
+        }
+    }
+}
+
+impl Rollups {
+    /// Counts a row.
+    pub fn add(&mut self, flows: &Flows, row: usize) {
+        let counts = Counts::of(flows, row);
+        self.minutes.add(MinuteKey::of(flows, row), counts);
+        if let Some(service) = Service::of(flows, row) {
+            self.services.add(service, counts);
+        }
+        let (conversation, exchanged) = Conversation::of(flows, row, counts);
+        self.conversations.add(conversation, exchanged);
         for side in Side::BOTH {
             let both = BothWays::of(side, counts);
             self.talkers.add(flows.ends(side).addresses[row], both);
@@ -241,10 +294,10 @@ columns! {
 }
 
 columns! {
-    /// The rollup by port on disk.
-    pub struct PortRows {
+    /// The rollup by service on disk.
+    pub struct ServiceRows {
         protocol: Number, "protocolIdentifier", "Of the IP header.";
-        port: Number, "port", "The lower of both.";
+        port: Number, "port", "The lower of both; of ICMP type × 256 + code.";
         packets: Count, "packets", "Packets.";
         octets: Count, "octets", "Octets.";
         flows: Count, "flows", "Records.";
@@ -252,12 +305,15 @@ columns! {
 }
 
 /// What the folders of all rollups are called.
-pub const NAMES: [&str; 5] = [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME, PlaceRows::NAME, HostRows::NAME];
+pub const NAMES: [&str; 6] =
+    [MinuteRows::NAME, TalkerRows::NAME, ServiceRows::NAME, ConversationRows::NAME, PlaceRows::NAME, HostRows::NAME];
 
 /// A rollup in both of its forms.
 pub trait Rollup: super::columns::Columns {
     /// What its folder is called.
     const NAME: &'static str;
+    /// Keys at most in each file.
+    const MOST: usize = MOST_KEYS;
     /// What is counted.
     type Key: Hash + Eq + Ord + Clone;
     /// As what.
@@ -382,13 +438,13 @@ impl Rollup for TalkerRows {
     }
 }
 
-impl Rollup for PortRows {
-    const NAME: &'static str = "ports";
+impl Rollup for ServiceRows {
+    const NAME: &'static str = "services";
     type Key = Service;
     type Value = Counts;
 
     fn of(rollups: &mut Rollups) -> &mut Tally<Service, Counts> {
-        &mut rollups.ports
+        &mut rollups.services
     }
 
     fn push(&mut self, key: &Service, value: &Counts) {

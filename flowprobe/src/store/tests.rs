@@ -15,7 +15,7 @@ use super::compaction::{compact, read_rollup};
 use super::file::{Effort, Reader};
 use super::flows::{Flows, end_ms};
 use super::layout::{DAY_MS, Day, HOUR_MS, Hour};
-use super::rollup::{MinuteRows, PortRows, Rollup, Rollups, TalkerRows};
+use super::rollup::{MinuteRows, Rollup, Rollups, ServiceRows, TalkerRows};
 use super::*;
 use crate::enrich::{End, Facts, Interface, Known, Place};
 use crate::losses::{Losses, Lost};
@@ -240,9 +240,9 @@ fn rollups_are_the_sums_of_their_rows_by_hour_and_by_day() {
         let talkers = summed::<TalkerRows>(shelf, hour);
         assert!(talkers.iter().all(|(key, value)| expected.talkers.counts.get(key) == Some(value)));
         assert_eq!(talkers.len(), expected.talkers.counts.len());
-        let ports = summed::<PortRows>(shelf, hour);
-        assert!(ports.iter().all(|(key, value)| expected.ports.counts.get(key) == Some(value)));
-        assert_eq!(ports.len(), expected.ports.counts.len());
+        let ports = summed::<ServiceRows>(shelf, hour);
+        assert!(ports.iter().all(|(key, value)| expected.services.counts.get(key) == Some(value)));
+        assert_eq!(ports.len(), expected.services.counts.len());
     }
     let day = Day(START_MS / DAY_MS);
     let ids = shelf.layout().rollup_ids(TalkerRows::NAME, &day).expect("a folder");

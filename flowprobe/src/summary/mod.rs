@@ -3,7 +3,7 @@
 mod accounting;
 pub(crate) mod format;
 mod screen;
-mod window;
+pub(crate) mod window;
 
 use std::io::{self, Write};
 use std::time::Duration;

@@ -42,6 +42,7 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         accounting: vec![accounting],
         ignored: Noted::default(),
         open_flows: 3,
+        opened_flows: 3,
         drain: Duration::from_millis(1),
         sinks: vec![crate::sink::SinkState {
             name: "udp://192.0.2.1:4739".into(),

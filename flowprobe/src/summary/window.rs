@@ -20,30 +20,32 @@ const MAX_BUCKETS: u64 = 20;
 
 /// Packets, and octets from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) packets: u64,
-    pub(super) octets: u64,
+pub(crate) struct Amount {
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
 }
 
 /// A transport port: the lower of a flow's two, which is the service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Port {
-    pub(super) protocol: u8,
-    pub(super) port: u16,
+pub(crate) struct Port {
+    pub(crate) protocol: u8,
+    pub(crate) port: u16,
 }
 
 /// One direction of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Conversation {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
+pub(crate) struct Conversation {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
 }
 
 /// Buckets of the recent past.
-pub(super) struct Window {
+pub(crate) struct Window {
+    /// Whether destinations are counted, too.
+    has_destinations: bool,
     span_ns: u64,
     /// Time that a bucket covers at least.
     grain_ns: u64,
@@ -52,21 +54,36 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(span: Duration) -> Self {
+    pub(crate) fn new(span: Duration) -> Self {
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self { span_ns, grain_ns: (span_ns / MAX_BUCKETS).max(1), filling: Bucket::default(), full: VecDeque::new() }
+        Self {
+            has_destinations: false,
+            span_ns,
+            grain_ns: (span_ns / MAX_BUCKETS).max(1),
+            filling: Bucket::default(),
+            full: VecDeque::new(),
+        }
+    }
+
+    /// The same, with destinations.
+    pub(crate) fn with_destinations(self) -> Self {
+        Self { has_destinations: true, ..self }
     }
 
     /// Adds what a drain brought.
-    pub(super) fn add(&mut self, deltas: &[FlowDelta]) {
+    pub(crate) fn add(&mut self, deltas: &[FlowDelta]) {
         for FlowDelta { key, value, .. } in deltas {
-            self.filling.add(key, Amount { packets: value.packets, octets: value.octets });
+            let amount = Amount { packets: value.packets, octets: value.octets };
+            self.filling.add(key, amount);
+            if self.has_destinations {
+                count(&mut self.filling.destinations, address_of(key, key.destination), amount);
+            }
         }
     }
 
     /// A drain is complete: closes its bucket and forgets those that have left the window. What drains bring that follow each
     /// other quickly goes into one bucket.
-    pub(super) fn tick(&mut self, now_ns: u64) {
+    pub(crate) fn tick(&mut self, now_ns: u64) {
         let bucket = std::mem::take(&mut self.filling);
         match self.full.back_mut() {
             Some((then, last)) if now_ns / self.grain_ns == *then / self.grain_ns => last.merge(&bucket),
@@ -80,19 +97,35 @@ impl Window {
     }
 
     /// The sum of the buckets in the window.
-    pub(super) fn totals(&self) -> Bucket {
+    pub(crate) fn totals(&self) -> Bucket {
+        self.totals_since(0)
+    }
+
+    /// The sum of those that were closed after this moment.
+    pub(crate) fn totals_since(&self, since_ns: u64) -> Bucket {
         let mut totals = Bucket::default();
-        for (_, bucket) in &self.full {
+        for (_, bucket) in self.full.iter().filter(|(then, _)| *then > since_ns) {
             totals.merge(bucket);
         }
         totals
+    }
+
+    /// What the drain has brought that is not complete yet, by protocol.
+    pub(crate) fn filling(&self) -> impl Iterator<Item = (u8, Amount)> {
+        self.filling.protocols.iter().map(|(protocol, amount)| (*protocol, *amount))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        (self.filling, self.full) = (Bucket::default(), VecDeque::new());
     }
 }
 
 /// Amounts by key.
 #[derive(Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     sources: HashMap<IpAddr, Amount>,
+    destinations: HashMap<IpAddr, Amount>,
     protocols: HashMap<u8, Amount>,
     ports: HashMap<Port, Amount>,
     conversations: HashMap<Conversation, Amount>,
@@ -100,10 +133,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     fn add(&mut self, key: &FlowKey, amount: Amount) {
-        let address = |address: Address| -> IpAddr {
-            if key.ip_version == 4 { address.to_ipv4().into() } else { address.to_ipv6().into() }
-        };
-        let (source, destination) = (address(key.source), address(key.destination));
+        let (source, destination) = (address_of(key, key.source), address_of(key, key.destination));
         count(&mut self.sources, source, amount);
         count(&mut self.protocols, key.protocol, amount);
         if has_ports(key.protocol) {
@@ -122,26 +152,35 @@ impl Bucket {
 
     fn merge(&mut self, other: &Self) {
         merge(&mut self.sources, &other.sources);
+        merge(&mut self.destinations, &other.destinations);
         merge(&mut self.protocols, &other.protocols);
         merge(&mut self.ports, &other.ports);
         merge(&mut self.conversations, &other.conversations);
     }
 
-    pub(super) fn top_sources(&self, rows: usize) -> impl Iterator<Item = (IpAddr, Amount)> + use<> {
+    pub(crate) fn top_sources(&self, rows: usize) -> impl Iterator<Item = (IpAddr, Amount)> + use<> {
         top(&self.sources, rows)
     }
 
-    pub(super) fn top_protocols(&self, rows: usize) -> impl Iterator<Item = (u8, Amount)> + use<> {
+    pub(crate) fn top_destinations(&self, rows: usize) -> impl Iterator<Item = (IpAddr, Amount)> + use<> {
+        top(&self.destinations, rows)
+    }
+
+    pub(crate) fn top_protocols(&self, rows: usize) -> impl Iterator<Item = (u8, Amount)> + use<> {
         top(&self.protocols, rows)
     }
 
-    pub(super) fn top_ports(&self, rows: usize) -> impl Iterator<Item = (Port, Amount)> + use<> {
+    pub(crate) fn top_ports(&self, rows: usize) -> impl Iterator<Item = (Port, Amount)> + use<> {
         top(&self.ports, rows)
     }
 
-    pub(super) fn top_conversations(&self, rows: usize) -> impl Iterator<Item = (Conversation, Amount)> + use<> {
+    pub(crate) fn top_conversations(&self, rows: usize) -> impl Iterator<Item = (Conversation, Amount)> + use<> {
         top(&self.conversations, rows)
     }
+}
+
+fn address_of(key: &FlowKey, address: Address) -> IpAddr {
+    if key.ip_version == 4 { address.to_ipv4().into() } else { address.to_ipv6().into() }
 }
 
 fn count<K: Hash + Eq>(amounts: &mut HashMap<K, Amount>, key: K, amount: Amount) {

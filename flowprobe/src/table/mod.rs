@@ -86,7 +86,9 @@ pub struct Table {
     max_flows: u32,
     hashes: Hashes,
     index: HashTable<u32>,
-    /// Of these, flows that stand apart.
+    /// Flows that were ever opened.
+    opened: u64,
+    /// Of those that are open, flows that stand apart.
     apart: u32,
     slab: Vec<Entry>,
     free: List,
@@ -115,6 +117,7 @@ impl Table {
             max_flows: config.max_flows.get(),
             hashes: Hashes::new(config.biflow),
             index: HashTable::new(),
+            opened: 0,
             apart: 0,
             slab: Vec::new(),
             free: List::new(),
@@ -162,6 +165,12 @@ impl Table {
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Flows that were opened so far.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// Whether no flow is open.
@@ -334,6 +343,7 @@ impl Table {
         {
             self.end(victim, EndReason::LackOfResources, offset, out);
         }
+        self.opened += 1;
         let key = Key { flow: *flow, tunnel: self.tunnels.hold(tunnel) };
         let usual = self.hashes.usual(&key, &self.tunnels);
         let apart = self.is_crowded(usual);

@@ -99,7 +99,7 @@ fn sums_of_records_that_are_gone_are_the_last_ones_though_the_clock_was_set_back
     let future = "29991231T235959.999-000000-00000000.parquet";
     let folder = layout.hour(hour);
     fs::rename(folder.join(layout::whole_name(&whole)), folder.join(format!("hour-{future}"))).expect("another name");
-    for name in [MinuteRows::NAME, TalkerRows::NAME, PortRows::NAME] {
+    for name in [MinuteRows::NAME, TalkerRows::NAME, ServiceRows::NAME] {
         let path = layout.rollup_file(name, &hour, &whole);
         fs::rename(&path, path.with_file_name(future)).expect("another name");
     }

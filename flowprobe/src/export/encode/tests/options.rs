@@ -33,6 +33,7 @@ pub(super) fn tick() -> Tick {
         accounting: vec![accounting("eth0", Direction::Ingress), accounting(&"x".repeat(300), Direction::Egress)],
         ignored: Noted { total: counter, first_ms: 11, last_ms: 12 },
         open_flows: 0,
+        opened_flows: 0,
         drain: Duration::ZERO,
         sinks: Vec::new(),
         listening: Default::default(),

@@ -1,0 +1,102 @@
+//! How things are at the moment: the last drain, and the last seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::params::Params;
+use crate::kernel::interface_speed;
+use crate::status::{Snapshot, Sum};
+use crate::web::live::{InterfaceRate, LONGEST_WINDOW};
+use crate::web::server::WebState;
+use crate::web::view::View;
+
+/// Nothing may be asked here.
+fn no_params(uri: &Uri) -> Result<(), Failure> {
+    Ok(Params::of(uri).end()?)
+}
+
+/// The state after the last drain.
+fn snapshot(state: &WebState) -> Result<Snapshot, Failure> {
+    // There is one as soon as the first drain is over.
+    state.snapshot().ok_or(Failure::Late)
+}
+
+/// `/api/v1/live`
+pub(super) async fn live(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<View>, Failure> {
+    let mut params = Params::of(&uri);
+    let longest = usize::try_from(LONGEST_WINDOW.as_secs()).unwrap_or(usize::MAX);
+    let seconds = params.number("seconds", 1..=longest)?.unwrap_or(longest);
+    let rows = params.rows()?;
+    params.end()?;
+    Ok(Json(state.live().view(rows, Duration::from_secs(seconds as u64))))
+}
+
+/// `/api/v1/status`
+pub(super) async fn status(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Snapshot>, Failure> {
+    no_params(&uri)?;
+    Ok(Json(snapshot(&state)?))
+}
+
+/// `/api/v1/accounting`
+pub(super) async fn accounting(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Value>, Failure> {
+    no_params(&uri)?;
+    let snapshot = snapshot(&state)?;
+    let sum = |sum: &Sum| {
+        let mut value = json!(sum);
+        value["balances"] = json!(sum.balances());
+        value
+    };
+    Ok(Json(json!({
+        "drainedMilliseconds": snapshot.drained_milliseconds,
+        "openFlows": snapshot.open_flows,
+        "sums": snapshot.accounting.iter().map(sum).collect::<Vec<_>>(),
+        "sinks": snapshot.sinks,
+    })))
+}
+
+/// `/api/v1/interfaces`
+pub(super) async fn interfaces(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Value>, Failure> {
+    no_params(&uri)?;
+    let (snapshot, rates) = (snapshot(&state)?, state.live().interfaces());
+    let interfaces = snapshot.interfaces.iter().map(|interface| {
+        let of_it = snapshot.accounting.iter().filter(|sum| sum.interface == interface.name);
+        let directions: Vec<Value> = of_it
+            .map(|sum| {
+                let is_it = |rate: &&InterfaceRate| rate.interface == sum.interface && rate.direction == sum.direction;
+                let rate = rates.iter().find(is_it);
+                json!({
+                    "direction": sum.direction,
+                    "bitsPerSecond": rate.map_or(0, |rate| rate.bits_per_second),
+                    "packetsPerSecond": rate.map_or(0, |rate| rate.packets_per_second),
+                    "seen": sum.seen,
+                })
+            })
+            .collect();
+        json!({
+            "interface": interface.name,
+            "hook": interface.hook,
+            "speedBitsPerSecond": interface_speed(&interface.name),
+            "directions": directions,
+        })
+    });
+    Ok(Json(json!({ "interfaces": interfaces.collect::<Vec<_>>() })))
+}
+
+/// `/api/v1/exporters`
+pub(super) async fn exporters(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Value>, Failure> {
+    no_params(&uri)?;
+    let listening = snapshot(&state)?.listening;
+    Ok(Json(json!({ "listeners": listening.listeners, "exporters": listening.exporters })))
+}
+
+/// `/api/v1/findings`: there are no detectors yet, and so there is nothing that they have found.
+pub(super) async fn findings(uri: Uri) -> Result<Json<Value>, Failure> {
+    no_params(&uri)?;
+    Ok(Json(json!({ "findings": [] })))
+}

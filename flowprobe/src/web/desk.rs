@@ -1,0 +1,137 @@
+//! Where questions to history are taken in and answered: a few at a time, by threads that give way to all others, and no more waiting than
+//! can be answered soon. An answer that nobody waits for any more is given up.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use rustix::process::nice;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+/// Questions that are answered at a time: each may take several threads to read.
+const CLERKS: usize = 2;
+
+/// Questions that may wait.
+const QUEUE: usize = 32;
+
+/// How much more all other threads may run.
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Takes questions in.
+#[derive(Clone)]
+pub(super) struct Desk {
+    queue: mpsc::SyncSender<Job>,
+}
+
+/// Too many are waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Busy;
+
+/// Set when whoever asked has gone away.
+struct GoneAway(Arc<AtomicBool>);
+
+impl Drop for GoneAway {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Desk {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub(super) fn open() -> io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel::<Job>(QUEUE);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..CLERKS {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new().name("questions".into()).spawn(move || {
+                // Of this thread alone, and of those that it starts.
+                if let Err(error) = nice(NICENESS) {
+                    debug!("threads that answer questions cannot give way: {error}");
+                }
+                loop {
+                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = job else { break };
+                    job();
+                }
+            })?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// What `work` says, which gets told when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// Too many are waiting. Where `work` panics that is the answer, too.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let (answer, answered) = oneshot::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let _gone_away = GoneAway(Arc::clone(&stop));
+        let job: Job = Box::new(move || {
+            if !stop.load(Ordering::Relaxed) {
+                let _ = answer.send(work(&stop));
+            }
+        });
+        self.queue.try_send(job).map_err(|_| Busy)?;
+        answered.await.map_err(|_| Busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_wait_than_there_is_room_for_and_those_who_leave_make_room() {
+        let desk = Desk::open().expect("threads");
+        let (begun, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let asked: Vec<_> = (0..CLERKS + QUEUE)
+            .map(|_| {
+                let (desk, begun, ran) = (desk.clone(), Arc::clone(&begun), Arc::clone(&ran));
+                tokio::spawn(async move {
+                    let work = move |stop: &AtomicBool| {
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        while !stop.load(Ordering::Relaxed) {
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                        ran.fetch_add(1, Ordering::SeqCst);
+                    };
+                    desk.ask(work).await
+                })
+            })
+            .collect();
+        while begun.load(Ordering::SeqCst) < CLERKS || asked.iter().any(|one| one.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if asked.iter().any(|one| one.is_finished()) {
+                break;
+            }
+        }
+        // Some may have been refused before the threads had taken the first.
+        let full = loop {
+            let outcome = tokio::time::timeout(Duration::from_millis(50), desk.ask(|_| ())).await;
+            if let Ok(outcome) = outcome {
+                break outcome;
+            }
+        };
+        assert_eq!(full, Err(Busy));
+        // All who wait leave: what runs ends, and what has not begun never does.
+        asked.iter().for_each(|one| one.abort());
+        assert_eq!(desk.ask(|_| 7).await.or(desk.ask(|_| 7).await).or(Err(Busy)).unwrap_or(7), 7);
+        while ran.load(Ordering::SeqCst) < CLERKS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), CLERKS);
+    }
+}

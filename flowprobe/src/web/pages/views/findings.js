@@ -1,0 +1,191 @@
+// Findings: what looks wrong, and one of them with its evidence.
+
+import { hostHref } from "../cells.js";
+import { fill, h } from "../dom.js";
+import * as format from "../format.js";
+import { Panel } from "../panel.js";
+import { Table } from "../table.js";
+import { link } from "../url.js";
+import { findingHref, ranked, severity, when } from "./findinglist.js";
+
+/** The list. */
+export const findings = {
+  title: "Findings",
+  subtitle: "What looks wrong, whatever the time range",
+
+  mount(root) {
+    const panel = new Panel({ name: "findings", title: "Findings", lines: 6 });
+    const table = new Table({
+      name: "findings",
+      caption: "Findings",
+      limit: 1000,
+      noun: "finding",
+      keyOf: (row) => row.id,
+      hrefOf: (row, state) => findingHref(state, row.id),
+      empty: "No findings. This daemon has reported none.",
+    });
+    root.append(h("div.grid", {}, panel.el));
+    return {
+      load: (run) =>
+        panel.load(
+          run,
+          (busy) => run.askPlain("findings", busy),
+          (answer) => {
+            fill(panel.body, table.el);
+            table.show(columns(), { rows: ranked(answer.findings) }, { state: run.state });
+          },
+        ),
+    };
+  },
+};
+
+/** One of them. */
+export const finding = {
+  title: "Finding",
+  subtitle: (state) => [h("a", { href: link(state, { path: "/findings", options: {} }) }, "All findings")],
+
+  mount(root, state) {
+    const id = decodeURIComponent(state.path.slice("/findings/".length));
+    const about = new Panel({ name: "finding", title: "Finding", lines: 6 });
+    const evidence = new Panel({ name: "evidence", title: "Evidence", lines: 6 });
+    const table = new Table({
+      name: "evidence",
+      caption: "Evidence",
+      limit: 1000,
+      noun: "flow",
+      empty: "No flow is kept as evidence of this.",
+    });
+    root.append(h("div.grid", {}, about.el, evidence.el));
+    const find = (run) => async (busy) => {
+      const one = (await run.askPlain("findings", busy)).findings.find((other) => other.id === id);
+      if (!one) throw new Error(`there is no finding ${id}, or not any more`);
+      return one;
+    };
+    return {
+      load: (run) =>
+        Promise.all([
+          about.load(run, find(run), (one) => drawAbout(about, one, run.state)),
+          evidence.load(run, find(run), (one) => {
+            fill(evidence.body, table.el);
+            table.show(evidenceColumns(one.evidence), { rows: one.evidence }, { state: run.state });
+          }),
+        ]),
+    };
+  },
+};
+
+function columns() {
+  return [
+    {
+      key: "severity",
+      label: "Severity",
+      value: (row) => ["low", "medium", "high", "critical"].indexOf(row.severity),
+      cell: (row) => severity(row.severity),
+    },
+    {
+      key: "title",
+      label: "Finding",
+      class: "w",
+      value: (row) => row.title,
+      cell: (row, { state }) =>
+        h(
+          "div.who",
+          {},
+          h("a", { href: findingHref(state, row.id) }, row.title),
+          h("small", {}, [row.rule, row.technique].filter(Boolean).join(" · ")),
+        ),
+    },
+    { key: "state", label: "State", value: (row) => row.state, cell: (row) => row.state },
+    {
+      key: "subjects",
+      label: "Hosts",
+      class: "a",
+      value: (row) => row.subjects.join(" "),
+      cell: (row, { state }) => subjects(row.subjects, state),
+    },
+    { key: "count", label: "Times", numeric: true, value: (row) => row.count, cell: (row) => format.count(row.count) },
+    {
+      key: "first",
+      label: "First",
+      class: "m",
+      value: (row) => row.firstMilliseconds,
+      cell: (row) => when(row.firstMilliseconds),
+    },
+    {
+      key: "last",
+      label: "Last",
+      class: "m",
+      value: (row) => row.lastMilliseconds,
+      cell: (row) => when(row.lastMilliseconds),
+    },
+  ];
+}
+
+function subjects(addresses, state) {
+  return h(
+    "span.list",
+    {},
+    addresses.map((address) => h("a.address", { href: hostHref(state, address) }, address)),
+  );
+}
+
+function drawAbout(panel, one, state) {
+  panel.title.textContent = one.title;
+  const facts = [
+    ["Severity", severity(one.severity)],
+    ["State", one.state],
+    ["Hosts", subjects(one.subjects, state)],
+    ["Rule", one.rule],
+    one.technique ? ["Technique (MITRE ATT&CK)", one.technique] : null,
+    ["First", format.moment(one.firstMilliseconds)],
+    ["Last", format.moment(one.lastMilliseconds)],
+    ["Times", format.count(one.count)],
+  ];
+  fill(
+    panel.body,
+    h("p.explanation", {}, one.explanation),
+    h(
+      "dl.facts",
+      {},
+      facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+    ),
+  );
+}
+
+/** The columns that the evidence has: it is of whatever elements the rule looked at. */
+function evidenceColumns(rows) {
+  const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  return keys.map((key) => {
+    const isNumber = rows.some((row) => typeof row[key] === "number");
+    const isAddress = /IPAddress$|IPv[46]Address$/.test(key);
+    return {
+      key,
+      label: words(key),
+      class: isAddress ? "a" : undefined,
+      numeric: isNumber && !isAddress,
+      value: (row) => row[key] ?? null,
+      cell: (row, { state }) => written(key, row[key], isAddress, state),
+    };
+  });
+}
+
+function written(key, value, isAddress, state) {
+  if (value === null || value === undefined) return "–";
+  if (isAddress) return h("a.address", { href: hostHref(state, value) }, value);
+  if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (/Milliseconds$/.test(key)) return format.moment(value);
+  return /octet/i.test(key)
+    ? format.bytes(value)
+    : /port|identifier|interface/i.test(key)
+      ? String(value)
+      : format.count(value);
+}
+
+/** The name of an element in words: sourceIPAddress, source IP address. */
+function words(name) {
+  const text = name
+    .replace(/Milliseconds$|DeltaCount$/, "")
+    .replace(/IP(v\d)?Address/, " IP$1 address")
+    .replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);
+  return text[0].toUpperCase() + text.slice(1);
+}
