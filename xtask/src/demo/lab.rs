@@ -7,7 +7,7 @@
 //! ```
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -53,6 +53,11 @@ impl Lab {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name(role)]).arg(program);
         command
+    }
+
+    /// Where a thread enters one of the namespaces.
+    pub(super) fn path(&self, role: &str) -> PathBuf {
+        Path::new("/run/netns").join(self.name(role))
     }
 
     fn name(&self, role: &str) -> String {

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the daemon on the gateway of a small network that exists only in network namespaces, with real
 //! traffic through it. Nothing outside those namespaces is touched, and they are gone at the end.
 
+mod dashboard;
 mod lab;
 mod traffic;
 
@@ -64,6 +65,9 @@ fn show(lab: &Lab, daemon: &Path, args: &Args, ended: &AtomicBool) -> Result<Exi
     command.arg("run").args(GATEWAY_INTERFACES.iter().flat_map(|interface| ["-i", interface]));
     command.args(build_and_run::store(&args.flags)?).args(&args.flags);
     let mut meter = Process::start(&mut command)?;
+    if !args.flags.iter().any(|flag| flag == "--web" || flag.starts_with("--web=")) {
+        dashboard::open_door(lab.path(lab::GATEWAY));
+    }
     // Its programs are attached before the first packet of the traffic.
     sleep(Duration::from_secs(1));
     let end = Instant::now() + Duration::from_secs(args.seconds);

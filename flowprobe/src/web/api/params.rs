@@ -144,16 +144,15 @@ impl Params {
     }
 
     fn filter(&mut self) -> Result<Filter, ParamError> {
-        let network = |text: &str| config::network(text).map_err(|error| error.to_string());
         let plain = |text: &str| match text {
             "" => Err("is empty".to_owned()),
             text => Ok(text.to_owned()),
         };
         let direction = self.word("direction", &[("ingress", 0), ("egress", 1)])?;
         Ok(Filter {
-            addresses: self.all("address", network)?,
-            sources: self.all("source", network)?,
-            destinations: self.all("destination", network)?,
+            addresses: self.all("address", config::network)?,
+            sources: self.all("source", config::network)?,
+            destinations: self.all("destination", config::network)?,
             ports: self.all("port", |text| {
                 text.parse().map_err(|_| format!("expected a number from 0 to 65535, found `{}`", short(text)))
             })?,

@@ -88,13 +88,18 @@ export function addressCell(state, address, names, { kind = "address", toHost = 
           title: toHost ? `About ${address}` : `Show only ${address}`,
           data: { address },
         },
-        address,
+        breakable(address),
       ),
       after,
       h("span.tools", {}, other, copyButton(address)),
     ),
     words ? h("small", { title: describedFully(names) }, words) : null,
   );
+}
+
+/** An address that is broken behind its colons, if it has to be: its text stays what it is. */
+function breakable(address) {
+  return address.split(/(?<=:)(?=[^:])/).flatMap((part, at) => (at === 0 ? [part] : [h("wbr"), part]));
 }
 
 /** A column of addresses. @param {{key?: string, label?: string, prefix?: string, kind?: string, toHost?: boolean}} [how] */

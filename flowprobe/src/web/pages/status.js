@@ -31,6 +31,8 @@ export class Status {
       away: `The daemon does not answer. Trying again in ${duration(wait ?? 0)}`,
     }[kind];
     if (this.words.textContent !== words) this.words.textContent = words;
+    // Whoever listens hears of trouble, not of every minute.
+    this.words.setAttribute("aria-live", kind === "away" ? "polite" : "off");
     this.button.hidden = kind === "still" || kind === "away" || kind === "hidden";
     const label = this.isPaused ? "Resume" : "Pause";
     if (this.button.dataset.label !== label) {

@@ -1,6 +1,6 @@
 // Interfaces and exporters: what is metered where, who is listened to, and how those fare who get records.
 
-import { filterHref } from "../cells.js";
+import { filterHref, numberColumn, threeAmounts } from "../cells.js";
 import { fill, h, icon } from "../dom.js";
 import * as format from "../format.js";
 import { colours } from "../palette.js";
@@ -9,7 +9,6 @@ import { ChartPanel, frame, totalOf, unitOf, unitSwitch } from "../series.js";
 import { Table } from "../table.js";
 import { rates } from "../timechart.js";
 import { link } from "../url.js";
-import { numberColumn, threeAmounts } from "../cells.js";
 
 const VERSIONS = { 5: "NetFlow v5", 7: "NetFlow v7", 9: "NetFlow v9", 10: "IPFIX" };
 const QUIET_MS = 300_000;

@@ -93,7 +93,7 @@ function makeTables() {
       hostHref(state, row.address),
     ),
     services: ranking("top-services", "Top services", "service", "top services", (row, state) =>
-      filterHref({ ...state, range: { kind: "last", last: "15m" } }, serviceFilters(row)),
+      filterHref(recent(state), serviceFilters(row)),
     ),
     conversations: {
       panel: conversations,
@@ -113,8 +113,7 @@ function makeTables() {
         limit: 100,
         noun: "counter",
         keyOf: (row) => `${row.interface} ${row.direction}`,
-        hrefOf: (row, state) =>
-          filterHref({ ...state, range: { kind: "last", last: "15m" } }, [["interface", row.interface]]),
+        hrefOf: (row, state) => filterHref(recent(state), [["interface", row.interface]]),
       }),
     },
   };
@@ -190,6 +189,11 @@ function drawTiles({ tiles, accounted }, answer) {
   );
 }
 
+/** What is filtered is history: of the time that is nearest to now. */
+function recent(state) {
+  return { ...state, range: { kind: "last", last: "15m" } };
+}
+
 /** From when to when the seconds of the answer are. */
 function frame({ series }, state) {
   const last = series.milliseconds.length - 1;
@@ -217,7 +221,8 @@ function volume(answer, state) {
 function protocols(answer, state) {
   const wanted = unitOf(state);
   const unit = wanted.key === "flows" ? format.UNITS.packets : wanted;
-  const groups = answer.series.protocols;
+  const sum = (group) => group.octets.reduce((total, octets) => total + octets, 0);
+  const groups = [...answer.series.protocols].sort((a, b) => sum(b) - sum(a));
   const hues = colours(
     "protocol",
     groups.map((group) => group.protocol),
@@ -226,9 +231,9 @@ function protocols(answer, state) {
     name: group.protocol,
     colour: hues[at],
     y: rates(group[unit.key], answer.series.seconds, unit),
-    filters: null,
+    filters: [["protocol", String(group.protocolIdentifier)]],
   }));
-  return { ...frame(answer, state), unit, isStacked: true, lines };
+  return { ...frame(answer, recent(state)), unit, isStacked: true, lines };
 }
 
 /** The port behind an address; of ICMP its type and code, where the destination's port would be. */

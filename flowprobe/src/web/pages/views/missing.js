@@ -13,15 +13,8 @@ export default {
       h(
         "section.panel.whole",
         { data: { panel: "missing" } },
-        h(
-          "p",
-          {},
-          "There is no page at ",
-          h("code", {}, state.path),
-          ". ",
-          h("a", { href: link(state, { path: "/", options: {} }) }, "Go to the overview"),
-          ".",
-        ),
+        h("p", {}, "There is no page at ", h("code", {}, state.path), "."),
+        h("p.onward", {}, h("a.button", { href: link(state, { path: "/", options: {} }) }, "Go to the overview")),
       ),
     );
     return { load: async () => {} };
