@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: arbitrary octets as frames, as captures and as messages of exporters, with cargo-fuzz and nightly Rust.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// How long each is fuzzed
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Build all of them, and fuzz none
+    #[arg(long, conflicts_with_all = ["target", "seconds"])]
+    build: bool,
 }
 
 /// A program in `flowprobe-ebpf/fuzz/targets`.
@@ -69,6 +72,10 @@ impl Target {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let fuzzer = Fuzzer::find().map_err(|Missing(what)| anyhow::Error::msg(what))?;
+    if args.build {
+        fuzzer.build()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for target in args.target.map_or(Target::ALL.to_vec(), |target| vec![target]) {
         fuzzer.run(target, args.seconds)?;
     }
@@ -106,12 +113,10 @@ impl Fuzzer {
         let [found, seeds] = ["corpus", "seeds"].map(|folder| self.work.join(folder).join(name));
         fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
         self.write_seeds()?;
-        let folder = workspace::root().join("flowprobe-ebpf/fuzz");
         let mut command = self.nightly.run(&self.cargo_fuzz);
-        command.args(["run", name]).arg(&found).arg(&seeds).arg("--fuzz-dir").arg(&folder);
-        // The code under test has no `unsafe` of its own: a sanitizer would find nothing, slowly.
-        command.args(["--sanitizer", "none", "--target-dir"]).arg(self.work.join("target"));
-        command.arg("--").arg(format!("-dict={}", folder.join(format!("{name}.dict")).display()));
+        command.args(["run", name]).arg(&found).arg(&seeds);
+        self.add_flags(&mut command);
+        command.arg("--").arg(format!("-dict={}", folder().join(format!("{name}.dict")).display()));
         command.args([
             format!("-max_total_time={seconds}"),
             format!("-max_len={}", target.longest()),
@@ -124,11 +129,79 @@ impl Fuzzer {
         process::run(&mut command)
     }
 
+    /// Builds all targets as [`Self::run`] would, which then finds them built.
+    fn build(&self) -> Result<()> {
+        let mut command = self.nightly.run(&self.cargo_fuzz);
+        self.add_flags(command.arg("build"));
+        println!("{}", process::line(&command));
+        process::run(&mut command)
+    }
+
+    /// What decides how the targets are built, and where.
+    fn add_flags(&self, command: &mut Command) {
+        command.arg("--fuzz-dir").arg(folder());
+        // The code under test has no `unsafe` of its own: a sanitizer would find nothing, slowly.
+        command.args(["--sanitizer", "none", "--target-dir"]).arg(self.work.join("target"));
+    }
+
     /// Inputs made of the captures that lie beside some checkouts; without them there is only the dictionary to begin with.
     fn write_seeds(&self) -> Result<()> {
         let target = workspace::target()?;
         let mut build = workspace::cargo_of_all("build");
         process::run(build.args(["--quiet", "--example", "fuzz_seeds", "--target-dir"]).arg(&target))?;
         process::run(Command::new(target.join("debug/examples/fuzz_seeds")).arg(self.work.join("seeds")))
+    }
+}
+
+/// Where the targets lie.
+fn folder() -> PathBuf {
+    workspace::root().join("flowprobe-ebpf/fuzz")
+}
+
+/// Why nothing can be fuzzed here, whatever may be installed.
+pub(crate) fn missing_compilers() -> Option<Missing> {
+    if !process::on_path("c++") {
+        return Some(Missing("no C++ compiler, which libFuzzer takes".to_owned()));
+    }
+    Nightly::find().err()
+}
+
+/// All targets being built by a process of their own, which leaves the processors to whoever else wants them. It decides nothing:
+/// [`Fuzzer::run`] builds what is not built, and says why that fails.
+pub(crate) struct Ahead {
+    build: Child,
+    said: PathBuf,
+}
+
+impl Ahead {
+    pub(crate) fn start() -> Result<Self> {
+        let work = workspace::target()?.join("fuzz");
+        fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
+        let said = work.join("build.txt");
+        let output = File::create(&said).with_context(|| format!("cannot create {}", said.display()))?;
+        let ourselves = std::env::current_exe().context("cannot find the path of this program")?;
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(ourselves).args(["fuzz", "--build"]).stdin(Stdio::null());
+        command.stdout(output.try_clone()?).stderr(output);
+        let build = command.spawn().with_context(|| format!("cannot start `{}`", process::line(&command)))?;
+        Ok(Self { build, said })
+    }
+
+    /// Waits for it and shows what it said.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.build.wait()?;
+        print!("{}", String::from_utf8_lossy(&fs::read(&self.said)?));
+        if !status.success() {
+            println!("building all targets ahead: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ahead {
+    /// Whatever became of its owner, nothing goes on behind it.
+    fn drop(&mut self) {
+        // It may have been waited for: then this is no more than asking once again.
+        let _ = self.build.wait();
     }
 }

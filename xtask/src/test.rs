@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::build_ebpf::{self, Check};
-use crate::fuzz::{self, Fuzzer, Target};
+use crate::fuzz::{self, Ahead, Fuzzer, Target};
 use crate::tally::{self, Outcome, Tally};
 use crate::toolchain::Missing;
 use crate::{packages, process, vm, workspace};
@@ -60,10 +60,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         tests(&mut command, &skips)
     });
+    // End-to-end tests mostly wait: the fuzzers are built meanwhile.
+    let mut ahead = fuzz::missing_compilers().is_none().then(Ahead::start);
     tally.step("end-to-end tests", || end_to_end(args.long, &skips, &unpacked, &python));
     let seconds = if args.long { 60 } else { 10 };
     for target in Target::ALL {
-        tally.step(target.step(), || fuzz_for(target, seconds));
+        tally.step(target.step(), || {
+            if let Some(ahead) = ahead.take() {
+                ahead?.finish()?;
+            }
+            fuzz_for(target, seconds)
+        });
     }
     if args.long {
         vm::add_all_steps(&mut tally, !args.no_install);
@@ -105,8 +112,8 @@ fn tests(command: &mut Command, skips: &Path) -> Result<Outcome> {
 }
 
 fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
-    if !process::on_path("c++") {
-        return Ok(Outcome::skip("no C++ compiler, which libFuzzer takes".to_owned()));
+    if let Some(Missing(what)) = fuzz::missing_compilers() {
+        return Ok(Outcome::skip(what));
     }
     match Fuzzer::find() {
         Ok(fuzzer) => {
