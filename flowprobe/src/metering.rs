@@ -16,7 +16,7 @@ use crate::export::elements::Schema;
 use crate::ledger::{self, Ledger};
 use crate::losses::Noted;
 use crate::record::{EndReason, FlowDelta, FlowRecord, Role};
-use crate::sink::{Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
+use crate::sink::{Drains, Event, Patience, RECORDS_PER_EVENT, RecordBatch, Sink, Tick};
 use crate::summary::protocol_name;
 use crate::table::{Table, TableConfig};
 
@@ -69,6 +69,7 @@ pub struct Metering {
     ignored: Noted<Counter>,
     /// Records of others.
     received: u64,
+    drains: Drains,
     /// Packets in overflow at the last warning, and when that was.
     overflow_warned: (u64, u64),
     losses_told: u64,
@@ -93,6 +94,7 @@ impl Metering {
             records: Vec::new(),
             scraps: Vec::new(),
             ignored: Noted::default(),
+            drains: Drains::default(),
             overflow_warned: (0, 0),
             losses_told: 0,
             received: 0,
@@ -219,6 +221,8 @@ impl Metering {
     fn complete(&mut self, mut report: DrainReport) {
         self.ledger.update(&mut report);
         let DrainReport { now_ns, offset, took, overflow, .. } = report;
+        self.drains.count += 1;
+        self.drains.took += took;
         // In portions, so that those who wait for them work meanwhile, and a burst does not have to fit into their queues.
         while self.table.expire_some(now_ns, offset, PORTION, &mut self.records) {
             self.hand_out_records();
@@ -248,6 +252,7 @@ impl Metering {
             open_flows: self.table.len(),
             opened_flows: self.table.opened() + self.received,
             drain,
+            drains: self.drains,
             sinks: self.sinks.iter().map(Sink::state).collect(),
             listening: self.listeners.look(),
             selection: Arc::clone(&self.selection),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flowprobe_ebpf::Counter;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -74,8 +75,10 @@ pub struct Tick {
     pub open_flows: usize,
     /// Flows that were opened since the start, and records that were received.
     pub opened_flows: u64,
-    /// How the drain went.
+    /// How long the drain took.
     pub drain: Duration,
+    /// All drains so far.
+    pub drains: Drains,
     /// How each sink fares.
     pub sinks: Vec<SinkState>,
     /// How the listeners and the exporters whom they hear fare.
@@ -84,6 +87,15 @@ pub struct Tick {
     pub selection: Arc<str>,
     /// Whether this is the last one.
     pub last: bool,
+}
+
+/// Drains since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drains {
+    /// How many.
+    pub count: u64,
+    /// How long they took, all together.
+    pub took: Duration,
 }
 
 /// Which events a sink wants.
@@ -162,8 +174,19 @@ pub struct SinkState {
     pub name: Arc<str>,
     /// What it has lost so far.
     pub lost: Lost,
+    /// How full its queue is.
+    pub queue: QueueState,
     /// How its collector fares, where it is one.
     pub collector: Option<Condition>,
+}
+
+/// How full a sink's queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueState {
+    /// Events that wait in it: batches of records or deltas, and ticks.
+    pub events: usize,
+    /// How many may.
+    pub capacity: usize,
 }
 
 impl Sink {
@@ -269,7 +292,9 @@ impl Sink {
     #[must_use]
     pub fn state(&self) -> SinkState {
         let collector = self.health.as_ref().map(Health::condition);
-        SinkState { name: Arc::clone(&self.name), lost: self.lost(), collector }
+        let capacity = self.queue.max_capacity();
+        let queue = QueueState { events: capacity - self.queue.capacity(), capacity };
+        SinkState { name: Arc::clone(&self.name), lost: self.lost(), queue, collector }
     }
 }
 
@@ -299,10 +324,12 @@ mod tests {
             sink.offer(&records(2), Patience::None);
         }
         assert_eq!(sink.lost(), Lost::default());
+        assert_eq!(sink.state().queue, QueueState { events: RECORDS_QUEUE, capacity: RECORDS_QUEUE });
         sink.offer(&records(3), Patience::None);
         losses.add(lost(4));
         assert_eq!(sink.lost(), lost(7));
         assert!(receiver.try_recv().is_ok());
+        assert_eq!(sink.state().queue.events, RECORDS_QUEUE - 1);
         sink.offer(&records(5), Patience::None);
         assert_eq!(sink.lost(), lost(7));
     }
@@ -353,6 +380,7 @@ mod tests {
             open_flows: 0,
             opened_flows: 0,
             drain: Duration::ZERO,
+            drains: Drains::default(),
             sinks: Vec::new(),
             listening: Listening::default(),
             selection: "".into(),

@@ -168,9 +168,9 @@ fn shown_everywhere(pid: u32, octets: usize) -> Result<()> {
     for (text, line) in [
         (&table, "Hours of history elsewhere                     sent      waiting       missed"),
         (&table, "  s3://history/site/a                             2            0            0"),
-        (&metrics, "flowprobe_store_remote_hours_total 2"),
-        (&metrics, &format!("flowprobe_store_remote_octets_total {octets}")),
-        (&metrics, "flowprobe_store_remote_waiting_hours 0"),
+        (&metrics, "flowprobe_store_remote_partitions_total 2"),
+        (&metrics, &format!("flowprobe_store_remote_bytes_total {octets}")),
+        (&metrics, "flowprobe_store_remote_waiting_partitions 0"),
         (&metrics, "flowprobe_store_remote_failing 0"),
     ] {
         ensure!(text.lines().any(|found| found == line), "`{line}` is not in\n{text}");

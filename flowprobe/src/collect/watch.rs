@@ -96,6 +96,7 @@ impl Listening {
             missing: 5,
             duplicates: 2,
             clock_skew_ms: -1500,
+            sampling_interval: Some(100),
             faults: faults("shortRecord"),
             ..ExporterHealth::default()
         };

@@ -3,6 +3,7 @@
 
 mod client;
 mod metrics;
+mod process;
 mod render;
 mod server;
 mod snapshot;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use client::{StatusError, exchange, print};
-pub use metrics::open_metrics;
+pub use metrics::{exposition, open_metrics};
+pub use process::Process;
 pub use server::{Server, State, Watched};
 pub use snapshot::{Amount, Breakdown, InterfaceStatus, SinkStatus, Snapshot, Sum};
 

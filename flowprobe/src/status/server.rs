@@ -264,7 +264,12 @@ mod tests {
 
     /// A tick with so long a list of sinks that no socket's buffer holds the answer.
     fn large_tick() -> Arc<Tick> {
-        let lost = (0..100_000).map(|number| (format!("udp://sink-{number}").into(), Default::default()));
+        let sink = |number| crate::sink::SinkState {
+            name: format!("udp://sink-{number}").into(),
+            lost: Default::default(),
+            queue: Default::default(),
+            collector: None,
+        };
         Arc::new(Tick {
             now_ns: 0,
             offset: WallOffset::measure(),
@@ -273,7 +278,8 @@ mod tests {
             open_flows: 3,
             opened_flows: 3,
             drain: Duration::ZERO,
-            sinks: lost.map(|(name, lost)| crate::sink::SinkState { name, lost, collector: None }).collect(),
+            drains: Default::default(),
+            sinks: (0..100_000).map(sink).collect(),
             listening: Default::default(),
             selection: "".into(),
             last: false,

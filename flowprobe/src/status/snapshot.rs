@@ -7,12 +7,13 @@ use flowprobe_ebpf::parse::Unparsed;
 use flowprobe_ebpf::{Counter, OverflowClass};
 use serde::{Deserialize, Serialize};
 
+use super::Process;
 use crate::accounting::{Accounting, NamedDestination, direction_name};
 use crate::collect::Listening;
 use crate::enrich;
 use crate::export::Condition;
 use crate::losses::Lost;
-use crate::sink::{SinkState, Tick};
+use crate::sink::{QueueState, SinkState, Tick};
 use crate::store;
 
 /// The state of a daemon. Names in JSON are those of the accounting objects that `--json` prints.
@@ -29,6 +30,10 @@ pub struct Snapshot {
     pub drained_milliseconds: u64,
     /// How long that took: from the flip to the end of the map.
     pub drain_seconds: f64,
+    /// Drains since the start.
+    pub drains: u64,
+    /// How long all of them took together.
+    pub drains_seconds: f64,
     /// Open flows.
     pub open_flows: u64,
     /// The interfaces that it was told to meter.
@@ -46,6 +51,9 @@ pub struct Snapshot {
     /// Where names of addresses come from, and how that fares.
     #[serde(default)]
     pub enrichment: enrich::Condition,
+    /// What the process takes, where the system says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub process: Option<Process>,
     /// The listeners, and the exporters whom they hear.
     #[serde(flatten)]
     pub listening: Listening,
@@ -98,6 +106,8 @@ pub struct SinkStatus {
     pub name: String,
     /// What went nowhere since the start.
     pub lost: Lost,
+    /// How full its queue is.
+    pub queue: QueueState,
     /// How its collector fares, where it is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub collector: Option<Condition>,
@@ -105,7 +115,7 @@ pub struct SinkStatus {
 
 impl SinkStatus {
     fn of(sink: &SinkState) -> Self {
-        Self { name: sink.name.to_string(), lost: sink.lost, collector: sink.collector }
+        Self { name: sink.name.to_string(), lost: sink.lost, queue: sink.queue, collector: sink.collector }
     }
 }
 
@@ -125,6 +135,8 @@ impl Snapshot {
             uptime_seconds: uptime.as_secs(),
             drained_milliseconds: tick.offset.to_wall_ms(tick.now_ns),
             drain_seconds: tick.drain.as_secs_f64(),
+            drains: tick.drains.count,
+            drains_seconds: tick.drains.took.as_secs_f64(),
             open_flows: tick.open_flows as u64,
             interfaces,
             accounting: tick.accounting.iter().map(Sum::of).collect(),
@@ -132,6 +144,7 @@ impl Snapshot {
             history,
             web: None,
             enrichment,
+            process: Process::this(),
             listening: tick.listening.clone(),
         }
     }
@@ -201,6 +214,8 @@ pub(super) fn example() -> Snapshot {
         uptime_seconds: 3725,
         drained_milliseconds: 1_700_000_000_000,
         drain_seconds: 0.0125,
+        drains: 3700,
+        drains_seconds: 46.5,
         open_flows: 9,
         interfaces: vec![
             InterfaceStatus { name: "eth0".to_owned(), hook: Some("native XDP".to_owned()) },
@@ -228,6 +243,7 @@ pub(super) fn example() -> Snapshot {
         sinks: vec![SinkStatus {
             name: "udp://192.0.2.1:4739".to_owned(),
             lost: Lost { records: 4, packets: 5, octets: 600 },
+            queue: QueueState { events: 11, capacity: 128 },
             collector: Some(Condition {
                 is_away: true,
                 sent_messages: 90,
@@ -271,6 +287,15 @@ pub(super) fn example() -> Snapshot {
             }],
             reverse_dns: Some(enrich::NamesCondition { asked: 9, found: 7, refused: 1, known: 8 }),
         },
+        process: Some(Process {
+            started_milliseconds: 1_699_996_275_000,
+            cpu_seconds: 12.25,
+            resident_octets: 91_234_304,
+            virtual_octets: 1_234_567_168,
+            threads: 14,
+            open_files: 33,
+            max_files: 1024,
+        }),
         listening: Listening::example(),
     }
 }

@@ -44,9 +44,11 @@ fn tick(now_ns: u64, packets: u64) -> Tick {
         open_flows: 3,
         opened_flows: 3,
         drain: Duration::from_millis(1),
+        drains: Default::default(),
         sinks: vec![crate::sink::SinkState {
             name: "udp://192.0.2.1:4739".into(),
             lost: Lost { records: 12, ..Lost::default() },
+            queue: Default::default(),
             collector: None,
         }],
         listening: Default::default(),

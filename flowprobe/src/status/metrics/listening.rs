@@ -42,12 +42,12 @@ struct Fault {
 metrics! {
     /// Messages that a listener has received.
     listener_messages: Family<Listener, Counter>,
-    /// Octets of those messages.
-    listener_octets: Family<Listener, Counter>,
+    /// Octets of the messages that a listener has received.
+    listener_bytes: Family<Listener, Counter>,
     /// Datagrams or connections of senders that the access list does not have.
     listener_refused: Family<Listener, Counter>,
-    /// Octets of those datagrams.
-    listener_refused_octets: Family<Listener, Counter>,
+    /// Octets of datagrams of senders that the access list does not have.
+    listener_refused_bytes: Family<Listener, Counter>,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     listener_kernel_drops: Family<Listener, Counter>,
     /// Datagrams that were longer than what UDP over IP may carry, and are lost.
@@ -55,7 +55,7 @@ metrics! {
     /// Reads, or acceptances of connections, that the kernel refused.
     listener_receive_errors: Family<Listener, Counter>,
     /// Octets that the kernel keeps of datagrams that are not read yet.
-    listener_receive_buffer: Family<Listener, Gauge<u64, AtomicU64>>,
+    listener_receive_buffer_bytes: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Connections of exporters that are open.
     listener_connections_open: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Connections of exporters so far.
@@ -75,12 +75,12 @@ metrics! {
     /// Transport sessions that are known.
     listener_sessions: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Octets in which a listener keeps templates, sessions and what options records have told.
-    listener_state_octets: Family<Listener, Gauge<u64, AtomicU64>>,
+    listener_state_bytes: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Octets in which sets wait for their templates.
-    listener_held_octets: Family<Listener, Gauge<u64, AtomicU64>>,
+    listener_held_bytes: Family<Listener, Gauge<u64, AtomicU64>>,
     /// Addresses that were forgotten because there were too many, or too much to remember.
     listener_addresses_evicted: Family<Listener, Counter>,
-    /// Sessions that were forgotten likewise.
+    /// Transport sessions that were forgotten because there were too many, or too much to remember.
     listener_sessions_evicted: Family<Listener, Counter>,
     /// Addresses that were forgotten because nothing came for long.
     listener_addresses_expired: Family<Listener, Counter>,
@@ -89,17 +89,17 @@ metrics! {
     /// Port from which the last message of an exporter came.
     exporter_port: Family<Exporter, Gauge<u64, AtomicU64>>,
     /// When the first message of an exporter came, seconds since 1970 UTC.
-    exporter_first_seen_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
-    /// When the last message of an exporter came, likewise.
-    exporter_last_seen_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
+    exporter_first_seen_timestamp_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
+    /// When the last message of an exporter came, seconds since 1970 UTC.
+    exporter_last_seen_timestamp_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
     /// Transport sessions that an exporter has.
     exporter_sessions: Family<Exporter, Gauge<u64, AtomicU64>>,
     /// Source ports of an exporter that were found to be of a session with other ports.
     exporter_joined: Family<Exporter, Counter>,
     /// Messages of an exporter.
     exporter_messages: Family<Exporter, Counter>,
-    /// Octets of those messages.
-    exporter_octets: Family<Exporter, Counter>,
+    /// Octets of the messages of an exporter.
+    exporter_bytes: Family<Exporter, Counter>,
     /// Flow records of an exporter.
     exporter_records: Family<Exporter, Counter>,
     /// Options records of an exporter.
@@ -126,12 +126,12 @@ metrics! {
     exporter_held_sets: Family<Exporter, Gauge<u64, AtomicU64>>,
     /// Sets of an exporter that have waited for their template, and were read.
     exporter_recovered_sets: Family<Exporter, Counter>,
-    /// Records of those sets.
+    /// Records of sets that have waited for their template, and were read.
     exporter_recovered_records: Family<Exporter, Counter>,
     /// Sets of an exporter whose template did not come.
     exporter_dropped_sets: Family<Exporter, Counter>,
-    /// Octets of those sets.
-    exporter_dropped_octets: Family<Exporter, Counter>,
+    /// Octets of sets of an exporter whose template did not come.
+    exporter_dropped_bytes: Family<Exporter, Counter>,
     /// Export time of an exporter's last message less the time at which it came.
     exporter_clock_skew_seconds: Family<Exporter, Gauge<f64, AtomicU64>>,
     /// Of how many packets or flows one is metered, where the whole exporter has one rate and has said it.
@@ -165,14 +165,14 @@ impl Metrics {
         let (socket, decoded) = (&one.socket, &one.decoded);
         let labels = Listener { listener: socket.url.clone() };
         self.listener_messages.get_or_create(&labels).inc_by(socket.messages);
-        self.listener_octets.get_or_create(&labels).inc_by(socket.octets);
+        self.listener_bytes.get_or_create(&labels).inc_by(socket.octets);
         self.listener_refused.get_or_create(&labels).inc_by(socket.refused);
-        self.listener_refused_octets.get_or_create(&labels).inc_by(socket.refused_octets);
+        self.listener_refused_bytes.get_or_create(&labels).inc_by(socket.refused_octets);
         self.listener_kernel_drops.get_or_create(&labels).inc_by(socket.kernel_drops);
         self.listener_truncated.get_or_create(&labels).inc_by(socket.truncated);
         self.listener_receive_errors.get_or_create(&labels).inc_by(socket.receive_errors);
         if let Some(octets) = socket.receive_buffer {
-            self.listener_receive_buffer.get_or_create(&labels).set(octets);
+            self.listener_receive_buffer_bytes.get_or_create(&labels).set(octets);
         }
         self.listener_connections_open.get_or_create(&labels).set(socket.connections_open);
         self.listener_connections.get_or_create(&labels).inc_by(socket.connections_total);
@@ -183,8 +183,8 @@ impl Metrics {
         self.listener_ended_broken.get_or_create(&labels).inc_by(socket.ended_broken);
         self.listener_addresses.get_or_create(&labels).set(decoded.addresses as u64);
         self.listener_sessions.get_or_create(&labels).set(decoded.sessions as u64);
-        self.listener_state_octets.get_or_create(&labels).set(decoded.state_octets as u64);
-        self.listener_held_octets.get_or_create(&labels).set(decoded.held_octets as u64);
+        self.listener_state_bytes.get_or_create(&labels).set(decoded.state_octets as u64);
+        self.listener_held_bytes.get_or_create(&labels).set(decoded.held_octets as u64);
         self.listener_addresses_evicted.get_or_create(&labels).inc_by(decoded.addresses_evicted);
         self.listener_sessions_evicted.get_or_create(&labels).inc_by(decoded.sessions_evicted);
         self.listener_addresses_expired.get_or_create(&labels).inc_by(decoded.addresses_expired);
@@ -198,13 +198,13 @@ impl Metrics {
     fn set_traffic(&self, labels: &Exporter, health: &ExporterHealth) {
         let seconds = |ms: f64| ms / 1000.0;
         self.exporter_port.get_or_create(labels).set(health.port.into());
-        self.exporter_first_seen_seconds.get_or_create(labels).set(seconds(health.first_seen_ms as f64));
-        self.exporter_last_seen_seconds.get_or_create(labels).set(seconds(health.last_seen_ms as f64));
+        self.exporter_first_seen_timestamp_seconds.get_or_create(labels).set(seconds(health.first_seen_ms as f64));
+        self.exporter_last_seen_timestamp_seconds.get_or_create(labels).set(seconds(health.last_seen_ms as f64));
         self.exporter_clock_skew_seconds.get_or_create(labels).set(seconds(health.clock_skew_ms as f64));
         self.exporter_sessions.get_or_create(labels).set(health.sessions as u64);
         self.exporter_joined.get_or_create(labels).inc_by(health.joined);
         self.exporter_messages.get_or_create(labels).inc_by(health.messages);
-        self.exporter_octets.get_or_create(labels).inc_by(health.octets);
+        self.exporter_bytes.get_or_create(labels).inc_by(health.octets);
         self.exporter_records.get_or_create(labels).inc_by(health.records);
         self.exporter_options_records.get_or_create(labels).inc_by(health.options_records);
         self.exporter_missing.get_or_create(labels).set(health.missing);
@@ -229,7 +229,7 @@ impl Metrics {
         self.exporter_recovered_sets.get_or_create(labels).inc_by(health.recovered_sets);
         self.exporter_recovered_records.get_or_create(labels).inc_by(health.recovered_records);
         self.exporter_dropped_sets.get_or_create(labels).inc_by(health.dropped_sets);
-        self.exporter_dropped_octets.get_or_create(labels).inc_by(health.dropped_octets);
+        self.exporter_dropped_bytes.get_or_create(labels).inc_by(health.dropped_octets);
         if let Some(interval) = health.sampling_interval {
             self.exporter_sampling_interval.get_or_create(labels).set(interval.into());
         }
@@ -294,8 +294,12 @@ mod tests {
         text::encode(&mut page, &registry).expect("it can be written");
         for (name, number) in named {
             let (name, number) = match name.strip_suffix("_ms") {
-                Some(name) => (format!("{name}_seconds"), format!("{}.0", number / 1000)),
-                None => (name.trim_end_matches("_total").to_owned(), number.to_string()),
+                Some("exporter_clock_skew") => {
+                    ("exporter_clock_skew_seconds".to_owned(), format!("{}.0", number / 1000))
+                }
+                Some(name) => (format!("{name}_timestamp_seconds"), format!("{}.0", number / 1000)),
+                None if name == "listener_receive_buffer" => (format!("{name}_bytes"), number.to_string()),
+                None => (name.trim_end_matches("_total").replace("octets", "bytes"), number.to_string()),
             };
             let is_it = |line: &str| {
                 let rest = line.strip_prefix("flowprobe_").and_then(|line| line.strip_prefix(name.as_str()));

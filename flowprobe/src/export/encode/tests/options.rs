@@ -35,6 +35,7 @@ pub(super) fn tick() -> Tick {
         open_flows: 0,
         opened_flows: 0,
         drain: Duration::ZERO,
+        drains: Default::default(),
         sinks: Vec::new(),
         listening: Default::default(),
         selection: "".into(),
