@@ -29,13 +29,14 @@ pub(crate) const COUNTERPARTS: [Need; 17] = [
     ("openssl", "openssl"),
     ("bpftool", "bpftool"),
     ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
     ("faketime", "faketime"),
     ("curl", "curl"),
 ];
 
-/// Real counterparts of the end-to-end tests whose packages start them on the machine's first interface as soon as they are
-/// installed: these are unpacked, and found there.
-pub(crate) const UNPACKED: [Need; 1] = [("fprobe", "fprobe")];
+/// Real counterparts of the end-to-end tests whose packages start them on this machine as soon as they are installed: these are
+/// unpacked, and found there.
+pub(crate) const UNPACKED: [Need; 3] = [("fprobe", "fprobe"), ("prometheus", "prometheus"), ("promtool", "prometheus")];
 
 /// Python's packages by which the end-to-end tests read the files of history, and hold the API against its document.
 pub(crate) const PYTHON: [&str; 2] = ["duckdb", "openapi_spec_validator"];
@@ -81,7 +82,9 @@ pub(crate) fn install(programs: &[Need], allowed: bool) -> Vec<String> {
 
 /// Unpacks those of `programs` that are nowhere into `folder`; what stays missing is returned, as lines to show.
 pub(crate) fn unpack(programs: &[Need], folder: &Path, allowed: bool) -> Vec<String> {
-    let there = |program: &str| process::on_path(program) || folder.join(PROGRAMS).join(program).is_file();
+    let is_in = |place: &&str, program: &str| folder.join(place).join(program).is_file();
+    let there = |program: &str| process::on_path(program) || PLACES.iter().any(|place| is_in(place, program));
+    // Looked at one by one: a package has brought all of its programs.
     let missing = programs.iter().filter(|(program, _)| !there(program));
     missing
         .flat_map(|(_, package)| {
@@ -118,7 +121,7 @@ pub(crate) fn install_python(packages: &[&str], folder: &Path, allowed: bool) ->
 /// Builds programs from their crates into `folder`; what stays missing is returned, as lines to show.
 pub(crate) fn install_crates(crates: &[Crate], folder: &Path, allowed: bool) -> Vec<String> {
     let root = folder.join("usr");
-    let there = |program: &str| process::on_path(program) || folder.join(BUILT).join(program).is_file();
+    let there = |program: &str| process::on_path(program) || folder.join(PLACES[0]).join(program).is_file();
     let missing = crates.iter().filter(|(program, ..)| !there(program));
     missing
         .flat_map(|(program, version, features)| {
@@ -139,15 +142,12 @@ pub(crate) fn install_crates(crates: &[Crate], folder: &Path, allowed: bool) -> 
 /// `PATH`, and behind it the programs that were unpacked or built into `folder`.
 pub(crate) fn path_with(folder: &Path) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PROGRAMS, BUILT].map(|programs| folder.join(programs)));
+    let folders = std::env::split_paths(&path).chain(PLACES.map(|programs| folder.join(programs)));
     std::env::join_paths(folders).context("PATH cannot be extended")
 }
 
-/// Where a daemon's program lies in its package.
-const PROGRAMS: &str = "usr/sbin";
-
-/// Where cargo puts what it builds.
-const BUILT: &str = "usr/bin";
+/// Where programs lie in their packages; cargo puts what it builds into the first.
+const PLACES: [&str; 2] = ["usr/bin", "usr/sbin"];
 
 fn unpack_one(package: &str, folder: &Path) -> Result<()> {
     let downloads = folder.join("download");
