@@ -78,7 +78,10 @@ pub fn status_of(pid: u32) -> Result<Value> {
 /// It does not say so.
 pub fn memory_bound(max_flows: u32) -> Result<u64> {
     let mut file = tempfile::NamedTempFile::new()?;
-    writeln!(file, "interfaces = [\"lo\"]\noutput = \"json\"\nstore = \"none\"\nmax-flows = {max_flows}")?;
+    writeln!(
+        file,
+        "interfaces = [\"lo\"]\noutput = \"json\"\nstore = \"none\"\nweb = \"none\"\nmax-flows = {max_flows}"
+    )?;
     let said = read(Command::new(binary()?).arg("check-config").arg(file.path()))?;
     let line = said.lines().find_map(|line| line.strip_prefix("# at most ")).with_context(|| said.clone())?;
     let mebibytes: u64 = line.split(' ').next().unwrap_or_default().parse().with_context(|| line.to_owned())?;

@@ -13,7 +13,7 @@ use crate::{process, workspace};
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Real counterparts of the end-to-end tests.
-pub(crate) const COUNTERPARTS: [Need; 17] = [
+pub(crate) const COUNTERPARTS: [Need; 18] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),

@@ -2,6 +2,7 @@
 //! same questions go to DuckDB over the same files where Python has it. Every answer is compared.
 
 mod month;
+mod pages;
 mod traffic;
 
 use std::process::Command;
@@ -47,6 +48,7 @@ fn main() -> Result<()> {
         append(&store, args.flows, 1)?;
         compact(&store, args.flows, 1)?;
         questions(store.shelf().layout(), args.rounds)?;
+        pages::measure(store.shelf().layout(), args.rounds)?;
     }
     if args.month > 0 {
         month::measure(args.month, args.rounds)?;

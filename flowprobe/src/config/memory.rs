@@ -13,9 +13,11 @@ use crate::collect::session::Limits;
 use crate::enrich::{EnrichConfig, OCTETS_OF_NAMES, ReverseDns};
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
+use crate::query::{CLERKS, MOST_KEYS};
 use crate::record::{FlowDelta, FlowRecord};
 use crate::sink::{DELTAS_QUEUE, OCTETS_PER_EVENT, RECORDS_PER_EVENT, RECORDS_QUEUE};
 use crate::stages::DRAINED_QUEUE;
+use crate::store::rollup::{Conversation, Exchanged};
 use crate::{drain, store, table};
 
 /// Bounds of memory, octets.
@@ -32,6 +34,13 @@ const DAEMON: u64 = 96 << 20;
 
 /// Messages of a collector that are kept in memory, or may have to go out again, and those on their way.
 const OF_COLLECTOR: u64 = (MOST_IN_MEMORY as u64) + outlet::WINDOW + (outlet::QUEUE as u64) * 16_384;
+
+/// The last minute of the live view, and what clients of the dashboard are about to get.
+const OF_LIVE: u64 = 64 << 20;
+
+/// Questions to history that are answered at once, each by two threads that count as many conversations as they may: a table of twice as
+/// many places.
+const OF_QUESTIONS: u64 = (CLERKS * 2 * 2 * MOST_KEYS * (size_of::<Conversation>() + size_of::<Exchanged>())) as u64;
 
 /// The kernel's smaller maps, and the counters of the interfaces on two CPUs.
 const SMALLER_MAPS: u64 = 8 << 20;
@@ -66,7 +75,9 @@ impl MemoryBound {
         let is_enriched = config.enrich.is_of_addresses();
         let history = config.store.folder.as_ref().map_or(0, |_| records + store::most_octets(is_enriched));
         let remote = config.store.remote.as_ref().map_or(0, |_| store::remote::MOST_OCTETS);
-        let daemon = DAEMON + own + queues + listeners + history + remote + of_enrichment(config);
+        let live = config.web.address.map_or(0, |_| OF_LIVE + deltas);
+        let questions = config.store.folder.as_ref().map_or(0, |_| OF_QUESTIONS);
+        let daemon = DAEMON + own + queues + listeners + history + remote + live + questions + of_enrichment(config);
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
         let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);

@@ -285,7 +285,7 @@ mod tests {
             assert!(error.contains("takes a token (--web-token FILE) and TLS"), "{error}");
         }
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "0123456789abcdef\n").expect("written");
+        fs::write(file.path(), "0123456789abcdef\n").expect("written");
         let with_token = WebSettings { token: Some(file.path().to_owned()), ..settings("192.0.2.1") };
         let error = with_token.clone().check().expect_err("no TLS").to_string();
         assert!(error.contains("that takes TLS (--web-certificate"), "{error}");
@@ -299,7 +299,7 @@ mod tests {
         );
         assert_eq!(format!("{token:?}"), "Token(…)");
         for text in ["", "short", "0123456789 abcdef"] {
-            std::fs::write(file.path(), text).expect("written");
+            fs::write(file.path(), text).expect("written");
             let error = WebSettings { token: Some(file.path().to_owned()), ..WebSettings::default() }.check();
             assert!(error.is_err_and(|error| error.to_string().contains("is no token")), "{text}");
         }

@@ -6,16 +6,13 @@ use hashbrown::HashMap;
 
 use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
-use super::gather::{SIX, answer, counted, first, measured, merge, protocol_text, service_cell, six};
+use super::gather::{MOST, SIX, answer, counted, first, measured, merge, protocol_text, service_cell, six};
 use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
 use super::{Request, Source, records};
 use crate::store::file::FileFault;
 use crate::store::flows::{Flows, ip, mapped};
 use crate::store::rollup::{BothWays, Conversation, ConversationRows, Counts, Exchanged, Tally};
-
-/// Conversations that are counted at once: there may be nearly as many as flows, and other work is going on.
-const MOST: usize = 1 << 18;
 
 struct Conversations {
     tally: Tally<Conversation, Exchanged>,

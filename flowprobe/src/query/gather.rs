@@ -106,9 +106,18 @@ pub(super) fn service_cell(protocol: i32, port: i32) -> Cell {
     service_name(protocol, port).map(|name| &**name).into()
 }
 
-#[derive(Default)]
+/// Different keys that each thread counts at once for an answer: there may be more in a flood of forged addresses, and other work is
+/// going on. What is beyond is forgotten, the smallest first, and the answer says so.
+pub(crate) const MOST: usize = 1 << 18;
+
 struct Talkers {
     tally: Tally<u128, BothWays>,
+}
+
+impl Default for Talkers {
+    fn default() -> Self {
+        Self { tally: Tally::bounded(MOST) }
+    }
 }
 
 impl Gather for Talkers {
@@ -267,7 +276,7 @@ struct Services {
 
 impl Services {
     fn of(uses: Uses) -> Self {
-        Self { uses, tally: Tally::default(), total: Counts::default() }
+        Self { uses, tally: Tally::bounded(MOST), total: Counts::default() }
     }
 
     fn add(&mut self, service: Service, counts: Counts) {

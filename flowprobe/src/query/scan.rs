@@ -20,7 +20,7 @@ use crate::store::layout::{Day, FileId, HOUR_MS, Hour, HourFiles, Layout};
 use crate::store::rollup::{MINUTE_MS, Rollup};
 
 /// Threads at most: other work is going on.
-const THREADS: usize = 4;
+const THREADS: usize = 2;
 
 /// How often the files may be exchanged for others while they are looked for.
 const TRIES: usize = 10;

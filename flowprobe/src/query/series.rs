@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Cell, Unit, bits_per_second};
 use super::filter::Sieve;
-use super::gather::{THREE, answer, counted, first, measured, merge, protocol_text, three};
+use super::gather::{MOST, THREE, answer, counted, first, measured, merge, protocol_text, three};
 use super::minutes::{interface_name, tells_apart};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
 use super::{Request, Source};
@@ -264,7 +264,7 @@ struct Sums<R> {
 
 impl<R: Divided> Sums<R> {
     fn new(step_ms: i64, grouping: Grouping, shown: Option<Arc<HashSet<Group>>>) -> Self {
-        Self { step_ms, grouping, shown, tally: Tally::default(), rollup: PhantomData }
+        Self { step_ms, grouping, shown, tally: Tally::bounded(MOST), rollup: PhantomData }
     }
 
     fn chart(source: Source<'_>, request: &Request, step_ms: i64, grouping: Grouping) -> Result<Chart, FileFault> {

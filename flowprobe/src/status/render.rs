@@ -23,6 +23,9 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
     let Snapshot { version, pid, uptime_seconds, drain_seconds, open_flows, .. } = snapshot;
     line(format!("flowprobe {version} · process {pid} · up {}", uptime(*uptime_seconds)));
     line(format!("{open_flows} open flows · the last drain took {:.1} ms", drain_seconds * 1000.0));
+    if let Some(url) = &snapshot.web {
+        line(format!("dashboard: {url}"));
+    }
     for interface in &snapshot.interfaces {
         let hook = interface.hook.as_deref().unwrap_or("not metered: it is not there");
         line(format!("{}: {hook}", interface.name));
@@ -246,6 +249,7 @@ mod tests {
         let expected = "\
 flowprobe 1.2.3 · process 77 · up 1 h 2 min
 9 open flows · the last drain took 12.5 ms
+dashboard: http://127.0.0.1:8739
 eth0: native XDP
 eth1: not metered: it is not there
 

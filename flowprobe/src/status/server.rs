@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
 use crate::enrich::Enrichment;
-use crate::query::{self, Reply, Request};
+use crate::query::{self, Busy, Desk, Reply, Request};
 use crate::sink::Tick;
 use crate::store::Shelf;
 
@@ -37,9 +37,6 @@ const SOON: Duration = Duration::from_millis(200);
 /// Octets of a question at most.
 const LONGEST_QUESTION: u64 = 1 << 16;
 
-/// Questions to history that are looked up at once.
-const QUESTIONS: usize = 2;
-
 /// What the daemon's stages tell the server.
 pub struct State {
     /// The state after the last drain.
@@ -54,19 +51,21 @@ pub struct Watched {
     tick: watch::Receiver<Option<Arc<Tick>>>,
     interfaces: watch::Receiver<Vec<InterfaceStatus>>,
     started: Instant,
-    history: Option<Arc<Shelf>>,
+    /// History, and where questions to it are taken in.
+    history: Option<(Arc<Shelf>, Desk)>,
     enrichment: Option<Arc<Enrichment>>,
     /// Where the dashboard is.
     web: Option<Arc<str>>,
-    /// Questions to history at a time: they take processors and memory.
-    asking: Arc<Semaphore>,
 }
 
 impl Watched {
     /// Answers questions to this history.
-    #[must_use]
-    pub fn with_history(self, history: Option<Arc<Shelf>>) -> Self {
-        Self { history, ..self }
+    ///
+    /// # Errors
+    /// The threads that answer cannot be started.
+    pub fn with_history(self, shelf: Option<Arc<Shelf>>) -> io::Result<Self> {
+        let history = shelf.map(|shelf| Ok::<_, io::Error>((shelf, Desk::open()?))).transpose()?;
+        Ok(Self { history, ..self })
     }
 
     /// Says how this enrichment fares.
@@ -81,9 +80,8 @@ impl Watched {
         Self { web: url.map(Arc::from), ..self }
     }
 
-    /// The history that is kept, if there is one.
-    #[must_use]
-    pub fn history(&self) -> Option<Arc<Shelf>> {
+    /// History, if it is kept, and where questions to it are taken in.
+    pub(crate) fn history(&self) -> Option<(Arc<Shelf>, Desk)> {
         self.history.clone()
     }
 
@@ -98,7 +96,7 @@ impl Watched {
     pub fn snapshot(&self) -> Option<Snapshot> {
         let tick = self.tick.borrow().clone()?;
         let interfaces = self.interfaces.borrow().clone();
-        let history = self.history.as_ref().map(|shelf| shelf.condition());
+        let history = self.history.as_ref().map(|(shelf, _)| shelf.condition());
         let enrichment = self.enrichment.as_ref().map(|enrichment| enrichment.condition()).unwrap_or_default();
         let snapshot = Snapshot::of(&tick, self.started.elapsed(), interfaces, history, enrichment);
         Some(Snapshot { web: self.web.as_deref().map(str::to_owned), ..snapshot })
@@ -118,7 +116,6 @@ impl State {
             history: None,
             enrichment: None,
             web: None,
-            asking: Arc::new(Semaphore::new(QUESTIONS)),
         };
         (Self { tick, interfaces }, watched)
     }
@@ -222,12 +219,12 @@ async fn history(question: &[u8], watched: Watched) -> Option<Vec<u8>> {
     let reply = match (serde_json::from_slice::<Request>(question), watched.history) {
         (Err(error), _) => Reply::Refused(format!("the daemon does not understand the question: {error}")),
         (Ok(_), None) => Reply::NoHistory,
-        (Ok(request), Some(shelf)) => {
-            let _place = watched.asking.acquire().await.ok()?;
-            let asked = move || query::ask(query::Source::Shelf(&shelf), &request);
-            match tokio::task::spawn_blocking(asked).await.ok()? {
-                Ok(answer) => Reply::Answer(answer),
-                Err(fault) => Reply::Refused(format!("cannot read history: {fault}")),
+        (Ok(request), Some((shelf, desk))) => {
+            let asked = desk.ask(move |stop| query::ask(query::Source::Wanted(&shelf, stop), &request));
+            match asked.await {
+                Ok(Ok(answer)) => Reply::Answer(answer),
+                Ok(Err(fault)) => Reply::Refused(format!("cannot read history: {fault}")),
+                Err(Busy) => Reply::Refused("more questions are waiting than can be answered soon".to_owned()),
             }
         }
     };

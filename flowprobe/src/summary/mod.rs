@@ -215,4 +215,4 @@ pub fn file_name(path: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,13 @@ use crate::clock::WallOffset;
 use crate::losses::{Lost, Noted};
 use crate::record::FlowDelta;
 
-fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16), octets: u64) -> FlowDelta {
+pub(crate) fn delta(
+    source: impl Into<Address>,
+    version: u8,
+    protocol: u8,
+    ports: (u16, u16),
+    octets: u64,
+) -> FlowDelta {
     let key = FlowKey {
         source: source.into(),
         destination: Address::from(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff)),
@@ -25,7 +31,7 @@ fn delta(source: impl Into<Address>, version: u8, protocol: u8, ports: (u16, u16
     FlowDelta { key, tunnel: Tunnel::NONE, value }
 }
 
-fn tick(now_ns: u64, packets: u64) -> Tick {
+pub(crate) fn tick(now_ns: u64, packets: u64) -> Tick {
     let kernel = InterfaceStats { seen: Counter { packets, octets: packets * 114 }, ..InterfaceStats::default() };
     let accounting = Accounting {
         interface: "veth0".into(),

@@ -277,3 +277,60 @@ impl Rates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::sink::{Patience, Sink, Wants};
+    use crate::summary::tests::{delta, tick};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn rates_are_those_of_the_last_drains() {
+        let live = Live::new();
+        for (second, packets) in [(1, 100), (2, 200), (4, 600), (5, 600)] {
+            live.take(&Event::Tick(Arc::new(tick(second * SECOND, packets))));
+        }
+        let view = live.view(10, LONGEST_WINDOW);
+        // The first tick has nothing before it; frames are of 114 octets.
+        assert_eq!(view.series.packets, [100, 400, 0]);
+        assert_eq!(view.series.seconds, [1.0, 2.0, 1.0]);
+        assert_eq!((view.packets_per_second, view.bits_per_second), (125, 125 * 114 * 8));
+        assert_eq!((view.open_flows, view.flows_per_second), (3, 0));
+        let interfaces = live.interfaces();
+        assert_eq!((interfaces.len(), interfaces[0].packets_per_second), (1, 0));
+    }
+
+    #[test]
+    fn flows_are_counted_while_somebody_looks() {
+        let live = Live::new();
+        let (sink, mut queue) = Sink::new("live view", Wants::DeltasAndTicks);
+        let sink = sink.while_watched(live.watched());
+        let mut go = |second: u64| {
+            let deltas = [delta(Ipv4Addr::new(10, 0, 0, 1), 4, 6, (51_000, 443), 1000)];
+            sink.offer(&Event::Deltas(deltas.as_slice().into()), Patience::None);
+            sink.offer(&Event::Tick(Arc::new(tick(second * SECOND, 0))), Patience::None);
+            while let Ok(event) = queue.try_recv() {
+                live.take(&event);
+            }
+        };
+        (1..5).for_each(&mut go);
+        let view = live.view(10, LONGEST_WINDOW);
+        assert!(view.sources.is_empty() && view.total == Sum::default());
+        (5..8).for_each(&mut go);
+        let view = live.view(10, LONGEST_WINDOW);
+        assert_eq!((view.total.octets, view.sources[0].octets, view.destinations.len()), (3000, 3000, 1));
+        assert_eq!((view.services[0].port, view.services[0].service_name), (443, Some("https")));
+        assert_eq!(view.series.protocols[0].octets.iter().sum::<u64>(), 3000);
+        // Tables of less time have less.
+        assert_eq!(live.view(10, Duration::from_secs(2)).total.octets, 2000);
+        // Nobody looks any more.
+        live.lock().looked = Instant::now().checked_sub(ATTENTION * 2);
+        (8..11).for_each(&mut go);
+        assert!(!live.watched.load(Ordering::Relaxed));
+        assert!(live.lock().window.totals().top_sources(9).next().is_none());
+    }
+}

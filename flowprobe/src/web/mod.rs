@@ -10,7 +10,6 @@
 mod api;
 mod assets;
 mod baseline;
-mod desk;
 mod guard;
 mod live;
 mod server;

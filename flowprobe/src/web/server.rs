@@ -22,12 +22,12 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::desk::Desk;
 use super::guard::{Guard, pass, refusal};
 use super::live::Live;
 use super::{api, assets};
 use crate::config::WebConfig;
-use crate::status::{Snapshot, Watched, open_metrics};
+use crate::query::Desk;
+use crate::status::{Snapshot, Watched, exposition};
 use crate::store::Shelf;
 
 /// How long an answer from history may take.
@@ -53,24 +53,18 @@ const TOO_MANY: &[u8] =
 pub struct WebState {
     watched: Watched,
     live: Arc<Live>,
-    desk: Desk,
 }
 
 impl WebState {
     /// Answers from this.
-    ///
-    /// # Errors
-    /// The threads that read history cannot be started.
-    pub fn new(watched: Watched, live: Arc<Live>) -> io::Result<Self> {
-        Ok(Self { watched, live, desk: Desk::open()? })
+    #[must_use]
+    pub const fn new(watched: Watched, live: Arc<Live>) -> Self {
+        Self { watched, live }
     }
 
-    pub(super) fn shelf(&self) -> Option<Arc<Shelf>> {
+    /// History, if it is kept, and where questions to it are taken in.
+    pub(super) fn history(&self) -> Option<(Arc<Shelf>, Desk)> {
         self.watched.history()
-    }
-
-    pub(super) const fn desk(&self) -> &Desk {
-        &self.desk
     }
 
     pub(super) fn live(&self) -> &Live {
@@ -238,8 +232,7 @@ async fn metrics(State(state): State<Arc<WebState>>, headers: HeaderMap) -> Resp
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "there was no drain yet", None);
     };
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let _ = accept;
-    let (content_type, text) = ("application/openmetrics-text; version=1.0.0; charset=utf-8", open_metrics(&snapshot));
+    let (content_type, text) = exposition(&snapshot, accept);
     ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
 }
 

@@ -202,7 +202,8 @@ fn read_column(
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
             values.reserve(count);
             let put = |address| values.push(address);
-            spread(&texts, levels.as_deref(), put, 0, |text| parse_address(text).ok_or_else(odd))
+            let mut known = KnownAddresses::default();
+            spread(&texts, levels.as_deref(), put, 0, |text| known.parse(text).ok_or_else(odd))
         }
         (Source::ByteArrayColumnReader(source), ValuesMut::Mac(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
@@ -281,6 +282,34 @@ fn spread<'a, V: Clone>(
         });
     }
     Ok(())
+}
+
+/// Places among [`KnownAddresses`].
+const KNOWN: usize = 1 << 12;
+
+/// Addresses that were read a moment ago, by where their text is: rows that have the same address share its text, which is in the file
+/// once.
+struct KnownAddresses {
+    places: Vec<((*const u8, usize), u128)>,
+}
+
+impl Default for KnownAddresses {
+    fn default() -> Self {
+        Self { places: vec![((std::ptr::null(), 0), 0); KNOWN] }
+    }
+}
+
+impl KnownAddresses {
+    /// The address that this text is, which has to stay where it is as long as there are known ones.
+    fn parse(&mut self, text: &[u8]) -> Option<u128> {
+        let at = (text.as_ptr(), text.len());
+        // Texts are behind each other, a length of four octets before each.
+        let place = &mut self.places[(at.0.addr() >> 3) % KNOWN];
+        if place.0 != at {
+            *place = (at, parse_address(text)?);
+        }
+        Some(place.1)
+    }
 }
 
 /// The 128 bits of an address; most are IPv4 in its plain form, which is read without more ado.

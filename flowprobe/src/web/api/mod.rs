@@ -17,6 +17,7 @@ use axum::routing::get;
 
 use super::guard::refusal;
 use super::server::WebState;
+use crate::query::Busy;
 use crate::store::Shelf;
 use crate::store::file::FileFault;
 use params::ParamError;
@@ -64,6 +65,8 @@ enum Failure {
     Busy,
     /// It took too long.
     Late,
+    /// There was no drain yet.
+    NotYet,
     /// History cannot be read.
     Fault(FileFault),
 }
@@ -92,6 +95,10 @@ impl IntoResponse for Failure {
                 let error = "this takes too long: ask for less time, or with flowprobe query --store FOLDER";
                 retry_after(refusal(StatusCode::SERVICE_UNAVAILABLE, error, None), "10")
             }
+            Self::NotYet => {
+                let error = "the first drain is not over yet: ask again in a second";
+                retry_after(refusal(StatusCode::SERVICE_UNAVAILABLE, error, None), "1")
+            }
             Self::Fault(fault) => {
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, &format!("cannot read history: {fault}"), None)
             }
@@ -109,11 +116,11 @@ async fn ask<T: Send + 'static>(
     State(state): &State<Arc<WebState>>,
     work: impl FnOnce(&Shelf, &AtomicBool) -> Result<T, FileFault> + Send + 'static,
 ) -> Result<T, Failure> {
-    let shelf = state.shelf().ok_or(Failure::NoHistory)?;
-    let asked = state.desk().ask(move |stop| work(&shelf, stop));
+    let (shelf, desk) = state.history().ok_or(Failure::NoHistory)?;
+    let asked = desk.ask(move |stop| work(&shelf, stop));
     match tokio::time::timeout(super::server::PATIENCE, asked).await {
         Err(_) => Err(Failure::Late),
-        Ok(Err(_)) => Err(Failure::Busy),
+        Ok(Err(Busy)) => Err(Failure::Busy),
         Ok(Ok(Err(fault))) => Err(Failure::Fault(fault)),
         Ok(Ok(Ok(found))) => Ok(found),
     }

@@ -23,8 +23,7 @@ fn no_params(uri: &Uri) -> Result<(), Failure> {
 
 /// The state after the last drain.
 fn snapshot(state: &WebState) -> Result<Snapshot, Failure> {
-    // There is one as soon as the first drain is over.
-    state.snapshot().ok_or(Failure::Late)
+    state.snapshot().ok_or(Failure::NotYet)
 }
 
 /// `/api/v1/live`

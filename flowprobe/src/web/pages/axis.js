@@ -15,22 +15,19 @@ const TIMES = [1, 2, 5, 10, 15, 30]
   );
 
 /**
- * Round numbers from 0 to just above `most`.
- * @param {number} most
+ * Round numbers between two, 0 among them.
+ * @param {number} least 0, or below
+ * @param {number} most above 0
  * @param {number} wanted about how many
  * @returns {number[]}
  */
-export function numbers(most, wanted = 4) {
-  if (!(most > 0)) return [0, 1];
-  const raw = most / wanted;
+export function numbers(least, most, wanted = 5) {
+  const raw = (most - least) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= raw * 0.999);
   const result = [];
-  for (let at = 0; ; at += 1) {
-    const tick = Number((at * step).toPrecision(12));
-    result.push(tick);
-    if (tick >= most) return result;
-  }
+  for (let at = Math.ceil(least / step); at * step <= most; at += 1) result.push(Number((at * step).toPrecision(12)));
+  return result;
 }
 
 /**

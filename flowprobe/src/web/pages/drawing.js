@@ -1,6 +1,6 @@
 // plotly.js: loaded after numbers and tables are there, and put around one chart at a time.
 
-const MOST_WAIT_MS = 700;
+const MOST_WAIT_MS = 1200;
 const CONFIG = {
   displayModeBar: false,
   responsive: false,

@@ -154,8 +154,9 @@ export function fullMoment(ms) {
 /** From when to when. @param {number} from @param {number} to milliseconds */
 export function span(from, to) {
   const seconds = to - from < 600_000;
-  const sameDay = new Date(from).toDateString() === new Date(to).toDateString();
-  return `${moment(from, seconds)} – ${sameDay ? time(to, seconds) : moment(to, seconds)}`;
+  const isOneDay = new Date(from).toDateString() === new Date(to).toDateString();
+  if (isOneDay) return `${moment(from, seconds)} – ${time(to, seconds)}`;
+  return `${date(from)}, ${time(from, seconds)} – ${date(to)}, ${time(to, seconds)}`;
 }
 
 /** A length of time: 3 min 20 s. @param {number} ms */

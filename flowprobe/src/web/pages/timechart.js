@@ -10,6 +10,9 @@ import { link } from "./url.js";
 
 const MARGIN = { l: 78, r: 8, t: 8, b: 36 };
 const SHORTEST_ZOOM_MS = 5000;
+/** Parts of the height: what stays free above what is shown, and the least that a direction has. */
+const ROOM = 0.05;
+const LEAST = 0.08;
 
 /**
  * @typedef {{name: string, y: number[], colour: string, filters?: [string, string][] | null, total?: string, down?: boolean}} Line
@@ -144,27 +147,21 @@ export class TimeChart {
     };
   }
 
-  /** Round numbers for the axis of amounts, which ends at the last of them. */
+  /** Round numbers for the axis of amounts, which ends a little above what it shows. */
   #ticks() {
     const { lines, isStacked, milliseconds, band } = this.#picture;
     const most = (of) =>
       isStacked
         ? Math.max(0, ...milliseconds.map((_, at) => of.reduce((sum, line) => sum + line.y[at], 0)))
         : Math.max(0, ...of.flatMap((line) => line.y));
-    const up = Math.max(
-      most(lines.filter((line) => !line.down)),
-      ...(band ? [...band.high, ...band.middle].filter(Number.isFinite) : []),
-    );
-    const below = lines.some((line) => line.down) ? most(lines.filter((line) => line.down)) : 0;
-    const all = numbers(Math.max(up, below), below ? 3 : 4);
-    const step = all[1];
-    const top = below ? Math.max(step, Math.ceil((up * 0.999) / step) * step) : all.at(-1);
-    const bottom = below ? -Math.max(step, Math.ceil((below * 0.999) / step) * step) : 0;
-    this.#range = [bottom, top];
-    const ticks = [];
-    for (let at = Math.round(bottom / step); at <= Math.round(top / step); at += 1)
-      ticks.push(Number((at * step).toPrecision(12)));
-    return ticks;
+    const down = lines.filter((line) => line.down);
+    const usual = band ? [...band.high, ...band.middle].filter(Number.isFinite) : [];
+    const up = Math.max(most(lines.filter((line) => !line.down)), ...usual);
+    const below = most(down);
+    const all = up + below || 1;
+    const room = all * ROOM;
+    this.#range = [down.length ? -Math.max(below + room, all * LEAST) : 0, Math.max(up + room, all * LEAST)];
+    return numbers(...this.#range);
   }
 
   #bandTraces(x) {

@@ -184,7 +184,8 @@ function written(key, value, isAddress, state) {
 /** The name of an element in words: sourceIPAddress, source IP address. */
 function words(name) {
   const text = name
-    .replace(/Milliseconds$|DeltaCount$/, "")
+    .replace(/Milliseconds$/, "")
+    .replace(/DeltaCount$/, "s")
     .replace(/IP(v\d)?Address/, " IP$1 address")
     .replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);
   return text[0].toUpperCase() + text.slice(1);

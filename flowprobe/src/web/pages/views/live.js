@@ -23,6 +23,8 @@ import { accountingTile, loadState, ranking, tile, tileRow } from "./overview.js
 import { rankOf, rankSwitch } from "./rank.js";
 
 const STATE_EVERY_MS = 10_000;
+/** Frames without IP are no flows: so little may be missing from tables that are complete. */
+const MISSED_OCTETS = 20_000;
 
 /** The page. */
 export default {
@@ -48,6 +50,7 @@ export default {
       unit: h("div.switch"),
       by: h("div.switch"),
       filters: h("p.notice", { hidden: true }),
+      since: h("span.note"),
       askedState: 0,
       accounted: null,
     };
@@ -59,7 +62,7 @@ export default {
         tiles.el,
         h("div.rule", {}, h("h2", {}, "Second by second"), parts.unit),
         charts.map((chart) => chart.el),
-        h("div.rule", {}, h("h2", {}, "The last 60 seconds, most by"), parts.by),
+        h("div.rule", {}, h("h2", {}, "The last 60 seconds, most by"), parts.by, parts.since),
         Object.values(tables).map(({ panel }) => panel.el),
         accounting.el,
         findings.el,
@@ -132,7 +135,10 @@ function load(run, parts) {
     );
   const ask = (busy) => run.askPlain("live?top=20&seconds=60", busy);
   const all = [
-    parts.tiles.load(run, ask, (answer) => drawTiles(parts, answer)),
+    parts.tiles.load(run, ask, (answer) => {
+      drawTiles(parts, answer);
+      drawSince(parts, answer);
+    }),
     parts.charts[0].load(run, ask, (answer) => volume(answer, run.state)),
     parts.charts[1].load(run, ask, (answer) => protocols(answer, run.state)),
     ...drawTables(run, parts.tables, ask),
@@ -153,6 +159,25 @@ function load(run, parts) {
   return Promise.all(all);
 }
 
+/** What the interfaces saw in the last seconds: that is always counted. */
+function recentSum({ series, seconds, milliseconds }, amount) {
+  const since = milliseconds - seconds * 1000;
+  return series[amount].reduce((sum, value, at) => sum + (series.milliseconds[at] > since ? value : 0), 0);
+}
+
+/** Since when flows are counted, if that is less long: they are while somebody looks. Null where the tables are complete. */
+function countedSince({ series, seconds, milliseconds }) {
+  const since = milliseconds - seconds * 1000;
+  const counted = series.milliseconds.map((_, at) => series.protocols.reduce((sum, one) => sum + one.octets[at], 0));
+  let missed = 0;
+  for (const [at, moment] of series.milliseconds.entries()) {
+    if (moment <= since) continue;
+    if (counted[at] > 0) return missed > MISSED_OCTETS ? moment : null;
+    missed += series.octets[at];
+  }
+  return missed > MISSED_OCTETS ? milliseconds : null;
+}
+
 function drawTiles({ tiles, accounted }, answer) {
   const { series } = answer;
   const curve = (unit) => rates(series[unit.key], series.seconds, unit);
@@ -160,23 +185,16 @@ function drawTiles({ tiles, accounted }, answer) {
     const unit = format.UNITS[key];
     return tile({ key, name: unit.name, value, text: unit.short(value), more, curve: curve(unit) });
   };
+  const seen = (amount, write) => {
+    const sum = recentSum(answer, amount);
+    const text = `${write(sum)} at interfaces in ${answer.seconds} s`;
+    return h("span.all", { title: format.exact(sum), data: { total: amount, value: sum } }, text);
+  };
   fill(
     tiles.body,
     tileRow([
-      one("bits", answer.bitsPerSecond, [
-        h(
-          "span.all",
-          { data: { total: "octets", value: answer.total.octets } },
-          `${format.bytes(answer.total.octets)} in ${answer.seconds} s`,
-        ),
-      ]),
-      one("packets", answer.packetsPerSecond, [
-        h(
-          "span.all",
-          { data: { total: "packets", value: answer.total.packets } },
-          `${format.count(answer.total.packets)} packets in ${answer.seconds} s`,
-        ),
-      ]),
+      one("bits", answer.bitsPerSecond, [seen("octets", format.bytes)]),
+      one("packets", answer.packetsPerSecond, [seen("packets", (packets) => format.plural(packets, "packet"))]),
       one("flows", answer.flowsPerSecond, [
         h(
           "span.all",
@@ -187,6 +205,12 @@ function drawTiles({ tiles, accounted }, answer) {
       accounted ? accountingTile(accounted) : h("div.tile", { data: { tile: "accounting" } }),
     ]),
   );
+}
+
+/** Tables that reach less far back than they say have a word about it. */
+function drawSince({ since }, answer) {
+  const moment = countedSince(answer);
+  since.textContent = moment === null ? "" : `Counted while somebody looks: here since ${format.time(moment)}`;
 }
 
 /** What is filtered is history: of the time that is nearest to now. */

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 /// Questions that are answered at a time: each may take several threads to read.
-const CLERKS: usize = 2;
+pub(crate) const CLERKS: usize = 2;
 
 /// Questions that may wait.
 const QUEUE: usize = 32;
@@ -23,13 +23,13 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Takes questions in.
 #[derive(Clone)]
-pub(super) struct Desk {
+pub(crate) struct Desk {
     queue: mpsc::SyncSender<Job>,
 }
 
 /// Too many are waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Busy;
+pub(crate) struct Busy;
 
 /// Set when whoever asked has gone away.
 struct GoneAway(Arc<AtomicBool>);
@@ -45,7 +45,7 @@ impl Desk {
     ///
     /// # Errors
     /// One cannot be started.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel::<Job>(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..CLERKS {
@@ -69,7 +69,7 @@ impl Desk {
     ///
     /// # Errors
     /// Too many are waiting. Where `work` panics that is the answer, too.
-    pub(super) async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
     ) -> Result<T, Busy> {
