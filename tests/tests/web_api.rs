@@ -22,7 +22,7 @@ fn heard(room: &Namespace, store: &str, count: u32) -> Result<Daemon> {
     let files = Knowledge::new()?;
     files.put_database("as.mmdb", &[("0.0.0.0/1", 64_500, "DE"), ("128.0.0.0/1", 64_501, "FR")])?;
     let (listen, database) = (format!("udp://{HERE}"), files.argument("as.mmdb"));
-    let interval = ["--interval", "200ms", "-i", "veth0"];
+    let interval = ["--interval", "200ms", "-i", "va"];
     let history = ["--listen", &listen, "--store", store, "--mmdb", &database, "--web", WEB];
     let daemon = Daemon::start(room, &[&interval[..], &history].concat())?;
     let sender = Sender::new(room, "127.0.0.3:9000", HERE)?;
@@ -104,7 +104,7 @@ fn answers_are_what_the_openapi_document_says() -> Result<()> {
                 "address" | "source" | "destination" => "10.0.0.0/8",
                 "protocol" => "udp",
                 "icmp" => "8/0",
-                "interface" => "veth0",
+                "interface" => "va",
                 "country" => "de",
                 "label" => "office",
                 "exporter" => "127.0.0.3",
@@ -192,10 +192,7 @@ fn the_api_has_the_numbers_of_query_and_of_what_was_sent() -> Result<()> {
             let of_api = http.json(&format!("/api/v1/{path}?from={from}&to={to}&top=50&by=packets{filters}"))?;
             let asked = [
                 question,
-                &[
-                    "--from", &from_text, "--to", &to_text, "--top", "50", "--by", "packets", "--json", "--socket",
-                    &socket,
-                ],
+                &["--from", &from_text, "--to", &to_text, "--top", "50", "--by", "packets", "--socket", &socket],
                 flags,
             ]
             .concat();
@@ -230,7 +227,12 @@ fn the_api_has_the_numbers_of_query_and_of_what_was_sent() -> Result<()> {
             host["series"][way]["octets"].as_array().context("steps")?.iter().filter_map(Value::as_i64).sum();
         ensure!(Some(in_steps) == top[name].as_i64(), "{host}");
     }
-    ensure!(host["names"]["countryCode"] == "DE" && !host["firstMilliseconds"].is_null(), "{host}");
+    ensure!(
+        host["names"]["countryCode"] == top["countryCode"]
+            && top["countryCode"].is_string()
+            && !host["firstMilliseconds"].is_null(),
+        "{host}"
+    );
     Ok(())
 }
 
@@ -244,7 +246,8 @@ fn the_last_seconds_are_those_of_what_goes_by() -> Result<()> {
     let daemon = Daemon::quick(&here, &["-i", "veth0", "--web", WEB])?;
     let http = Http::new(&here, WEB)?;
     // From now on flows are counted.
-    http.json("/api/v1/live")?;
+    let samples = |live: &Value| live["series"]["packets"].as_array().map_or(0, Vec::len);
+    wait_until("a drain", || Ok(samples(&http.json("/api/v1/live")?) > 0))?;
     flowprobe_tests::process::read(
         there.command("ping").args(["-q", "-c", "50", "-i", "0.02", "-s", "972", "10.9.0.1"]),
     )?;
@@ -261,7 +264,7 @@ fn the_last_seconds_are_those_of_what_goes_by() -> Result<()> {
     let seen = |live: &Value| -> i64 {
         live["series"]["packets"].as_array().into_iter().flatten().filter_map(Value::as_i64).sum()
     };
-    ensure!(seen(&live) >= 50, "{live}");
+    ensure!(seen(&live) >= 50 && samples(&live) > 1, "{live}");
     // There is no history, and that is said.
     let refused = http.get("/api/v1/totals")?;
     ensure!(refused.status == 404 && refused.text().contains("keeps no history"), "{}", refused.text());

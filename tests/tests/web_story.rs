@@ -57,7 +57,7 @@ fn capture() -> Result<(Vec<u8>, u64)> {
     let mut pings = 0;
     for minute in 0..MINUTES {
         for second in (0..60).map(|second| begin + minute * 60 + second) {
-            for part in 0..5 {
+            for part in 0..2 {
                 put(second, part * 100_000, &stream)?;
             }
             if random.u8(..4) == 0 {
@@ -67,7 +67,7 @@ fn capture() -> Result<(Vec<u8>, u64)> {
                 put(second, 650_000, &frame(host, site, TCP, [random.u16(32_768..), 443], 300)?)?;
             }
             if FLOOD.contains(&minute) {
-                for part in 0..40 {
+                for part in 0..60 {
                     put(second, 700_000 + part * 5000, &ping)?;
                     pings += 1;
                 }
