@@ -6,11 +6,15 @@
 //! these together for traffic of millions of packets a second, whose truth is counted where it arrives, and for faults that
 //! are injected meanwhile.
 //!
+//! What the daemon serves over HTTP is asked for from inside a namespace ([`http`]), also by programs that do so for a living
+//! ([`browser`], and Prometheus among the counterparts, both told what to do through [`rest`]).
+//!
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
 
 pub mod accuracy;
 pub mod barrage;
+pub mod browser;
 pub mod captures;
 pub mod certificates;
 pub mod counterpart;
@@ -32,6 +36,7 @@ pub mod namespace;
 pub mod process;
 pub mod relayed;
 pub mod resources;
+pub mod rest;
 pub mod second_reading;
 pub mod skip;
 pub mod stream;

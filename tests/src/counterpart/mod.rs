@@ -3,12 +3,14 @@
 //! Each is made to show all that it can ([`Reading`]). What it cannot show, and what a format cannot carry, is listed in one
 //! table with the reasons; all else must be as the daemon says and as it was sent ([`View`]).
 //!
-//! And real exporters, to which the daemon listens: softflowd and fprobe; and a server to which history goes ([`s3`]).
+//! And real exporters, to which the daemon listens: softflowd and fprobe; a server to which history goes ([`s3`]); and Prometheus,
+//! which asks the daemon how it is ([`prometheus`]).
 
 mod fprobe;
 mod ipfixdump;
 mod nfacctd;
 mod nfcapd;
+pub mod prometheus;
 mod reading;
 pub mod s3;
 mod softflowd;
