@@ -17,6 +17,7 @@ use crate::query::QueryArgs;
 use crate::report::ReportArgs;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
+use crate::top::TopArgs;
 
 /// Counts what crosses the network, per flow, in the kernel, and exports it as IPFIX.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Ask running daemons how they are: what they meter, the accounting sum, what was lost
     Status(StatusArgs),
+    /// Watch what a running daemon meters: who talks, how much, right now
+    Top(TopArgs),
     /// Ask history what happened: who talked, how much, when
     Query(QueryArgs),
     /// Make one page, or one JSON object, of what history says about a time, to mail or to archive

@@ -43,4 +43,5 @@ pub mod store;
 pub mod summary;
 pub mod table;
 pub mod text;
+pub mod top;
 pub mod web;

@@ -19,7 +19,8 @@ use flowprobe::query::QueryArgs;
 use flowprobe::report::ReportArgs;
 use flowprobe::run::WebTaken;
 use flowprobe::store::StoreError;
-use flowprobe::{logging, probe, query, replay, report, run, status};
+use flowprobe::top::TopArgs;
+use flowprobe::{logging, probe, query, replay, report, run, status, top};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Status(args) => {
             status::print(&args, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
         }
+        Command::Top(args) => watch(&args),
         Command::Query(args) => query(&args),
         Command::Report(args) => report(&args),
         Command::CheckConfig { file } => check_config(&file),
@@ -93,6 +95,10 @@ fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let outcome = runtime.block_on(replay::run(args, selection, export, inputs)).map_err(ended);
     runtime.shutdown_background();
     outcome
+}
+
+fn watch(args: &TopArgs) -> Result<(), Failure> {
+    top::run(args).map_err(|error| if error.is_usage() { usage(error) } else { Failure::Running(error.into()) })
 }
 
 fn query(args: &QueryArgs) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// A count in at most six characters, for lines that hold many.
-pub(super) fn compact(number: u64) -> String {
+pub(crate) fn compact(number: u64) -> String {
     if number < 100_000 { grouped(number) } else { scaled(number, &["", "k", "M", "G", "T", "P"]).replace(' ', "") }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn bits(bits: u64) -> String {
 }
 
 /// A time, to the second.
-pub(super) fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s} s"),

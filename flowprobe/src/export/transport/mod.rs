@@ -18,4 +18,4 @@ pub use stream::{Closed, ConnectError, Stream};
 #[cfg(feature = "object-store")]
 pub(crate) use tls::roots_of_the_system;
 pub use tls::{TlsClient, TlsError, TlsFiles};
-pub(crate) use tls::{own_certificate, roots_of};
+pub(crate) use tls::{certificates, own_certificate, roots_of};

@@ -202,7 +202,7 @@ pub(crate) fn own_certificate(
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let octets = read(path)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
     let all = all.map_err(|error| TlsError::Pem { path: path.to_owned(), error })?;

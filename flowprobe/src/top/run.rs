@@ -1,0 +1,193 @@
+//! The terminal, and the threads that tell what happens: keys, the daemon's answers, signals.
+
+use std::io::{self, IsTerminal as _, Stdout, stdin, stdout};
+use std::panic;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Zoned;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{self, Event as TerminalEvent};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::layout::Size;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::app::{App, Effect, Event, Moment, Question, Setup, Window};
+use super::cli::{self, TopArgs, TopError};
+use super::client::Client;
+use super::draw::draw;
+
+/// How often the picture is drawn anew where nothing happens: times pass.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Shows what goes by until the user has seen enough.
+///
+/// # Errors
+/// See [`TopError`].
+pub fn run(args: &TopArgs) -> Result<(), TopError> {
+    if !stdin().is_terminal() || !stdout().is_terminal() {
+        return Err(TopError::NoTerminal);
+    }
+    let client = Client::new(&cli::url(args)?, args.token_file.as_deref(), args.ca_file.as_deref())?;
+    let url = client.url().to_owned();
+    // While the terminal is still as it was: what is wrong now is said there.
+    let first = Question { seconds: Window::default().seconds(), top: App::FEW, about: true };
+    let picture = client.ask(first).map_err(|trouble| {
+        let (url, why) = (url.clone(), trouble.text);
+        if trouble.nobody { TopError::Nobody { url, why } } else { TopError::Refused { url, why } }
+    })?;
+    let setup = Setup { url, interval: args.interval, colour: may_have_colour() };
+    let (events, happened) = mpsc::channel();
+    let questions = start_asking(client, events.clone())?;
+    start_listening(events.clone())?;
+
+    let mut screen = Screen::enter()?;
+    // Only now: it would read what is typed ahead for the shell.
+    start_reading(events)?;
+    let clock = Clock(Instant::now());
+    let app = App::new(setup, picture, screen.terminal.size()?, clock.now());
+    watch(app, &clock, &mut screen, &questions, &happened)
+}
+
+/// See no-color.org: any value but an empty one.
+fn may_have_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Draws, and takes in what happens, until it is enough.
+fn watch(
+    mut app: App,
+    clock: &Clock,
+    screen: &mut Screen,
+    questions: &Sender<Question>,
+    happened: &Receiver<Event>,
+) -> Result<(), TopError> {
+    loop {
+        if let Some(question) = app.question(clock.now()) {
+            // Its thread is there as long as this one.
+            let _ = questions.send(question);
+        }
+        let now = clock.now();
+        screen.terminal.draw(|frame| draw(&app, now, frame))?;
+        let until_question = app.next_question().map_or(BEAT, |due| due.saturating_sub(now.at));
+        let mut next = match happened.recv_timeout(until_question.min(BEAT)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        // What has come meanwhile is drawn at once: a key that repeats would be ahead of its picture.
+        while let Some(event) = next {
+            match app.on(event, clock.now()) {
+                Effect::None => {}
+                Effect::Repaint => screen.terminal.clear()?,
+                Effect::Leave => return Ok(()),
+            }
+            next = happened.try_recv().ok();
+        }
+    }
+}
+
+/// Time since the start, and of the day.
+struct Clock(Instant);
+
+impl Clock {
+    fn now(&self) -> Moment {
+        Moment { at: self.0.elapsed(), clock: Zoned::now().time() }
+    }
+}
+
+/// A thread that asks the daemon; it ends with what it gets questions from.
+fn start_asking(client: Client, events: Sender<Event>) -> io::Result<Sender<Question>> {
+    let (questions, asked) = mpsc::channel();
+    let ask = move || {
+        for question in asked {
+            if events.send(Event::Answer(client.ask(question).map(Box::new))).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("ask".to_owned()).spawn(ask)?;
+    Ok(questions)
+}
+
+/// A thread that reads keys. It hangs in the system call at the end, and goes with the process.
+fn start_reading(events: Sender<Event>) -> io::Result<()> {
+    let read = move || {
+        loop {
+            let event = match event::read() {
+                Ok(TerminalEvent::Key(key)) => Event::Key(key),
+                Ok(TerminalEvent::Resize(width, height)) => Event::Resize(Size { width, height }),
+                Ok(_) => continue,
+                // The terminal is gone.
+                Err(_) => Event::Leave,
+            };
+            let last = matches!(event, Event::Leave);
+            if events.send(event).is_err() || last {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("keys".to_owned()).spawn(read).map(drop)
+}
+
+/// A thread that waits for signals that ask the process to end.
+fn start_listening(events: Sender<Event>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let inside = runtime.enter();
+    let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()];
+    let mut signals = kinds.map(signal).into_iter().collect::<io::Result<Vec<_>>>()?;
+    drop(inside);
+    let listen = move || {
+        let any = futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv())));
+        runtime.block_on(any);
+        // Where nobody is left to be told, all is over already.
+        let _ = events.send(Event::Leave);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+}
+
+/// The terminal in a state in which it can be drawn on. However this ends, it is left as it was.
+struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        let before = panic::take_hook();
+        // What a panic says is to be read, whichever thread it is, and nothing may be drawn after it.
+        panic::set_hook(Box::new(move |what| {
+            leave();
+            before(what);
+            std::process::exit(PANICKED);
+        }));
+        enable_raw_mode()?;
+        let entered = execute!(stdout(), EnterAlternateScreen, Hide)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
+        match entered {
+            Ok(terminal) => Ok(Self { terminal }),
+            Err(error) => {
+                leave();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a process exits with that has panicked.
+const PANICKED: i32 = 101;
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+fn leave() {
+    // A terminal that is gone needs nothing.
+    let _ = disable_raw_mode();
+    let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+}
