@@ -183,7 +183,7 @@ fn all_questions_of_the_dashboard_and_all_alerts_have_answers() -> Result<()> {
             let words = question.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
             let mut metrics = words.filter(|word| word.starts_with("flowprobe_") || word.starts_with("process_"));
             let is_there = metrics.all(|name| there.contains(name));
-            ensure!(!samples.is_empty() == is_there, "{}: {question}: {samples:?}", panel["title"]);
+            ensure!(samples.is_empty() != is_there, "{}: {question}: {samples:?}", panel["title"]);
             answered += usize::from(is_there);
         }
     }

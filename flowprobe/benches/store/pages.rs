@@ -72,7 +72,7 @@ fn median(layout: &Layout, asked: &Asked, (from_ms, to_ms): (i64, i64), rounds: 
         match asked {
             Asked::Table(question) => drop(ask(source, &request(question.clone(), 50))?),
             Asked::Series(step_ms, grouping) => {
-                drop(chart(source, &request(Question::Totals, 8), *step_ms, *grouping)?)
+                drop(chart(source, &request(Question::Totals, 8), *step_ms, *grouping)?);
             }
             Asked::Host(address) => drop(host(source, &request(Question::Totals, 50), *address, 15 * MINUTE_MS)?),
         }
