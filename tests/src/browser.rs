@@ -30,6 +30,9 @@ const SWITCHES: [&str; 11] = [
     "--hide-scrollbars",
 ];
 
+/// The browser's own pages, such as that of a new tab: what they say and ask for is left out.
+const OWN_PAGES: &str = "chrome";
+
 /// Notes when the page has said of itself in `data-state` what it has come to, on the page's own clock. It is there before anything of
 /// a page runs.
 const WATCH_STATES: &str = "\
@@ -192,7 +195,9 @@ impl<'a> Browser<'a> {
         let mut seen = self.seen.borrow_mut();
         for line in lines.as_array().context("no list")? {
             let text = |name: &str| line[name].as_str().unwrap_or_default();
-            seen.console.push(format!("{} {}", text("level"), text("message")));
+            if !text("message").starts_with(OWN_PAGES) {
+                seen.console.push(format!("{} {}", text("level"), text("message")));
+            }
         }
         Ok(seen.console.clone())
     }
@@ -207,8 +212,9 @@ impl<'a> Browser<'a> {
         for line in lines.as_array().context("no list")? {
             let event: Value = serde_json::from_str(line["message"].as_str().unwrap_or_default())?;
             let event = &event["message"];
-            if event["method"] == "Network.requestWillBeSent" {
-                seen.requests.push(event["params"]["request"]["url"].as_str().unwrap_or_default().to_owned());
+            let url = event["params"]["request"]["url"].as_str().unwrap_or_default();
+            if event["method"] == "Network.requestWillBeSent" && !url.starts_with(OWN_PAGES) {
+                seen.requests.push(url.to_owned());
             }
         }
         Ok(seen.requests.clone())
