@@ -16,7 +16,7 @@ use crate::process::{Process, wait_until};
 use crate::rest;
 
 /// What Chromium needs to run as root, without a graphics card, and to ask nobody on its own behalf.
-const SWITCHES: [&str; 11] = [
+const SWITCHES: [&str; 10] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -27,7 +27,6 @@ const SWITCHES: [&str; 11] = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-features=Translate,OptimizationHints,MediaRouter",
-    "--hide-scrollbars",
 ];
 
 /// The browser's own pages, such as that of a new tab: what they say and ask for is left out.
@@ -102,7 +101,8 @@ impl<'a> Browser<'a> {
     /// The browser refuses.
     pub fn show(&self, screen: Screen) -> Result<()> {
         let Screen { width, height, dark } = screen;
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        // Telephones draw scroll bars over the page.
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", &size)?;
         let scheme = json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": scheme })).map(drop)
