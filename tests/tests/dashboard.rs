@@ -270,6 +270,21 @@ fn must_fit(browser: &Browser<'_>, screen: Screen, charts: usize) -> Result<()> 
 }
 
 #[test]
+fn a_page_that_asks_others_or_complains_would_be_noticed() -> Result<()> {
+    require!("chromium", "chromedriver");
+    let room = Namespace::new()?;
+    let browser = Browser::start(&room)?;
+    browser.show(DESK)?;
+    browser.open("data:text/html,<img src=\"http://127.0.0.1:9/\"><script>console.warn('complaint')</script>")?;
+    browser.wait_for("the picture", "document.images[0].complete")?;
+    ensure!(browser.requests()?.iter().any(|url| url == "http://127.0.0.1:9/"), "{:?}", browser.requests()?);
+    let console = browser.console()?;
+    ensure!(console.iter().any(|line| line.starts_with("WARNING ") && line.contains("complaint")), "{console:?}");
+    ensure!(must_be_quiet(&browser).is_err(), "it was not noticed");
+    Ok(())
+}
+
+#[test]
 fn totals_on_the_page_are_what_was_sent() -> Result<()> {
     require!("chromium", "chromedriver");
     let room = Namespace::with_pair()?;
