@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use flowprobe_tests::certificates::Certificates;
 use flowprobe_tests::counterpart::prometheus::{Prometheus, docs, promtool};
 use flowprobe_tests::daemon::Daemon;
 use flowprobe_tests::exporting::{ExportingProcess, Layout, Sender};
@@ -160,6 +161,31 @@ fn prometheus_has_the_numbers_of_the_daemon() -> Result<()> {
     let age = prometheus.value("time() - process_start_time_seconds and on (instance) flowprobe_build_info")?;
     ensure!(age.is_some_and(|age| (-2.0..3600.0).contains(&age)), "{age:?} s old");
     probe.daemon.stop().map(drop)
+}
+
+#[test]
+fn prometheus_shows_a_token_over_tls_and_is_refused_without() -> Result<()> {
+    require!("prometheus", "openssl");
+    let room = Namespace::with_pair()?;
+    let certificates = Certificates::new()?;
+    let token = certificates.text("token", "txt");
+    fs::write(&token, "0123456789abcdef0123456789abcdef\n")?;
+    let (certificate, key) = (certificates.text("server", "pem"), certificates.text("server", "key"));
+    let secure = ["--web-token", &token, "--web-certificate", &certificate, "--web-key", &key];
+    let daemon = Daemon::quick(&room, &[&["-i", "vb", "--web", WEB], &secure[..]].concat())?;
+    let tls = [
+        "scheme: https".to_owned(),
+        "tls_config:".to_owned(),
+        format!("  ca_file: {}", certificates.text("ca", "pem")),
+    ];
+    let shown = ["authorization:".to_owned(), format!("  credentials_file: {token}")];
+    for (lines, is_up) in [([&tls[..], &shown].concat(), 1.0), (tls.to_vec(), 0.0)] {
+        let prometheus = Prometheus::start_with(&room, WEB, &docs("prometheus/alerts.yml"), &lines)?;
+        wait_until("a scrape", || Ok(prometheus.value("up")? == Some(is_up)))
+            .with_context(|| format!("{lines:?}: {:?}", prometheus.query("up")))?;
+        ensure!(prometheus.query("flowprobe_build_info")?.is_empty() == (is_up == 0.0), "{lines:?}");
+    }
+    daemon.stop().map(drop)
 }
 
 #[test]

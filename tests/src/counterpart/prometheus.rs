@@ -28,12 +28,21 @@ impl<'a> Prometheus<'a> {
     /// # Errors
     /// It ends before it is ready.
     pub fn start(room: &'a Namespace, target: &str, rules: &Path) -> Result<Self> {
+        Self::start_with(room, target, rules, &[])
+    }
+
+    /// The same with more lines of the job's configuration.
+    ///
+    /// # Errors
+    /// As [`Prometheus::start`].
+    pub fn start_with(room: &'a Namespace, target: &str, rules: &Path, lines: &[String]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("prometheus.yml");
         let text = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files:\n  - {}\nscrape_configs:\n  \
-             - job_name: flowprobe\n    static_configs:\n      - targets: [\"{target}\"]\n",
-            rules.display()
+             - job_name: flowprobe\n    static_configs:\n      - targets: [\"{target}\"]\n{}",
+            rules.display(),
+            lines.iter().map(|line| format!("    {line}\n")).collect::<String>()
         );
         fs::write(&config, text)?;
         let mut command = room.command("prometheus");
