@@ -126,9 +126,14 @@ impl Site {
             count += 20;
             sender.send(&process.message(&[layout.template(), layout.data(&data, &process)]))?;
         }
-        let is_written = || Ok(daemon.status()?["history"]["storedRecords"] == count);
-        wait_until("records that are written", is_written)?;
-        let now = Http::new(room, WEB)?.json("/api/v1/totals?last=15m")?;
+        let http = Http::new(room, WEB)?;
+        let mut now = Value::Null;
+        // What is not written yet is in answers, too.
+        wait_until("all records in history", || {
+            now = http.json("/api/v1/totals?last=15m")?;
+            Ok(now["total"]["flows"] == count)
+        })
+        .with_context(|| format!("{count} flows"))?;
         let minute = |name: &str, more: i64| -> Result<i64> {
             Ok((now[name].as_i64().context("a time")?.div_euclid(60_000) + more) * 60_000)
         };
