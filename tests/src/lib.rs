@@ -2,9 +2,9 @@
 //! traffic whose every packet is known ([`frames`], [`lab`], [`inject`], [`live`]), real collectors ([`counterpart`]) and the
 //! tests' own ([`ipfix`] over UDP, [`stream`] over TCP, which can be slow or killed, [`relayed`] for what came from others),
 //! exporters whose every record is known ([`exporting`]) and a daemon that hears them ([`listening`]), and the comparison of
-//! what was sent with what was reported ([`truth`]). What depends on the running kernel is in [`kernel`]. [`accuracy`] puts
-//! these together for traffic of millions of packets a second, whose truth is counted where it arrives, and for faults that
-//! are injected meanwhile.
+//! what was sent with what was reported ([`truth`]). What a terminal shows is read by [`terminal`]. What depends on the
+//! running kernel is in [`kernel`]. [`accuracy`] puts these together for traffic of millions of packets a second, whose truth
+//! is counted where it arrives, and for faults that are injected meanwhile.
 //!
 //! What the daemon serves over HTTP is asked for from inside a namespace ([`http`]), also by programs that do so for a living
 //! ([`browser`], and Prometheus among the counterparts, both told what to do through [`rest`]).
@@ -40,4 +40,5 @@ pub mod rest;
 pub mod second_reading;
 pub mod skip;
 pub mod stream;
+pub mod terminal;
 pub mod truth;

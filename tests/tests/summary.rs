@@ -1,18 +1,14 @@
 //! Holds that the summary fits the terminal, shows who talks, and is not garbled.
 
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_tests::daemon::{binary, flowprobe};
 use flowprobe_tests::frames::{Flow, packets_of};
 use flowprobe_tests::inject;
 use flowprobe_tests::namespace::Namespace;
-use flowprobe_tests::process::{Process, patience, read};
+use flowprobe_tests::process::Process;
 use flowprobe_tests::require;
+use flowprobe_tests::terminal::{Terminal, must_be_clean};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 const COLUMNS: usize = 80;
 const LINES: usize = 24;
@@ -27,15 +23,6 @@ fn talk(room: &Namespace) -> Result<()> {
     long.id.destination = "2001:db8:1111:2222:3333:4444:5555:6662".parse()?;
     let (frames, _) = packets_of(&[Flow::udp(2, false), Flow::udp(2, false), long], 50)?;
     inject::send(room, "va", "vb", &frames)
-}
-
-fn must_be_clean(lines: &[String], widest: usize) -> Result<()> {
-    for line in lines {
-        ensure!(line.chars().count() <= widest, "longer than {widest}: {line}");
-        let odd = line.chars().find(|character| character.is_control() || *character == '\u{fffd}');
-        ensure!(odd.is_none(), "{odd:?} in {line:?}");
-    }
-    Ok(())
 }
 
 #[test]
@@ -53,58 +40,6 @@ fn a_pipe_gets_plain_lines() -> Result<()> {
     Ok(())
 }
 
-/// A tmux server of the test's own, which ends when dropped.
-struct Terminal {
-    folder: TempDir,
-}
-
-impl Terminal {
-    /// A window of 80 by 24 in which `command` runs; it stays when the command has ended.
-    fn start(command: &str) -> Result<Self> {
-        // Before the server is: it ends also when something below fails.
-        let terminal = Self { folder: TempDir::new()? };
-        let size = ["-x", &COLUMNS.to_string(), "-y", &LINES.to_string()];
-        let options = ["set-option", "-g", "remain-on-exit", "on", ";", "new-session", "-d"];
-        read(terminal.tmux().args(options).args(size).arg(command))?;
-        Ok(terminal)
-    }
-
-    fn tmux(&self) -> Command {
-        let mut command = Command::new("tmux");
-        command.arg("-S").arg(self.folder.path().join("socket")).args(["-f", "/dev/null"]);
-        command
-    }
-
-    /// What is on the screen.
-    fn screen(&self) -> Result<Vec<String>> {
-        Ok(read(self.tmux().args(["capture-pane", "-p"]))?.lines().map(|line| line.trim_end().to_owned()).collect())
-    }
-
-    /// A screen on which all of `texts` are.
-    fn wait_for(&self, texts: &[&str]) -> Result<Vec<String>> {
-        let end = Instant::now() + patience();
-        loop {
-            let screen = self.screen()?;
-            let Some(missing) = texts.iter().find(|text| !screen.iter().any(|line| line.contains(**text))) else {
-                return Ok(screen);
-            };
-            ensure!(Instant::now() < end, "no `{missing}` on the screen:\n{}", screen.join("\n"));
-            sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn press(&self, key: &str) -> Result<()> {
-        read(self.tmux().args(["send-keys", key])).map(drop)
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may not have started.
-        let _ = self.tmux().arg("kill-server").output();
-    }
-}
-
 #[test]
 fn a_terminal_gets_one_screenful() -> Result<()> {
     require!("tmux");
@@ -114,7 +49,7 @@ fn a_terminal_gets_one_screenful() -> Result<()> {
     // The shell says how it ended: tmux sometimes misses the exit status of its own child.
     let command = "trap : INT; ip netns exec";
     let command = format!("{command} {} '{binary}' run -i vb --interval 200ms; echo ended with $?", room.name());
-    let terminal = Terminal::start(&command)?;
+    let terminal = Terminal::start(COLUMNS, LINES, &command)?;
     terminal.wait_for(&["vb"])?;
     talk(&room)?;
     // Not always of one drain: IPv4 is drained first.
