@@ -1,7 +1,6 @@
 //! All that is known of one address, in one reading.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -15,7 +14,7 @@ use super::scan::{Gather, Notes, UseOfRollup, gather, patiently, plan, take_all}
 use super::{Filter, Request, Source};
 use crate::store::columns::Columns as _;
 use crate::store::file::{FileFault, Reader};
-use crate::store::flows::{Flows, Side, ip, mapped, put_mac};
+use crate::store::flows::{Flows, Side, ip, mapped};
 use crate::store::layout::{DAY_MS, HOUR_MS};
 use crate::store::rollup::{
     BothWays, Conversation, Counts, Exchanged, MinuteKey, MinuteRows, Service, TalkerRows, Tally,
@@ -47,12 +46,10 @@ pub struct Host {
 }
 
 /// A network card from which packets of a host came: its own, or that of the router before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacAddress {
-    /// As text.
-    pub address: String,
-    /// Who made it.
-    pub vendor: Option<Arc<str>>,
+    /// Its 48 bits.
+    pub bits: u64,
     /// When it was last seen, milliseconds since 1970 UTC.
     pub last_ms: i64,
 }
@@ -148,7 +145,7 @@ struct Found {
     peers: Tally<u128, BothWays>,
     services: Tally<(&'static str, Service), BothWays>,
     conversations: Tally<Conversation, Exchanged>,
-    cards: HashMap<u64, (i64, Option<Arc<str>>)>,
+    cards: HashMap<u64, i64>,
 }
 
 impl Found {
@@ -165,29 +162,23 @@ impl Found {
         }
     }
 
-    fn note_card(&mut self, card: u64, last_ms: i64, vendor: Option<Arc<str>>) {
+    fn note_card(&mut self, card: u64, last_ms: i64) {
         if let Some(known) = self.cards.get_mut(&card) {
-            if known.0 < last_ms {
-                *known = (last_ms, vendor);
-            }
+            *known = last_ms.max(*known);
             return;
         }
         if self.cards.len() >= MOST_CARDS {
-            let oldest = self.cards.iter().min_by_key(|(_, (last_ms, _))| *last_ms).map(|(card, _)| *card);
+            let oldest = self.cards.iter().min_by_key(|(_, last_ms)| **last_ms).map(|(card, _)| *card);
             oldest.map(|card| self.cards.remove(&card));
         }
-        self.cards.insert(card, (last_ms, vendor));
+        self.cards.insert(card, last_ms);
     }
 
     fn cards(&self) -> Vec<MacAddress> {
-        let mut cards: Vec<_> = self.cards.iter().collect();
-        cards.sort_by_key(|(card, (last_ms, _))| (-last_ms, **card));
-        let show = |(card, (last_ms, vendor)): (&u64, &(i64, Option<Arc<str>>))| {
-            let mut address = String::new();
-            put_mac(*card, &mut address);
-            MacAddress { address, vendor: vendor.clone(), last_ms: *last_ms }
-        };
-        cards.into_iter().map(show).collect()
+        let of = |(bits, last_ms): (&u64, &i64)| MacAddress { bits: *bits, last_ms: *last_ms };
+        let mut cards: Vec<MacAddress> = self.cards.iter().map(of).collect();
+        cards.sort_by_key(|card| (-card.last_ms, card.bits));
+        cards
     }
 }
 
@@ -209,10 +200,8 @@ impl Gather for Found {
             "protocolIdentifier",
             "sourceTransportPort",
             "destinationTransportPort",
-            "icmpTypeCode",
             "flowStartMilliseconds",
-            "sourceMacAddress",
-            "sourceMacVendor"
+            "sourceMacAddress"
         )
     }
 
@@ -222,7 +211,7 @@ impl Gather for Found {
         let (conversation, exchanged) = Conversation::of(flows, row, counts);
         self.conversations.add(conversation, exchanged);
         if flows.source[row] == self.own && flows.source_mac[row] != 0 {
-            self.note_card(flows.source_mac[row], flows.end_ms[row], flows.source_vendor[row].clone());
+            self.note_card(flows.source_mac[row], flows.end_ms[row]);
         }
         let (source, destination) = (flows.source[row], flows.destination[row]);
         let ends = [(Side::Source, source, destination), (Side::Destination, destination, source)];
@@ -231,7 +220,8 @@ impl Gather for Found {
             self.both += both;
             *self.steps.entry(step).or_default() += both;
             self.peers.add(peer, both);
-            if let Some(service) = Service::of(flows, row).filter(|service| service.has_port()) {
+            let service = Service { protocol: conversation.protocol, port: conversation.port };
+            if service.has_port() {
                 let role = if conversation.client == self.own { "client" } else { "server" };
                 self.services.add((role, service), both);
             }
@@ -248,8 +238,8 @@ impl Gather for Found {
         merge(&mut self.peers, other.peers);
         merge(&mut self.services, other.services);
         merge(&mut self.conversations, other.conversations);
-        for (card, (last_ms, vendor)) in other.cards {
-            self.note_card(card, last_ms, vendor);
+        for (card, last_ms) in other.cards {
+            self.note_card(card, last_ms);
         }
     }
 }

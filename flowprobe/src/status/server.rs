@@ -85,6 +85,11 @@ impl Watched {
         self.history.clone()
     }
 
+    /// What is known of addresses, if anything is.
+    pub(crate) fn enrichment(&self) -> Option<Arc<Enrichment>> {
+        self.enrichment.clone()
+    }
+
     /// Whether there was a drain.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -13,9 +13,9 @@ use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
 pub(super) const KEY: &str = "flowprobe.checksums";
 
 /// What is to be found in a file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Checksums {
-    /// By group and column; none of files that were written before there were any.
+    /// By group and column.
     columns: Vec<Vec<OfColumn>>,
 }
 
@@ -38,9 +38,10 @@ pub(super) fn of(file: &File, groups: &[RowGroupMetaData], facts: &[KeyValue]) -
 }
 
 impl Checksums {
-    /// Those that a file's metadata have; nothing where they are wrong already.
+    /// Those that a file's metadata have; nothing where they are wrong already, or are not there: each file has had them from the beginning,
+    /// and a key with an octet that has changed must not be taken for none.
     pub(super) fn read(groups: &[RowGroupMetaData], facts: &[KeyValue]) -> Option<Self> {
-        let Some(text) = facts.iter().find(|fact| fact.key == KEY) else { return Some(Self::default()) };
+        let text = facts.iter().find(|fact| fact.key == KEY)?;
         let mut sums = text.value.as_deref()?.split(',').map(|sum| u32::from_str_radix(sum, 16).ok());
         if sums.next()?? != of_metadata(groups, facts) {
             return None;
@@ -63,7 +64,7 @@ impl Checksums {
 
     /// Whether a column's pages in a group are what they were.
     pub(super) fn pages_fit(&self, file: &File, group: &RowGroupMetaData, at: (usize, usize)) -> io::Result<bool> {
-        let Some(expected) = self.of(at.0, at.1) else { return Ok(true) };
+        let Some(expected) = self.of(at.0, at.1) else { return Ok(false) };
         Ok(of_pages(file, group.column(at.1))? == expected.pages)
     }
 
@@ -74,7 +75,7 @@ impl Checksums {
         group: &RowGroupMetaData,
         at: (usize, usize),
     ) -> io::Result<bool> {
-        let Some(expected) = self.of(at.0, at.1) else { return Ok(true) };
+        let Some(expected) = self.of(at.0, at.1) else { return Ok(false) };
         Ok(of_bloom_filter(file, group.column(at.1))? == expected.bloom_filter)
     }
 }

@@ -157,6 +157,19 @@ impl ValuesMut<'_> {
 }
 
 impl ValuesMut<'_> {
+    /// Adds the same number so many times, if these are numbers, and says whether they are.
+    pub fn repeat(&mut self, number: i64, count: usize) -> bool {
+        match self {
+            Self::Long(values) => values.resize(values.len() + count, number),
+            Self::Int(values) => match i32::try_from(number) {
+                Ok(number) => values.resize(values.len() + count, number),
+                Err(_) => return false,
+            },
+            _ => return false,
+        }
+        true
+    }
+
     /// Removes the first `count` values.
     pub fn remove_first(self, count: usize) {
         match self {

@@ -26,6 +26,7 @@ use super::guard::{Guard, pass, refusal};
 use super::live::Live;
 use super::{api, assets};
 use crate::config::WebConfig;
+use crate::enrich::Enricher;
 use crate::query::Desk;
 use crate::status::{Snapshot, Watched, exposition};
 use crate::store::Shelf;
@@ -53,13 +54,15 @@ const TOO_MANY: &[u8] =
 pub struct WebState {
     watched: Watched,
     live: Arc<Live>,
+    /// Whose turn it is to look at the live view.
+    viewing: Semaphore,
 }
 
 impl WebState {
     /// Answers from this.
     #[must_use]
-    pub const fn new(watched: Watched, live: Arc<Live>) -> Self {
-        Self { watched, live }
+    pub fn new(watched: Watched, live: Arc<Live>) -> Self {
+        Self { watched, live, viewing: Semaphore::new(1) }
     }
 
     /// History, if it is kept, and where questions to it are taken in.
@@ -67,8 +70,17 @@ impl WebState {
         self.watched.history()
     }
 
-    pub(super) fn live(&self) -> &Live {
+    /// Who made a network card, by what is known now.
+    pub(super) fn vendor(&self, mac: u64) -> Option<Arc<str>> {
+        Enricher::new(&self.watched.enrichment()?).vendor(mac)
+    }
+
+    pub(super) const fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    pub(super) const fn viewing(&self) -> &Semaphore {
+        &self.viewing
     }
 
     /// The state after the last drain; none before the first.

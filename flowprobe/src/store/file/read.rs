@@ -147,7 +147,14 @@ impl<C: Columns> Reader<C> {
             let reader = self.parquet.get_row_group(group)?;
             for index in columns {
                 let column = &C::COLUMNS[index];
-                let values = rows.values_mut(index);
+                let mut values = rows.values_mut(index);
+                // Of a column that says the same in all rows, the file's metadata has it.
+                if let Some((least, most)) = self.extent(group, index)
+                    && least == most
+                    && values.repeat(least, count)
+                {
+                    continue;
+                }
                 let Some(place) = self.places[index] else {
                     let length = length(&values) + count;
                     values.resize(length);
@@ -202,13 +209,14 @@ fn read_column(
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
             values.reserve(count);
             let put = |address| values.push(address);
-            let mut known = KnownAddresses::default();
-            spread(&texts, levels.as_deref(), put, 0, |text| known.parse(text).ok_or_else(odd))
+            let mut recent = Recent::new();
+            spread(&texts, levels.as_deref(), put, 0, |text| recent.of(text, parse_address).ok_or_else(odd))
         }
         (Source::ByteArrayColumnReader(source), ValuesMut::Mac(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
             let put = |address| values.push(address);
-            spread(&texts, levels.as_deref(), put, 0, |text| parse_mac(text).ok_or_else(odd))
+            let mut recent = Recent::new();
+            spread(&texts, levels.as_deref(), put, 0, |text| recent.of(text, parse_mac).ok_or_else(odd))
         }
         (Source::ByteArrayColumnReader(source), ValuesMut::Text(values)) => {
             let (texts, levels) = read_texts(source, column.kind, count, odd)?;
@@ -284,29 +292,26 @@ fn spread<'a, V: Clone>(
     Ok(())
 }
 
-/// Places among [`KnownAddresses`].
+/// Places for values that were read a moment ago.
 const KNOWN: usize = 1 << 12;
 
-/// Addresses that were read a moment ago, by where their text is: rows that have the same address share its text, which is in the file
-/// once.
-struct KnownAddresses {
-    places: Vec<((*const u8, usize), u128)>,
+/// Values that were read a moment ago, by where their text is: rows that have the same value share its text, which is in the file once.
+struct Recent<V> {
+    places: Vec<((*const u8, usize), V)>,
 }
 
-impl Default for KnownAddresses {
-    fn default() -> Self {
-        Self { places: vec![((std::ptr::null(), 0), 0); KNOWN] }
+impl<V: Copy + Default> Recent<V> {
+    fn new() -> Self {
+        Self { places: vec![((std::ptr::null(), 0), V::default()); KNOWN] }
     }
-}
 
-impl KnownAddresses {
-    /// The address that this text is, which has to stay where it is as long as there are known ones.
-    fn parse(&mut self, text: &[u8]) -> Option<u128> {
+    /// What `parse` makes of this text, which has to stay where it is as long as there are recent ones.
+    fn of(&mut self, text: &[u8], parse: impl FnOnce(&[u8]) -> Option<V>) -> Option<V> {
         let at = (text.as_ptr(), text.len());
-        // Texts are behind each other, a length of four octets before each.
+        // Texts are behind each other, and longer than eight octets in most cases.
         let place = &mut self.places[(at.0.addr() >> 3) % KNOWN];
         if place.0 != at {
-            *place = (at, parse_address(text)?);
+            *place = (at, parse(text)?);
         }
         Some(place.1)
     }

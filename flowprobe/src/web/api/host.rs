@@ -13,6 +13,7 @@ use super::series::{Steps, column, step_of};
 use super::{Failure, ask};
 use crate::clock::wall_now_ms;
 use crate::query::{self, Answer, Host, MacAddress, Question, Source, Total};
+use crate::store::flows::put_mac;
 use crate::store::rollup::{BothWays, Counts};
 use crate::web::server::WebState;
 
@@ -34,12 +35,17 @@ pub(super) async fn host(
     let known =
         ask(&state, move |shelf, stop| query::host(Source::Wanted(shelf, stop), &asked, address, step_ms)).await?;
     let steps = Steps::of(&known.series.steps, &request, step_ms);
-    Ok(Json(to_json(&known, &steps, step_ms)))
+    let card = |MacAddress { bits, last_ms }: &MacAddress| {
+        let mut address = String::new();
+        put_mac(*bits, &mut address);
+        json!({ "macAddress": address, "macVendor": state.vendor(*bits).as_deref(), "lastMilliseconds": last_ms })
+    };
+    let cards = known.mac_addresses.iter().map(card).collect();
+    Ok(Json(to_json(&known, cards, &steps, step_ms)))
 }
 
-fn to_json(known: &Host, steps: &Steps, step_ms: i64) -> Value {
+fn to_json(known: &Host, cards: Vec<Value>, steps: &Steps, step_ms: i64) -> Value {
     let names: Map<String, Value> = known.names.iter().map(|(name, cell)| (name.clone(), cell.to_json())).collect();
-    let card = |MacAddress { address, vendor, last_ms }: &MacAddress| json!({ "macAddress": address, "macVendor": vendor.as_deref(), "lastMilliseconds": last_ms });
     let way = |of: fn(&BothWays) -> Counts| {
         let counts: Vec<Counts> = known.series.counts.iter().map(of).collect();
         let counts = steps.joined(&counts);
@@ -53,7 +59,7 @@ fn to_json(known: &Host, steps: &Steps, step_ms: i64) -> Value {
     json!({
         "address": known.address,
         "names": names,
-        "macAddresses": known.mac_addresses.iter().map(card).collect::<Vec<_>>(),
+        "macAddresses": cards,
         "firstMilliseconds": known.first_ms,
         "lastMilliseconds": known.last_ms,
         "sent": Total::from(known.both.sent),

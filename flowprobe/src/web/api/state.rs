@@ -33,7 +33,11 @@ pub(super) async fn live(State(state): State<Arc<WebState>>, uri: Uri) -> Result
     let seconds = params.number("seconds", 1..=longest)?.unwrap_or(longest);
     let rows = params.rows()?;
     params.end()?;
-    Ok(Json(state.live().view(rows, Duration::from_secs(seconds as u64))))
+    // One at a time, and beside those who send: it adds up what many flows did.
+    let Ok(_turn) = state.viewing().acquire().await else { return Err(Failure::NotYet) };
+    let live = Arc::clone(state.live());
+    let view = tokio::task::spawn_blocking(move || live.view(rows, Duration::from_secs(seconds as u64))).await;
+    view.map(Json).map_err(|_| Failure::NotYet)
 }
 
 /// `/api/v1/status`
