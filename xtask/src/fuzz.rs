@@ -177,13 +177,16 @@ impl Ahead {
     pub(crate) fn start() -> Result<Self> {
         let work = workspace::target()?.join("fuzz");
         fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-        let said = work.join("build.txt");
-        let output = File::create(&said).with_context(|| format!("cannot create {}", said.display()))?;
         let ourselves = std::env::current_exe().context("cannot find the path of this program")?;
         let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(ourselves).args(["fuzz", "--build"]).stdin(Stdio::null());
-        command.stdout(output.try_clone()?).stderr(output);
-        let build = command.spawn().with_context(|| format!("cannot start `{}`", process::line(&command)))?;
+        Self::of(command.args(["-n", "19"]).arg(ourselves).args(["fuzz", "--build"]), work.join("build.txt"))
+    }
+
+    /// What it says goes into the file `said`.
+    fn of(command: &mut Command, said: PathBuf) -> Result<Self> {
+        let output = File::create(&said).with_context(|| format!("cannot create {}", said.display()))?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let build = command.spawn().with_context(|| format!("cannot start `{}`", process::line(command)))?;
         Ok(Self { build, said })
     }
 
@@ -203,5 +206,24 @@ impl Drop for Ahead {
     fn drop(&mut self) {
         // It may have been waited for: then this is no more than asking once again.
         let _ = self.build.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_ahead_is_always_waited_for_and_a_failure_is_for_the_step_to_find() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("xtask-ahead-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let (said, done) = (folder.join("said.txt"), folder.join("done"));
+        let ahead =
+            |script: &str| Ahead::of(Command::new("sh").args(["-c", script]).current_dir(&folder), said.clone());
+        ahead("echo one; echo two >&2; exit 3")?.finish()?;
+        assert_eq!(fs::read_to_string(&said)?, "one\ntwo\n");
+        drop(ahead("sleep 0.2; touch done")?);
+        assert!(done.exists());
+        Ok(fs::remove_dir_all(&folder)?)
     }
 }
