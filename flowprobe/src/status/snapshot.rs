@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub drains_seconds: f64,
     /// Open flows.
     pub open_flows: u64,
+    /// Flows that were opened since the start, and records that were received.
+    pub opened_flows: u64,
     /// The interfaces that it was told to meter.
     pub interfaces: Vec<InterfaceStatus>,
     /// The accounting sum of each interface and direction, totals since the start.
@@ -138,6 +140,7 @@ impl Snapshot {
             drains: tick.drains.count,
             drains_seconds: tick.drains.took.as_secs_f64(),
             open_flows: tick.open_flows as u64,
+            opened_flows: tick.opened_flows,
             interfaces,
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
@@ -217,6 +220,7 @@ pub(super) fn example() -> Snapshot {
         drains: 3700,
         drains_seconds: 46.5,
         open_flows: 9,
+        opened_flows: 4321,
         interfaces: vec![
             InterfaceStatus { name: "eth0".to_owned(), hook: Some("native XDP".to_owned()) },
             InterfaceStatus { name: "eth1".to_owned(), hook: None },

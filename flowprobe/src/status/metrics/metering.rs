@@ -56,6 +56,8 @@ metrics! {
     uptime_seconds: Gauge<u64, AtomicU64>,
     /// Flows that are open in the table.
     open_flows: Gauge<u64, AtomicU64>,
+    /// Flows that were opened since the start, and records that were received.
+    opened_flows: Counter,
     /// Drains of the kernel's flow map.
     drains: Counter,
     /// Time that drains took, all together.
@@ -91,6 +93,7 @@ impl Metrics {
         self.build_info.get_or_create(&Build { version: snapshot.version.clone() }).set(1);
         self.uptime_seconds.set(snapshot.uptime_seconds);
         self.open_flows.set(snapshot.open_flows);
+        self.opened_flows.inc_by(snapshot.opened_flows);
         self.drains.inc_by(snapshot.drains);
         self.drain_seconds.inc_by(snapshot.drains_seconds);
         self.last_drain_seconds.set(snapshot.drain_seconds);

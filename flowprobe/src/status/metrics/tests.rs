@@ -18,6 +18,7 @@ fn the_page_has_every_number_of_the_snapshot() {
         "flowprobe_build_info{version=\"1.2.3\"} 1",
         "flowprobe_uptime_seconds 3725",
         "flowprobe_open_flows 9",
+        "flowprobe_opened_flows_total 4321",
         "flowprobe_drains_total 3700",
         "flowprobe_drain_seconds_total 46.5",
         "flowprobe_last_drain_seconds 0.0125",
