@@ -311,6 +311,11 @@ labels = ["FOLDER/networks.csv"]
 mac-vendors = "FOLDER/oui.txt"
 reverse-dns = "private"
 status-socket = "none"
+web = "192.0.2.1:443"
+web-token = "FOLDER/token"
+web-certificate = "FOLDER/c"
+web-key = "FOLDER/k"
+web-name = ["flows.example"]
 output = "quiet"
 "#;
 
@@ -341,6 +346,7 @@ fn files_that_are_right() -> Result<()> {
     fs::write(folder.path().join("as.mmdb"), database(&[("192.0.2.0/24", 64_500, "DE")])?)?;
     fs::write(folder.path().join("networks.csv"), "192.0.2.0/24,test\n")?;
     fs::write(folder.path().join("oui.txt"), "00000C Cisco\n")?;
+    fs::write(folder.path().join("token"), "0123456789abcdef\n")?;
     let whole = WHOLE.replace("FOLDER", folder.path().to_str().context("a path in UTF-8")?);
     fs::write(&path, whole)?;
     let whole = run(&room, &["check-config", path_text])?;
