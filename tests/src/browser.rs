@@ -52,6 +52,17 @@ pub struct Screen {
     pub dark: bool,
 }
 
+/// What a page holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Octets of its scripts' objects.
+    pub heap: f64,
+    /// Nodes of its documents, also such as are in none any more.
+    pub nodes: f64,
+    /// Functions that wait for events.
+    pub listeners: f64,
+}
+
 /// A browser with one tab.
 pub struct Browser<'a> {
     room: &'a Namespace,
@@ -183,6 +194,22 @@ impl<'a> Browser<'a> {
         let answer = self.devtools("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }))?;
         let image = STANDARD.decode(answer["data"].as_str().context("no image")?)?;
         fs::write(file, image).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// What the page holds once its garbage is collected.
+    ///
+    /// # Errors
+    /// The browser is gone.
+    pub fn held(&self) -> Result<Held> {
+        self.devtools("HeapProfiler.collectGarbage", &json!({}))?;
+        self.devtools("Performance.enable", &json!({}))?;
+        let answer = self.devtools("Performance.getMetrics", &json!({}))?;
+        let metric = |name: &str| {
+            let all = answer["metrics"].as_array().into_iter().flatten();
+            let found = all.into_iter().find(|metric| metric["name"] == name);
+            found.and_then(|metric| metric["value"].as_f64()).with_context(|| format!("no {name}: {answer}"))
+        };
+        Ok(Held { heap: metric("JSHeapUsedSize")?, nodes: metric("Nodes")?, listeners: metric("JSEventListeners")? })
     }
 
     /// All that was said on the console so far: what scripts say, and what the browser holds against pages. Each begins with its level,
