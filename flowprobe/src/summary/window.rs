@@ -50,7 +50,17 @@ pub(crate) struct Window {
     /// Time that a bucket covers at least.
     grain_ns: u64,
     filling: Bucket,
-    full: VecDeque<(u64, Bucket)>,
+    full: VecDeque<Full>,
+    /// When the last drain was.
+    ticked_ns: Option<u64>,
+}
+
+/// A bucket that is closed, or at least has all that one drain has brought.
+struct Full {
+    /// When the time begins that it covers, and when the first of its drains was.
+    begin_ns: u64,
+    then_ns: u64,
+    bucket: Bucket,
 }
 
 impl Window {
@@ -62,6 +72,7 @@ impl Window {
             grain_ns: (span_ns / MAX_BUCKETS).max(1),
             filling: Bucket::default(),
             full: VecDeque::new(),
+            ticked_ns: None,
         }
     }
 
@@ -85,12 +96,13 @@ impl Window {
     /// other quickly goes into one bucket.
     pub(crate) fn tick(&mut self, now_ns: u64) {
         let bucket = std::mem::take(&mut self.filling);
+        let begin_ns = self.ticked_ns.replace(now_ns).unwrap_or(now_ns);
         match self.full.back_mut() {
-            Some((then, last)) if now_ns / self.grain_ns == *then / self.grain_ns => last.merge(&bucket),
-            _ => self.full.push_back((now_ns, bucket)),
+            Some(last) if now_ns / self.grain_ns == last.then_ns / self.grain_ns => last.bucket.merge(&bucket),
+            _ => self.full.push_back(Full { begin_ns, then_ns: now_ns, bucket }),
         }
         while self.full.len() > 1
-            && self.full.front().is_some_and(|(then, _)| now_ns.saturating_sub(*then) >= self.span_ns)
+            && self.full.front().is_some_and(|full| now_ns.saturating_sub(full.then_ns) >= self.span_ns)
         {
             self.full.pop_front();
         }
@@ -104,10 +116,20 @@ impl Window {
     /// The sum of those that were closed after this moment.
     pub(crate) fn totals_since(&self, since_ns: u64) -> Bucket {
         let mut totals = Bucket::default();
-        for (_, bucket) in self.full.iter().filter(|(then, _)| *then > since_ns) {
-            totals.merge(bucket);
+        for full in self.since(since_ns) {
+            totals.merge(&full.bucket);
         }
         totals
+    }
+
+    /// How much time that sum covers, in nanoseconds: buckets begin where they do, and the window may not be full yet.
+    pub(crate) fn covered_since(&self, since_ns: u64) -> u64 {
+        let begin = self.since(since_ns).next().map(|full| full.begin_ns);
+        begin.zip(self.ticked_ns).map_or(0, |(begin, end)| end.saturating_sub(begin))
+    }
+
+    fn since(&self, since_ns: u64) -> impl Iterator<Item = &Full> {
+        self.full.iter().filter(move |full| full.then_ns > since_ns)
     }
 
     /// What the drain has brought that is not complete yet, by protocol.
@@ -115,7 +137,7 @@ impl Window {
         self.filling.protocols.iter().map(|(protocol, amount)| (*protocol, *amount))
     }
 
-    /// Forgets everything.
+    /// Forgets all that was counted: what is covered begins with the last drain.
     pub(crate) fn clear(&mut self) {
         (self.filling, self.full) = (Bucket::default(), VecDeque::new());
     }

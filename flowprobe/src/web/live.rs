@@ -177,6 +177,10 @@ impl State {
         let totals = Totals::of(tick);
         let protocols: Vec<(u8, Amount)> = self.window.filling().collect();
         self.window.tick(tick.now_ns);
+        if self.looked.is_none() {
+            // Nothing was counted: this is no time in which nothing went by.
+            self.window.clear();
+        }
         self.open_flows = tick.open_flows as u64;
         let Some(last) = self.last.replace(totals.clone()) else { return };
         let seconds = Duration::from_nanos(totals.now_ns.saturating_sub(last.now_ns)).as_secs_f64();
@@ -217,7 +221,8 @@ impl State {
     fn view(&self, rows: usize, span: Duration) -> View {
         let now_ns = self.last.as_ref().map_or(0, |last| last.now_ns);
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let recent = self.window.totals_since(now_ns.saturating_sub(span_ns));
+        let since_ns = now_ns.saturating_sub(span_ns);
+        let recent = self.window.totals_since(since_ns);
         let total = total_of(&recent);
         let rates = Rates::of(self.samples.iter().rev().take(RATE_SAMPLES));
         View {
@@ -229,6 +234,7 @@ impl State {
             series: Series::of(&self.samples),
             interfaces: self.interfaces.clone(),
             seconds: span.as_secs(),
+            covered_seconds: Duration::from_nanos(self.window.covered_since(since_ns)).as_secs_f64(),
             total,
             sources: recent.top_sources(rows).map(|(address, amount)| Address::of(address, amount)).collect(),
             destinations: recent.top_destinations(rows).map(|(address, amount)| Address::of(address, amount)).collect(),
@@ -325,12 +331,33 @@ mod tests {
         assert_eq!((view.total.octets, view.sources[0].octets, view.destinations.len()), (3000, 3000, 1));
         assert_eq!((view.services[0].port, view.services[0].service_name), (443, Some("https")));
         assert_eq!(view.series.protocols[0].octets.iter().sum::<u64>(), 3000);
+        // What went by before somebody looked is not among the time.
+        assert_eq!((view.seconds, view.covered_seconds), (60, 3.0));
         // Tables of less time have less.
-        assert_eq!(live.view(10, Duration::from_secs(2)).total.octets, 2000);
+        let view = live.view(10, Duration::from_secs(2));
+        assert_eq!((view.total.octets, view.covered_seconds), (2000, 2.0));
         // Nobody looks any more.
         live.lock().looked = Instant::now().checked_sub(ATTENTION * 2);
         (8..11).for_each(&mut go);
         assert!(!live.watched.load(Ordering::Relaxed));
         assert!(live.lock().window.totals().top_sources(9).next().is_none());
+        assert_eq!(live.view(10, LONGEST_WINDOW).covered_seconds, 0.0);
+    }
+
+    #[test]
+    fn octets_are_those_of_the_seconds_that_are_covered() {
+        let live = Live::new();
+        drop(live.view(10, LONGEST_WINDOW));
+        for second in 1..200 {
+            let deltas = [delta(Ipv4Addr::new(10, 0, 0, 1), 4, 6, (51_000, 443), 1000)];
+            live.take(&Event::Deltas(deltas.as_slice().into()));
+            live.take(&Event::Tick(Arc::new(tick(second * SECOND, 0))));
+            // Of the first drain nobody knows how long it was.
+            for span in [10, 60].map(Duration::from_secs).into_iter().filter(|_| second > 60) {
+                let view = live.view(10, span);
+                assert_eq!(view.total.octets as f64 / view.covered_seconds, 1000.0, "at {second}, of {span:?}");
+                assert!(view.covered_seconds <= span.as_secs_f64() && view.covered_seconds > span.as_secs_f64() - 3.0);
+            }
+        }
     }
 }

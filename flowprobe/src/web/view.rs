@@ -22,6 +22,7 @@ pub struct View {
     pub series: Series,
     pub interfaces: Vec<InterfaceRate>,
     pub seconds: u64,
+    pub covered_seconds: f64,
     pub total: Sum,
     pub sources: Vec<Address>,
     pub destinations: Vec<Address>,
