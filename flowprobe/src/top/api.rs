@@ -48,8 +48,10 @@ pub(super) struct Live {
     pub(super) bits_per_second: f64,
     pub(super) packets_per_second: f64,
     pub(super) series: Series,
-    /// How much of the past the tables show.
+    /// How much of the past the tables show at most.
     pub(super) seconds: f64,
+    /// How much of it they show: flows are counted since somebody looks.
+    pub(super) covered_seconds: f64,
     pub(super) total: Sum,
     pub(super) sources: Vec<Talker>,
     pub(super) destinations: Vec<Talker>,

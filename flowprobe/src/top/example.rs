@@ -11,7 +11,7 @@ const LIVE: &str = r#"{
         "protocols": [{"protocolIdentifier": 6, "protocol": "TCP", "octets": [500000, 1000000, 500000], "packets": [1, 1, 1]}]
     },
     "interfaces": [{"interface": "eth0", "direction": "ingress", "bitsPerSecond": 12345678, "packetsPerSecond": 2345}],
-    "seconds": 10, "total": {"octets": 10000000, "packets": 20000},
+    "seconds": 10, "coveredSeconds": 10.0, "total": {"octets": 10000000, "packets": 20000},
     "sources": [
         {"address": "10.0.0.1", "octets": 7000000, "packets": 7000},
         {"address": "10.0.0.2", "octets": 2000000, "packets": 9000},

@@ -16,7 +16,8 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, d
 use ratatui::layout::Size;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::app::{App, Effect, Event, Moment, Question, Setup, Window};
+use super::api::Picture;
+use super::app::{App, Effect, Event, Moment, Question, Setup, Trouble, Window};
 use super::cli::{self, TopArgs, TopError};
 use super::client::Client;
 use super::draw::draw;
@@ -36,7 +37,7 @@ pub fn run(args: &TopArgs) -> Result<(), TopError> {
     let url = client.url().to_owned();
     // While the terminal is still as it was: what is wrong now is said there.
     let first = Question { seconds: Window::default().seconds(), top: App::FEW, about: true };
-    let picture = client.ask(first).map_err(|trouble| {
+    let picture = ask_first(&client, first).map_err(|trouble| {
         let (url, why) = (url.clone(), trouble.text);
         if trouble.nobody { TopError::Nobody { url, why } } else { TopError::Refused { url, why } }
     })?;
@@ -51,6 +52,22 @@ pub fn run(args: &TopArgs) -> Result<(), TopError> {
     let clock = Clock(Instant::now());
     let app = App::new(setup, picture, screen.terminal.size()?, clock.now());
     watch(app, &clock, &mut screen, &questions, &happened)
+}
+
+/// How long a daemon that has just been started may want to be waited for.
+const PATIENCE_AT_START: Duration = Duration::from_secs(10);
+
+/// The first answer, of a daemon that may only just have begun.
+fn ask_first(client: &Client, question: Question) -> Result<Picture, Trouble> {
+    let end = Instant::now() + PATIENCE_AT_START;
+    loop {
+        match client.ask(question) {
+            Err(Trouble { retry: Some(retry), .. }) if retry < end.saturating_duration_since(Instant::now()) => {
+                thread::sleep(retry.max(Duration::from_millis(100)));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// See no-color.org: any value but an empty one.

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
-use super::api::{Accounting, Conversation, Direction, Interface, Interfaces, Live, Picture, Series, Sum, Terms, Text};
+use super::api::{
+    Accounting, Conversation, Direction, Interface, Interfaces, Live, Picture, Series, Sum, Terms, Text, whole,
+};
 use super::panel::{Choice, Key, Panel};
 use super::text::{bars, rates};
 use crate::record::has_ports;
@@ -266,20 +268,22 @@ impl Cell {
 
 /// The cells of [`RATE`] and those that follow it.
 fn amounts(sum: Sum, live: &Live) -> [Cell; 5] {
-    let per_second = |amount: u64| whole_rate(amount, live.seconds);
+    // Sorted by what was counted, which has no ties that rounding makes.
+    let per_second = |amount: u64, factor: f64| rate(amount, live.covered_seconds, factor);
     [
-        Cell::number(per_second(sum.octets).saturating_mul(8), bits),
-        Cell::number(per_second(sum.packets), count),
+        Cell::number(sum.octets, |octets| bits(per_second(octets, 8.0))),
+        Cell::number(sum.packets, |packets| count(per_second(packets, 1.0))),
         share(sum.octets, live.total.octets),
         Cell::number(sum.octets, bytes),
         Cell::number(sum.packets, compact),
     ]
 }
 
-fn whole_rate(amount: u64, seconds: f64) -> u64 {
+/// So many times an amount, a second.
+fn rate(amount: u64, seconds: f64, factor: f64) -> u64 {
     #[expect(clippy::cast_precision_loss, reason = "three digits of it are shown")]
-    let rate = amount as f64 / seconds;
-    super::api::whole(rate)
+    let rate = if seconds > 0.0 { amount as f64 * factor / seconds } else { 0.0 };
+    whole(rate)
 }
 
 /// A part in percent, of nothing none.
@@ -351,13 +355,13 @@ fn interface_rows(interfaces: &Interfaces) -> Vec<Row> {
         let Interface { interface: name, hook, speed_bits_per_second: speed, directions } = interface;
         let away = hook.is_none();
         let rows = directions.iter().map(|Direction { direction, bits_per_second, packets_per_second, seen }| {
-            let rate = super::api::whole(*bits_per_second);
+            let rate = whole(*bits_per_second);
             let hook = hook.as_ref().map_or("not there", Text::as_str);
             let cells = [
                 Cell::text(name.as_str()),
                 Cell::text(short(direction)),
                 Cell::number(rate, bits),
-                Cell::number(super::api::whole(*packets_per_second), count),
+                Cell::number(whole(*packets_per_second), count),
                 speed.map_or_else(Cell::default, |speed| share(rate, speed)),
                 Cell::text(hook),
                 Cell::number(seen.octets, bytes),

@@ -33,6 +33,9 @@ const ABOUT: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 const LATEST_RETRY: Duration = Duration::from_secs(60);
 
+/// An answer that is not there after so long is late.
+const LATE: Duration = Duration::from_secs(3);
+
 /// The state of asking.
 pub(super) struct Asking {
     interval: Duration,
@@ -103,8 +106,10 @@ impl Asking {
         }
     }
 
-    pub(super) const fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
+    /// What is wrong, where something is, in words.
+    pub(super) fn trouble(&self, now: Duration) -> Option<&str> {
+        let late = self.asked.is_some_and(|(_, asked)| now.saturating_sub(asked) >= LATE);
+        self.trouble.as_ref().map(|trouble| trouble.text.as_str()).or(late.then_some("it takes long to answer"))
     }
 
     /// Since the last answer.

@@ -190,8 +190,8 @@ impl App {
     }
 
     /// What is wrong, and how old what is shown has become. In a pause nobody asks.
-    pub(super) fn trouble(&self, now: Moment) -> Option<(&Trouble, Duration)> {
-        let trouble = self.asking.trouble().filter(|_| self.paused.is_none())?;
+    pub(super) fn trouble(&self, now: Moment) -> Option<(&str, Duration)> {
+        let trouble = self.asking.trouble(now.at).filter(|_| self.paused.is_none())?;
         Some((trouble, self.asking.age(now.at)))
     }
 

@@ -270,8 +270,7 @@ fn a_daemon_that_is_away_is_asked_again() {
     let mut app = app((80, 24), &[]);
     assert!(app.question(at(2)).is_some() && app.trouble(at(2)).is_none());
     app.on(no_answer(), at(3));
-    let (trouble, age) = app.trouble(at(8)).expect("it is said");
-    assert_eq!((trouble.text.as_str(), age), ("Connection refused", Duration::from_secs(8)));
+    assert_eq!(app.trouble(at(8)), Some(("Connection refused", Duration::from_secs(8))));
     assert_eq!(labels(&app, Panel::Sources).len(), 4, "the last picture stays");
     // Not more often, whatever is pressed.
     press(&mut app, &[KeyCode::Char('w')]);
@@ -287,6 +286,12 @@ fn a_daemon_that_is_away_is_asked_again() {
     assert!(app.question(at(72)).is_some());
     app.on(answer(example::picture()), at(72));
     assert_eq!(app.trouble(at(72)), None);
+    // One that is slow is said to be.
+    assert!(app.question(at(74)).is_some());
+    assert_eq!(
+        (app.trouble(at(76)), app.trouble(at(77))),
+        (None, Some(("it takes long to answer", Duration::from_secs(5))))
+    );
 }
 
 #[test]

@@ -51,13 +51,13 @@ fn header(app: &App, now: Moment, look: Look, frame: &mut Frame, place: Rect, sm
     let live = &app.picture.live;
     let state = match app.paused {
         Some(since) => Span::styled(format!(" PAUSED since {} ", since.clock.strftime("%H:%M:%S")), look.notice()),
+        None if live.covered_seconds == 0.0 => Span::styled("counting from now on", look.dim()),
         None if small => Span::styled(format!("{} s", whole(live.seconds)), look.dim()),
         None => Span::styled(format!("last {} s", whole(live.seconds)), look.dim()),
     };
     let room = place.width.saturating_sub(width(&state.content) + 1);
     let title = if let Some((trouble, age)) = app.trouble(now) {
-        let (age, text) = (duration(age), &trouble.text);
-        let line = format!("NO ANSWER for {age}, trying again: {text} · {}", app.setup.url);
+        let line = format!("NO ANSWER for {}, trying again: {trouble} · {}", duration(age), app.setup.url);
         Span::styled(cut_end(&line, room), look.alarm())
     } else if small {
         let packets = format!("{} packets/s", count(whole(live.packets_per_second)));

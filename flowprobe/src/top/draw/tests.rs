@@ -241,6 +241,17 @@ fn filters_choices_and_pauses_are_said() {
 }
 
 #[test]
+fn flows_that_were_not_counted_yet_are_not_said_to_be_none() {
+    let mut picture = example::picture();
+    picture.live.covered_seconds = 0.0;
+    let mut app = app(SMALL, &[]);
+    app.on(Event::Answer(Ok(Box::new(picture))), at(2));
+    assert!(screen(&app)[0].ends_with(" counting from now on"));
+    // Rates of no time are none.
+    must_show(&app, &["10.0.0.1             0 bit/s", "10.0.0.2             0 bit/s"]);
+}
+
+#[test]
 fn rows_that_may_not_be_all_are_counted_so() {
     let mut app = app(SMALL, &[KeyCode::Char('5')]);
     app.on(Event::Answer(Ok(Box::new(example::many(100)))), at(2));
