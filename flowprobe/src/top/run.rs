@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Stdout, stdin, stdout};
 use std::panic;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ fn watch(
             let _ = questions.send(question);
         }
         let now = clock.now();
-        screen.terminal.draw(|frame| draw(&app, now, frame))?;
+        screen.draw(&app, now)?;
         let until_question = app.next_question().map_or(BEAT, |due| due.saturating_sub(now.at));
         let mut next = match happened.recv_timeout(until_question.min(BEAT)) {
             Ok(event) => Some(event),
@@ -100,7 +101,7 @@ fn watch(
         while let Some(event) = next {
             match app.on(event, clock.now()) {
                 Effect::None => {}
-                Effect::Repaint => screen.terminal.clear()?,
+                Effect::Repaint => screen.clear()?,
                 Effect::Leave => return Ok(()),
             }
             next = happened.try_recv().ok();
@@ -170,32 +171,53 @@ fn start_listening(events: Sender<Event>) -> io::Result<()> {
 /// The terminal in a state in which it can be drawn on. However this ends, it is left as it was.
 struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Held while something is written to it.
+    busy: Arc<Mutex<()>>,
 }
 
 impl Screen {
     fn enter() -> io::Result<Self> {
-        let before = panic::take_hook();
-        // What a panic says is to be read, whichever thread it is, and nothing may be drawn after it.
-        panic::set_hook(Box::new(move |what| {
-            leave();
-            before(what);
-            std::process::exit(PANICKED);
-        }));
+        let busy = Arc::new(Mutex::new(()));
+        say_panics_below(Arc::clone(&busy));
         enable_raw_mode()?;
         let entered = execute!(stdout(), EnterAlternateScreen, Hide)
             .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
         match entered {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(terminal) => Ok(Self { terminal, busy }),
             Err(error) => {
                 leave();
                 Err(error)
             }
         }
     }
+
+    fn draw(&mut self, app: &App, now: Moment) -> io::Result<()> {
+        let _busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.terminal.draw(|frame| draw(app, now, frame)).map(drop)
+    }
+
+    /// Has everything drawn anew.
+    fn clear(&mut self) -> io::Result<()> {
+        let _busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.terminal.clear()
+    }
 }
 
 /// What a process exits with that has panicked.
 const PANICKED: i32 = 101;
+
+/// Has what a panic says written to the terminal as it was. Where it is another thread than the one that draws, which is this one, that
+/// one must not draw any more: it waits for ever.
+fn say_panics_below(busy: Arc<Mutex<()>>) {
+    let (before, drawing) = (panic::take_hook(), thread::current().id());
+    panic::set_hook(Box::new(move |what| {
+        let elsewhere = thread::current().id() != drawing;
+        let _busy = elsewhere.then(|| busy.lock().unwrap_or_else(PoisonError::into_inner));
+        leave();
+        before(what);
+        std::process::exit(PANICKED);
+    }));
+}
 
 impl Drop for Screen {
     fn drop(&mut self) {
