@@ -40,11 +40,11 @@ pub(super) async fn host(
         put_mac(*bits, &mut address);
         json!({ "macAddress": address, "macVendor": state.vendor(*bits).as_deref(), "lastMilliseconds": last_ms })
     };
-    let cards = known.mac_addresses.iter().map(card).collect();
-    Ok(Json(to_json(&known, cards, &steps, step_ms)))
+    let cards: Vec<Value> = known.mac_addresses.iter().map(card).collect();
+    Ok(Json(to_json(&known, &cards, &steps, step_ms)))
 }
 
-fn to_json(known: &Host, cards: Vec<Value>, steps: &Steps, step_ms: i64) -> Value {
+fn to_json(known: &Host, cards: &[Value], steps: &Steps, step_ms: i64) -> Value {
     let names: Map<String, Value> = known.names.iter().map(|(name, cell)| (name.clone(), cell.to_json())).collect();
     let way = |of: fn(&BothWays) -> Counts| {
         let counts: Vec<Counts> = known.series.counts.iter().map(of).collect();
