@@ -32,7 +32,7 @@ impl App {
         self.on_moved(key.code);
         match key.code {
             KeyCode::Char('q') => return Effect::Leave,
-            KeyCode::Char('?' | 'h') => self.help = true,
+            KeyCode::Char('?') => self.help = true,
             KeyCode::Char('/') => {
                 self.typing = true;
                 self.asking.hurry(now.at);
