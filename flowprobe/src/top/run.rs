@@ -48,7 +48,7 @@ pub fn run(args: &TopArgs) -> Result<(), TopError> {
     start_listening(events.clone())?;
 
     let mut screen = Screen::enter()?;
-    // Only now: it would read what is typed ahead for the shell.
+    // Only now: before, lines are read and no keys.
     start_reading(events)?;
     let clock = Clock(Instant::now());
     let app = App::new(setup, picture, screen.terminal.size()?, clock.now());
@@ -89,7 +89,11 @@ fn watch(
             // Its thread is there as long as this one.
             let _ = questions.send(question);
         }
-        let now = clock.now();
+        let (now, size) = (clock.now(), screen.terminal.size()?);
+        if size != app.size {
+            // Nobody was told of a change before keys were read for the first time.
+            app.on(Event::Resize(size), now);
+        }
         screen.draw(&app, now)?;
         let until_question = app.next_question().map_or(BEAT, |due| due.saturating_sub(now.at));
         let mut next = match happened.recv_timeout(until_question.min(BEAT)) {

@@ -201,8 +201,8 @@ impl Panel {
         }
     }
 
-    /// Rows of which the daemon has said no more than it was asked for.
-    pub(super) fn said(self, live: &Live) -> usize {
+    /// How many rows the daemon has given for it, of those of which it gives no more than it is asked for.
+    pub(super) fn given(self, live: &Live) -> usize {
         match self {
             Self::Sources => live.sources.len(),
             Self::Destinations => live.destinations.len(),

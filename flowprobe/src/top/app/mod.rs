@@ -209,16 +209,17 @@ impl App {
 
     /// The panel that the keys are for.
     pub(super) fn focused(&self) -> Panel {
+        if self.chosen.is_some() { Panel::Chosen } else { self.focus_of_tab() }
+    }
+
+    fn focus_of_tab(&self) -> Panel {
         let panels = self.tab.panels();
-        let focus = self.focus[self.tab.number()].min(panels.len() - 1);
-        if self.chosen.is_some() { Panel::Chosen } else { panels[focus] }
+        panels[self.focus[self.tab.number()].min(panels.len() - 1)]
     }
 
     /// Where things are; none where the terminal is too small.
     pub(super) fn places(&self) -> Option<Places> {
-        let panels = self.tab.panels();
-        let focus = panels[self.focus[self.tab.number()].min(panels.len() - 1)];
-        Places::of(self.size, self.tab, focus, self.chosen.as_ref().map(|_| Panel::Chosen))
+        Places::of(self.size, self.tab, self.focus_of_tab(), self.chosen.as_ref().map(|_| Panel::Chosen))
     }
 
     /// A panel that is on the screen.

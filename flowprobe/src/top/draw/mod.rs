@@ -158,9 +158,8 @@ const HINTS: [&str; 9] = [
 fn footer(app: &App, look: Look, frame: &mut Frame, place: Rect) {
     let view = app.view(app.focused());
     let rows = view.map_or(0, |view| view.rows.len());
-    let asked_for = app.focused().said(&app.picture.live);
     // As many as were asked for: there may be more.
-    let more = if asked_for >= app.rows_asked() { "+" } else { "" };
+    let more = if app.focused().given(&app.picture.live) >= app.rows_asked() { "+" } else { "" };
     let at = view.filter(|view| !view.rows.is_empty()).map_or(0, |view| view.selected + 1);
     let position = format!("{at} of {rows}{more}");
     let room = place.width.saturating_sub(width(&position) + 2);
