@@ -12,10 +12,13 @@ use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, RowGroupMetaData};
 /// columns, group by group: of its pages, and of its Bloom filter where it has one.
 pub(super) const KEY: &str = "flowprobe.checksums";
 
+/// How all keys begin that are ours.
+const OURS: &str = "flowprobe.";
+
 /// What is to be found in a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Checksums {
-    /// By group and column.
+    /// By group and column; none of files that somebody else has written.
     columns: Vec<Vec<OfColumn>>,
 }
 
@@ -38,10 +41,13 @@ pub(super) fn of(file: &File, groups: &[RowGroupMetaData], facts: &[KeyValue]) -
 }
 
 impl Checksums {
-    /// Those that a file's metadata have; nothing where they are wrong already, or are not there: each file has had them from the beginning,
-    /// and a key with an octet that has changed must not be taken for none.
+    /// Those that a file's metadata have; nothing where they are wrong already. Files of ours have had them from the beginning: a key with
+    /// an octet that has changed must not be taken for none.
     pub(super) fn read(groups: &[RowGroupMetaData], facts: &[KeyValue]) -> Option<Self> {
-        let text = facts.iter().find(|fact| fact.key == KEY)?;
+        let Some(text) = facts.iter().find(|fact| fact.key == KEY) else {
+            let is_ours = facts.iter().any(|fact| fact.key.starts_with(OURS));
+            return (!is_ours).then(Self::default);
+        };
         let mut sums = text.value.as_deref()?.split(',').map(|sum| u32::from_str_radix(sum, 16).ok());
         if sums.next()?? != of_metadata(groups, facts) {
             return None;
@@ -64,7 +70,7 @@ impl Checksums {
 
     /// Whether a column's pages in a group are what they were.
     pub(super) fn pages_fit(&self, file: &File, group: &RowGroupMetaData, at: (usize, usize)) -> io::Result<bool> {
-        let Some(expected) = self.of(at.0, at.1) else { return Ok(false) };
+        let Some(expected) = self.of(at.0, at.1) else { return Ok(true) };
         Ok(of_pages(file, group.column(at.1))? == expected.pages)
     }
 
@@ -75,7 +81,7 @@ impl Checksums {
         group: &RowGroupMetaData,
         at: (usize, usize),
     ) -> io::Result<bool> {
-        let Some(expected) = self.of(at.0, at.1) else { return Ok(false) };
+        let Some(expected) = self.of(at.0, at.1) else { return Ok(true) };
         Ok(of_bloom_filter(file, group.column(at.1))? == expected.bloom_filter)
     }
 }
