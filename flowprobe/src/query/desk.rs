@@ -2,6 +2,7 @@
 //! can be answered soon. An answer that nobody waits for any more is given up.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -58,7 +59,8 @@ impl Desk {
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { break };
-                    job();
+                    // The panic has said why; whoever asked sees that there is no answer, and the next question gets one.
+                    let _ = panic::catch_unwind(AssertUnwindSafe(job));
                 }
             })?;
         }
@@ -68,7 +70,7 @@ impl Desk {
     /// What `work` says, which gets told when nobody waits for it any more.
     ///
     /// # Errors
-    /// Too many are waiting. Where `work` panics that is the answer, too.
+    /// Too many are waiting, or `work` has panicked.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
@@ -93,45 +95,54 @@ mod tests {
 
     use super::*;
 
+    /// Waits until `condition` holds; the test's own patience is that of whoever runs it.
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// A question that goes on until nobody waits for it; the counters are of those that have begun and ended.
+    async fn endless(desk: Desk, begun: Arc<AtomicUsize>, ended: Arc<AtomicUsize>) -> Result<(), Busy> {
+        let work = move |stop: &AtomicBool| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            ended.fetch_add(1, Ordering::SeqCst);
+        };
+        desk.ask(work).await
+    }
+
     #[tokio::test]
     async fn no_more_wait_than_there_is_room_for_and_those_who_leave_make_room() {
         let desk = Desk::open().expect("threads");
-        let (begun, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let asked: Vec<_> = (0..CLERKS + QUEUE)
-            .map(|_| {
-                let (desk, begun, ran) = (desk.clone(), Arc::clone(&begun), Arc::clone(&ran));
-                tokio::spawn(async move {
-                    let work = move |stop: &AtomicBool| {
-                        begun.fetch_add(1, Ordering::SeqCst);
-                        while !stop.load(Ordering::Relaxed) {
-                            thread::sleep(Duration::from_millis(1));
-                        }
-                        ran.fetch_add(1, Ordering::SeqCst);
-                    };
-                    desk.ask(work).await
-                })
-            })
-            .collect();
-        while begun.load(Ordering::SeqCst) < CLERKS || asked.iter().any(|one| one.is_finished()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            if asked.iter().any(|one| one.is_finished()) {
-                break;
-            }
-        }
-        // Some may have been refused before the threads had taken the first.
-        let full = loop {
-            let outcome = tokio::time::timeout(Duration::from_millis(50), desk.ask(|_| ())).await;
-            if let Ok(outcome) = outcome {
-                break outcome;
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let ask = |_| tokio::spawn(endless(desk.clone(), Arc::clone(&begun), Arc::clone(&ended)));
+        let mut asked: Vec<_> = (0..CLERKS).map(ask).collect();
+        until(|| begun.load(Ordering::SeqCst) == CLERKS).await;
+        asked.extend((0..QUEUE).map(ask));
+        // On this thread they are queued one by one, in their order, before this is.
+        tokio::task::yield_now().await;
+        assert_eq!(desk.ask(|_| ()).await, Err(Busy));
+        asked.iter().for_each(|one| one.abort());
+        until(|| ended.load(Ordering::SeqCst) == CLERKS).await;
+        // What had not begun never does, and there is room again.
+        let answer = loop {
+            match desk.ask(|_| 7).await {
+                Ok(answer) => break answer,
+                Err(Busy) => tokio::task::yield_now().await,
             }
         };
-        assert_eq!(full, Err(Busy));
-        // All who wait leave: what runs ends, and what has not begun never does.
-        asked.iter().for_each(|one| one.abort());
-        assert_eq!(desk.ask(|_| 7).await.or(desk.ask(|_| 7).await).or(Err(Busy)).unwrap_or(7), 7);
-        while ran.load(Ordering::SeqCst) < CLERKS {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!((answer, begun.load(Ordering::SeqCst)), (7, CLERKS));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_panics_costs_nobody_else_an_answer() {
+        let desk = Desk::open().expect("threads");
+        for _ in 0..CLERKS * 2 {
+            assert_eq!(desk.ask(|_| -> u32 { unreachable!("a question that cannot be answered") }).await, Err(Busy));
         }
-        assert_eq!(begun.load(Ordering::SeqCst), CLERKS);
+        assert_eq!(desk.ask(|_| 7).await, Ok(7));
     }
 }
