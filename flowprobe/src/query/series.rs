@@ -270,13 +270,14 @@ impl<R: Divided> Sums<R> {
     fn chart(source: Source<'_>, request: &Request, step_ms: i64, grouping: Grouping) -> Result<Chart, FileFault> {
         let step_ms = step_ms.max(1);
         // Once without steps, to know the largest: all groups in all steps may be too many.
-        let largest = match grouping {
-            Grouping::None => vec![Group::All],
+        let (largest, forgot) = match grouping {
+            Grouping::None => (vec![Group::All], false),
             _ => {
-                let (sums, _) = gather(source, request, &Self::new(i64::MAX, grouping, None))?;
+                let (sums, notes) = gather(source, request, &Self::new(i64::MAX, grouping, None))?;
+                let forgot = notes.is_rough || sums.tally.is_rough;
                 let all = sums.tally.counts.into_iter().map(|((_, group), counts)| (group, counts)).collect();
                 let ranked = first(&all, request.top, |counts| measured(*counts, request.by));
-                ranked.into_iter().map(|(group, _)| group).collect()
+                (ranked.into_iter().map(|(group, _)| group).collect(), forgot)
             }
         };
         let shown = Arc::new(largest.iter().cloned().collect());
@@ -299,7 +300,7 @@ impl<R: Divided> Sums<R> {
         };
         let groups = largest.into_iter().chain(has_others.then_some(Group::Other)).map(counts_of).collect();
         let Notes { is_rough, unreadable, .. } = notes;
-        Ok(Chart { steps, groups, total, is_rough: is_rough || sums.tally.is_rough, unreadable })
+        Ok(Chart { steps, groups, total, is_rough: is_rough || forgot || sums.tally.is_rough, unreadable })
     }
 
     fn add(&mut self, when_ms: i64, group: Group, counts: Counts) {
