@@ -28,9 +28,14 @@ pub(crate) struct Desk {
     queue: mpsc::SyncSender<Job>,
 }
 
-/// Too many are waiting.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Busy;
+pub(crate) enum Unanswered {
+    /// Too many are waiting.
+    Busy,
+    /// The work has panicked.
+    Failed,
+}
 
 /// Set when whoever asked has gone away.
 struct GoneAway(Arc<AtomicBool>);
@@ -70,11 +75,11 @@ impl Desk {
     /// What `work` says, which gets told when nobody waits for it any more.
     ///
     /// # Errors
-    /// Too many are waiting, or `work` has panicked.
+    /// See [`Unanswered`].
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
-    ) -> Result<T, Busy> {
+    ) -> Result<T, Unanswered> {
         let (answer, answered) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let _gone_away = GoneAway(Arc::clone(&stop));
@@ -83,8 +88,8 @@ impl Desk {
                 let _ = answer.send(work(&stop));
             }
         });
-        self.queue.try_send(job).map_err(|_| Busy)?;
-        answered.await.map_err(|_| Busy)
+        self.queue.try_send(job).map_err(|_| Unanswered::Busy)?;
+        answered.await.map_err(|_| Unanswered::Failed)
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
     }
 
     /// A question that goes on until nobody waits for it; the counters are of those that have begun and ended.
-    async fn endless(desk: Desk, begun: Arc<AtomicUsize>, ended: Arc<AtomicUsize>) -> Result<(), Busy> {
+    async fn endless(desk: Desk, begun: Arc<AtomicUsize>, ended: Arc<AtomicUsize>) -> Result<(), Unanswered> {
         let work = move |stop: &AtomicBool| {
             begun.fetch_add(1, Ordering::SeqCst);
             while !stop.load(Ordering::Relaxed) {
@@ -124,14 +129,14 @@ mod tests {
         asked.extend((0..QUEUE).map(ask));
         // On this thread they are queued one by one, in their order, before this is.
         tokio::task::yield_now().await;
-        assert_eq!(desk.ask(|_| ()).await, Err(Busy));
+        assert_eq!(desk.ask(|_| ()).await, Err(Unanswered::Busy));
         asked.iter().for_each(|one| one.abort());
         until(|| ended.load(Ordering::SeqCst) == CLERKS).await;
         // What had not begun never does, and there is room again.
         let answer = loop {
             match desk.ask(|_| 7).await {
                 Ok(answer) => break answer,
-                Err(Busy) => tokio::task::yield_now().await,
+                Err(_) => tokio::task::yield_now().await,
             }
         };
         assert_eq!((answer, begun.load(Ordering::SeqCst)), (7, CLERKS));
@@ -141,7 +146,8 @@ mod tests {
     async fn a_question_that_panics_costs_nobody_else_an_answer() {
         let desk = Desk::open().expect("threads");
         for _ in 0..CLERKS * 2 {
-            assert_eq!(desk.ask(|_| -> u32 { unreachable!("a question that cannot be answered") }).await, Err(Busy));
+            let answer = desk.ask(|_| -> u32 { unreachable!("a question that cannot be answered") }).await;
+            assert_eq!(answer, Err(Unanswered::Failed));
         }
         assert_eq!(desk.ask(|_| 7).await, Ok(7));
     }

@@ -28,7 +28,7 @@ pub use answer::{Answer, Cell, Total, Unit};
 pub use cli::{FilterArgs, Metered, QueryArgs, QueryFlagsError, SourceArgs, TimeArgs, What};
 pub(crate) use cli::{USUAL_PREFIX, USUAL_PREFIX6, as_number, country, protocol, usual_step_ms};
 pub use client::{Place, QueryError, Reply, find, print};
-pub(crate) use desk::{Busy, CLERKS, Desk};
+pub(crate) use desk::{CLERKS, Desk, Unanswered};
 pub use filter::{Filter, IcmpType};
 pub(crate) use gather::MOST as MOST_KEYS;
 pub use host::{Host, HostSeries, MacAddress, host};

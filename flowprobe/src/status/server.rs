@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
 use crate::enrich::Enrichment;
-use crate::query::{self, Busy, Desk, Reply, Request};
+use crate::query::{self, Desk, Reply, Request, Unanswered};
 use crate::sink::Tick;
 use crate::store::Shelf;
 
@@ -229,7 +229,10 @@ async fn history(question: &[u8], watched: Watched) -> Option<Vec<u8>> {
             match asked.await {
                 Ok(Ok(answer)) => Reply::Answer(answer),
                 Ok(Err(fault)) => Reply::Refused(format!("cannot read history: {fault}")),
-                Err(Busy) => Reply::Refused("more questions are waiting than can be answered soon".to_owned()),
+                Err(Unanswered::Busy) => {
+                    Reply::Refused("more questions are waiting than can be answered soon".to_owned())
+                }
+                Err(Unanswered::Failed) => Reply::Refused("the daemon has failed at it: its log says where".to_owned()),
             }
         }
     };

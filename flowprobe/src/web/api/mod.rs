@@ -17,7 +17,7 @@ use axum::routing::get;
 
 use super::guard::refusal;
 use super::server::WebState;
-use crate::query::Busy;
+use crate::query::Unanswered;
 use crate::store::Shelf;
 use crate::store::file::FileFault;
 use params::ParamError;
@@ -67,6 +67,8 @@ enum Failure {
     Late,
     /// There was no drain yet.
     NotYet,
+    /// The daemon has failed at it.
+    Failed,
     /// History cannot be read.
     Fault(FileFault),
 }
@@ -99,6 +101,10 @@ impl IntoResponse for Failure {
                 let error = "the first drain is not over yet: ask again in a second";
                 retry_after(refusal(StatusCode::SERVICE_UNAVAILABLE, error, None), "1")
             }
+            Self::Failed => {
+                let error = "the daemon has failed at this question: its log says where";
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, error, None)
+            }
             Self::Fault(fault) => {
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, &format!("cannot read history: {fault}"), None)
             }
@@ -120,7 +126,8 @@ async fn ask<T: Send + 'static>(
     let asked = desk.ask(move |stop| work(&shelf, stop));
     match tokio::time::timeout(super::server::PATIENCE, asked).await {
         Err(_) => Err(Failure::Late),
-        Ok(Err(Busy)) => Err(Failure::Busy),
+        Ok(Err(Unanswered::Busy)) => Err(Failure::Busy),
+        Ok(Err(Unanswered::Failed)) => Err(Failure::Failed),
         Ok(Ok(Err(fault))) => Err(Failure::Fault(fault)),
         Ok(Ok(Ok(found))) => Ok(found),
     }
