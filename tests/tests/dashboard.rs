@@ -8,11 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_tests::browser::{Browser, Screen};
 use flowprobe_tests::daemon::Daemon;
-use flowprobe_tests::exporting::{ExportingProcess, Layout, Sender};
 use flowprobe_tests::http::Http;
 use flowprobe_tests::inject;
 use flowprobe_tests::knowledge::Knowledge;
-use flowprobe_tests::listening::{HERE, flows};
+use flowprobe_tests::listening::{HERE, of_all_kinds, tell};
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::wait_until;
 use flowprobe_tests::require;
@@ -114,18 +113,8 @@ impl Site {
         let daemon = Daemon::quick(room, &arguments)?;
         let injected = inject::send_flows(room, "va", "vb", 1)?;
         let (mut sent, mut count) = (injected.sum(), injected.0.len() as u64);
-        let sender = Sender::new(room, "127.0.0.3:9000", HERE)?;
-        let mut process = ExportingProcess::new(10, 1);
-        let layout = Layout::plain(256, &process);
-        for turn in 0..RECEIVED / 20 {
-            let mut data = flows(turn * 20, 20, &process);
-            for (flow, protocol) in data.iter_mut().zip([6, 17, 17, 1, 58, 47].into_iter().cycle()) {
-                flow.protocol = protocol;
-                sent += Counts { packets: flow.packets.into(), octets: flow.octets.into(), layer2_octets: 0 };
-            }
-            count += 20;
-            sender.send(&process.message(&[layout.template(), layout.data(&data, &process)]))?;
-        }
+        sent += tell(room, RECEIVED, of_all_kinds)?;
+        count += u64::from(RECEIVED);
         let http = Http::new(room, WEB)?;
         let mut now = Value::Null;
         // What is not written yet is in answers, too.

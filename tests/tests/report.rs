@@ -8,9 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_tests::daemon::{Daemon, binary, status_of};
-use flowprobe_tests::exporting::{ExportingProcess, Layout, Sender};
 use flowprobe_tests::knowledge::Knowledge;
-use flowprobe_tests::listening::{HERE, flows};
+use flowprobe_tests::listening::{HERE, tell};
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{read, wait_until};
 use flowprobe_tests::require;
@@ -52,20 +51,14 @@ fn heard(room: &Namespace, store: &str, count: u32) -> Result<Daemon> {
     files.put_database("as.mmdb", &[("0.0.0.0/1", 64_500, "DE"), ("128.0.0.0/1", 64_501, "FR")])?;
     let (listen, database) = (format!("udp://{HERE}"), files.argument("as.mmdb"));
     let daemon = Daemon::start(room, &["--listen", &listen, "--store", store, "--mmdb", &database])?;
-    let sender = Sender::new(room, "127.0.0.3:9000", HERE)?;
-    let mut process = ExportingProcess::new(10, 1);
-    let layout = Layout::plain(256, &process);
-    for turn in 0..count / 20 {
-        let mut data = flows(turn * 20, 20, &process);
-        for (flow, protocol) in data.iter_mut().zip([6, 6, 6, 1, 58, 47, 50, 89].into_iter().cycle()) {
-            flow.protocol = if turn % 2 == 0 { protocol } else { 17 };
-        }
-        sender.send(&process.message(&[layout.template(), layout.data(&data, &process)]))?;
-    }
+    // Messages by turns of all kinds, and of UDP.
+    tell(room, count, |number| match (number / 20 % 2, number as usize % 20) {
+        (0, place) => [6, 6, 6, 1, 58, 47, 50, 89][place % 8],
+        _ => 17,
+    })?;
     let pid = daemon.id();
-    let expected = count / 20 * 20;
     // It may be so new that it has no socket yet.
-    let is_written = || Ok(status_of(pid).is_ok_and(|status| status["history"]["storedRecords"] == expected));
+    let is_written = || Ok(status_of(pid).is_ok_and(|status| status["history"]["storedRecords"] == count));
     wait_until("records that are written", is_written)?;
     Ok(daemon)
 }

@@ -5,13 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use flowprobe_tests::daemon::{Daemon, status_of};
-use flowprobe_tests::exporting::{ExportingProcess, Layout, Sender};
 use flowprobe_tests::history::query;
 use flowprobe_tests::http::Http;
 use flowprobe_tests::knowledge::Knowledge;
-use flowprobe_tests::listening::{HERE, flows};
+use flowprobe_tests::listening::{HERE, of_all_kinds, tell};
 use flowprobe_tests::namespace::Namespace;
-use flowprobe_tests::process::wait_until;
+use flowprobe_tests::process::{read, wait_until};
 use flowprobe_tests::require;
 use serde_json::Value;
 
@@ -25,25 +24,11 @@ fn heard(room: &Namespace, store: &str, count: u32) -> Result<Daemon> {
     let interval = ["--interval", "200ms", "-i", "va"];
     let history = ["--listen", &listen, "--store", store, "--mmdb", &database, "--web", WEB];
     let daemon = Daemon::start(room, &[&interval[..], &history].concat())?;
-    let sender = Sender::new(room, "127.0.0.3:9000", HERE)?;
-    let mut process = ExportingProcess::new(10, 1);
-    let layout = Layout::plain(256, &process);
-    for turn in 0..count / 20 {
-        let mut data = flows(turn * 20, 20, &process);
-        for (flow, protocol) in data.iter_mut().zip([6, 17, 17, 1, 58, 47].into_iter().cycle()) {
-            flow.protocol = protocol;
-        }
-        sender.send(&process.message(&[layout.template(), layout.data(&data, &process)]))?;
-    }
+    tell(room, count, of_all_kinds)?;
     let pid = daemon.id();
     let is_written = || Ok(status_of(pid).is_ok_and(|status| status["history"]["storedRecords"] == count));
     wait_until("records that are written", is_written)?;
     Ok(daemon)
-}
-
-/// A namespace with an interface that is metered.
-fn room() -> Result<Namespace> {
-    Namespace::with_pair()
 }
 
 /// The last hour, and a bit of the one that comes, as parameters and as flags of `flowprobe query`.
@@ -81,7 +66,7 @@ fn validated(document: &Value, answers: &[(String, Value)]) -> Result<Option<Str
 #[test]
 fn answers_are_what_the_openapi_document_says() -> Result<()> {
     require!();
-    let room = room()?;
+    let room = Namespace::with_pair()?;
     let folder = tempfile::tempdir()?;
     let _daemon = heard(&room, &folder.path().join("store").display().to_string(), 400)?;
     let http = Http::new(&room, WEB)?;
@@ -167,7 +152,7 @@ const QUESTIONS: [(&str, &[&str]); 12] = [
 #[test]
 fn the_api_has_the_numbers_of_query_and_of_what_was_sent() -> Result<()> {
     require!();
-    let room = room()?;
+    let room = Namespace::with_pair()?;
     let folder = tempfile::tempdir()?;
     let daemon = heard(&room, &folder.path().join("store").display().to_string(), 400)?;
     let http = Http::new(&room, WEB)?;
@@ -175,14 +160,9 @@ fn the_api_has_the_numbers_of_query_and_of_what_was_sent() -> Result<()> {
     let socket = format!("/run/flowprobe/{}.sock", daemon.id());
     let moment = |ms: &str| -> Result<String> {
         let seconds = ms.parse::<i64>()? / 1000;
-        Ok(flowprobe_tests::process::read(Command::new("date").args([
-            "-u",
-            "-d",
-            &format!("@{seconds}"),
-            "+%Y-%m-%dT%H:%M:%SZ",
-        ]))?
-        .trim()
-        .to_owned())
+        Ok(read(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"]))?
+            .trim()
+            .to_owned())
     };
     let (from_text, to_text) = (moment(&from)?, moment(&to)?);
     for (filters, flags) in
@@ -248,9 +228,7 @@ fn the_last_seconds_are_those_of_what_goes_by() -> Result<()> {
     // From now on flows are counted.
     let samples = |live: &Value| live["series"]["packets"].as_array().map_or(0, Vec::len);
     wait_until("a drain", || Ok(samples(&http.json("/api/v1/live")?) > 0))?;
-    flowprobe_tests::process::read(
-        there.command("ping").args(["-q", "-c", "50", "-i", "0.02", "-s", "972", "10.9.0.1"]),
-    )?;
+    read(there.command("ping").args(["-q", "-c", "50", "-i", "0.02", "-s", "972", "10.9.0.1"]))?;
     let of_ping = |live: &Value| {
         live["sources"].as_array().into_iter().flatten().find(|row| row["address"] == "10.9.0.2").cloned()
     };

@@ -13,7 +13,7 @@ use crate::collect::session::Limits;
 use crate::enrich::{EnrichConfig, OCTETS_OF_NAMES, ReverseDns};
 use crate::export::lane::MOST_IN_MEMORY;
 use crate::export::outlet;
-use crate::query::{CLERKS, MOST_KEYS};
+use crate::query::{MOST_KEYS, WORKERS};
 use crate::record::{FlowDelta, FlowRecord};
 use crate::sink::{DELTAS_QUEUE, OCTETS_PER_EVENT, RECORDS_PER_EVENT, RECORDS_QUEUE};
 use crate::stages::DRAINED_QUEUE;
@@ -40,7 +40,7 @@ const OF_LIVE: u64 = 64 << 20;
 
 /// Questions to history that are answered at once, each by two threads that count as many conversations as they may: a table of twice as
 /// many places.
-const OF_QUESTIONS: u64 = (CLERKS * 2 * 2 * MOST_KEYS * (size_of::<Conversation>() + size_of::<Exchanged>())) as u64;
+const OF_QUESTIONS: u64 = (WORKERS * 2 * 2 * MOST_KEYS * (size_of::<Conversation>() + size_of::<Exchanged>())) as u64;
 
 /// The kernel's smaller maps, and the counters of the interfaces on two CPUs.
 const SMALLER_MAPS: u64 = 8 << 20;

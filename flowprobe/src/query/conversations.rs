@@ -9,7 +9,7 @@ use super::filter::Sieve;
 use super::gather::{MOST, SIX, answer, counted, first, measured, merge, protocol_text, service_cell, six};
 use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
-use super::{Request, Source, records};
+use super::{Request, Source, minutes};
 use crate::store::file::FileFault;
 use crate::store::flows::{Flows, ip, mapped};
 use crate::store::rollup::{BothWays, Conversation, ConversationRows, Counts, Exchanged, Tally};
@@ -81,7 +81,7 @@ pub(super) fn conversations(source: Source<'_>, request: &Request) -> Result<Ans
     let (Conversations { tally, total }, mut notes) = gather(source, request, &Conversations::default())?;
     notes.is_rough |= tally.is_rough;
     // What was forgotten belongs to the whole.
-    let total = if notes.is_rough { records::total(source, request)?.0 } else { total };
+    let total = if notes.is_rough { minutes::total(source, request)?.0 } else { total };
     rows(source, request, &tally.counts, Seen { total, by: None }, notes)
 }
 

@@ -13,7 +13,7 @@ use super::{Measure, Request, Source};
 use crate::enrich::{icmp_name, service_name};
 use crate::store::file::FileFault;
 use crate::store::flows::{Flows, Side, ip};
-use crate::store::rollup::{BothWays, Counts, MinuteKey, MinuteRows, Service, ServiceRows, TalkerRows, Tally, Weight};
+use crate::store::rollup::{BothWays, Counts, Service, ServiceRows, TalkerRows, Tally, Weight};
 use crate::summary::protocol_name;
 
 /// The columns that [`Counts::of`] looks at, and others.
@@ -203,57 +203,6 @@ pub(super) fn networks(
     let mut answer = answer(request, notes, total, networks.len(), &columns);
     for (network, both) in first(&networks, request.top, |both| measured(both.sum(), request.by)) {
         answer.rows.push([Cell::Text(network.to_string())].into_iter().chain(six(both)).collect());
-    }
-    Ok(answer)
-}
-
-#[derive(Default)]
-struct Protocols {
-    tally: Tally<i32, Counts>,
-}
-
-impl Gather for Protocols {
-    type Rollup = MinuteRows;
-
-    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
-        if sieve.is_of_minutes() { UseOfRollup::Minutes } else { UseOfRollup::Nothing }
-    }
-
-    fn fork(&self) -> Self {
-        Self::default()
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        counted!("protocolIdentifier")
-    }
-
-    fn row(&mut self, flows: &Flows, row: usize) {
-        self.tally.add(flows.protocol[row], Counts::of(flows, row));
-    }
-
-    fn summed(&mut self, sieve: &Sieve, _: i64, key: MinuteKey, value: Counts) {
-        if sieve.passes_minute(&key) {
-            self.tally.add(key.protocol, value);
-        }
-    }
-
-    fn join(&mut self, other: Self) {
-        merge(&mut self.tally, other.tally);
-    }
-}
-
-/// Protocols.
-pub(super) fn protocols(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let (Protocols { tally }, mut notes) = gather(source, request, &Protocols::default())?;
-    notes.is_rough |= tally.is_rough;
-    let mut total = Counts::default();
-    tally.counts.values().for_each(|counts| total += *counts);
-    let columns: Vec<_> =
-        [("protocolIdentifier", Unit::Name), ("protocol", Unit::Name)].into_iter().chain(THREE).collect();
-    let mut answer = answer(request, notes, total, tally.counts.len(), &columns);
-    for (protocol, counts) in first(&tally.counts, request.top, |counts| measured(*counts, request.by)) {
-        let names = [Cell::Number(protocol.into()), Cell::Text(protocol_text(protocol))];
-        answer.rows.push(names.into_iter().chain(three(counts)).collect());
     }
     Ok(answer)
 }

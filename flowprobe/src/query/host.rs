@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::answer::{Answer, Cell, Unit};
 use super::conversations;
 use super::filter::Sieve;
-use super::gather::{SIX, answer, counted, first, measured, merge, protocol_text, service_cell, six};
+use super::gather::{MOST, SIX, answer, counted, first, measured, merge, protocol_text, service_cell, six};
 use super::names::{self, NamesOf};
 use super::scan::{Gather, Notes, UseOfRollup, gather, patiently, plan, take_all};
 use super::{Filter, Request, Source};
@@ -66,9 +66,6 @@ pub struct HostSeries {
 /// Network cards that are remembered at most.
 const MOST_CARDS: usize = 64;
 
-/// Peers, services and conversations that are counted at once.
-const MOST: usize = 1 << 17;
-
 /// All that there is of an address: `request` says in which time, and how many rows of each table.
 ///
 /// # Errors
@@ -78,7 +75,7 @@ pub fn host(source: Source<'_>, request: &Request, address: IpAddr, step_ms: i64
     let filter = Filter { addresses: vec![address.into()], ..request.filter.clone() };
     let request = &Request { filter, ..request.clone() };
     let (found, mut notes) = gather(source, request, &Found::new(own, step_ms.max(1)))?;
-    notes.is_rough |= found.peers.is_rough || found.services.is_rough || found.conversations.is_rough;
+    notes.is_rough |= found.conversations.is_rough;
     let (first_ms, last_ms) = seen(source, address)?;
     let steps: Vec<i64> = (request.from_ms.div_euclid(found.step_ms)..=(request.to_ms - 1).div_euclid(found.step_ms))
         .map(|step| step * found.step_ms)
@@ -107,10 +104,15 @@ pub fn host(source: Source<'_>, request: &Request, address: IpAddr, step_ms: i64
 }
 
 fn peers(source: Source<'_>, request: &Request, found: &Found, notes: Notes) -> Result<Answer, FileFault> {
+    let mut peers: HashMap<u128, BothWays> = HashMap::new();
+    for (conversation, exchanged) in &found.conversations.counts {
+        let (_, peer, both) = found.as_seen(conversation, exchanged);
+        *peers.entry(peer).or_default() += both;
+    }
     let columns: Vec<_> = [("address", Unit::Name)].into_iter().chain(SIX).collect();
-    let mut answer = answer(request, notes, found.both.sum(), found.peers.counts.len(), &columns);
+    let mut answer = answer(request, notes, found.both.sum(), peers.len(), &columns);
     answer.columns.extend(names::columns(""));
-    let rows = first(&found.peers.counts, request.top, |both| measured(both.sum(), request.by));
+    let rows = first(&peers, request.top, |both| measured(both.sum(), request.by));
     let names = NamesOf::find(source, request, rows.iter().map(|(address, _)| *address), &mut answer)?;
     for (address, both) in rows {
         let cells = [Cell::Text(ip(address).to_string())].into_iter().chain(six(both));
@@ -120,10 +122,18 @@ fn peers(source: Source<'_>, request: &Request, found: &Found, notes: Notes) -> 
 }
 
 fn services(request: &Request, found: &Found, notes: Notes) -> Answer {
+    let mut services: HashMap<(&'static str, Service), BothWays> = HashMap::new();
+    for (conversation, exchanged) in &found.conversations.counts {
+        let service = Service { protocol: conversation.protocol, port: conversation.port };
+        if service.has_port() {
+            let (role, _, both) = found.as_seen(conversation, exchanged);
+            *services.entry((role, service)).or_default() += both;
+        }
+    }
     let names = ["role", "protocolIdentifier", "protocol", "port", "serviceName"];
     let columns: Vec<_> = names.map(|name| (name, Unit::Name)).into_iter().chain(SIX).collect();
-    let mut answer = answer(request, notes, found.both.sum(), found.services.counts.len(), &columns);
-    for ((role, service), both) in first(&found.services.counts, request.top, |both| measured(both.sum(), request.by)) {
+    let mut answer = answer(request, notes, found.both.sum(), services.len(), &columns);
+    for ((role, service), both) in first(&services, request.top, |both| measured(both.sum(), request.by)) {
         let names = [
             Cell::Text(role.to_owned()),
             Cell::Number(service.protocol.into()),
@@ -142,8 +152,6 @@ struct Found {
     step_ms: i64,
     both: BothWays,
     steps: HashMap<i64, BothWays>,
-    peers: Tally<u128, BothWays>,
-    services: Tally<(&'static str, Service), BothWays>,
     conversations: Tally<Conversation, Exchanged>,
     cards: HashMap<u64, i64>,
 }
@@ -155,10 +163,23 @@ impl Found {
             step_ms,
             both: BothWays::default(),
             steps: HashMap::new(),
-            peers: Tally::bounded(MOST),
-            services: Tally::bounded(MOST),
             conversations: Tally::bounded(MOST),
             cards: HashMap::new(),
+        }
+    }
+
+    /// What the address is in one of its conversations, with whom, and what it sent and received.
+    fn as_seen(&self, conversation: &Conversation, exchanged: &Exchanged) -> (&'static str, u128, BothWays) {
+        let BothWays { sent, received } = exchanged.both;
+        let Conversation { client, server, .. } = *conversation;
+        match (client == self.own, server == self.own) {
+            // What it says to itself it sends and receives.
+            (true, true) => {
+                let all = exchanged.both.sum();
+                ("client", self.own, BothWays { sent: all, received: all })
+            }
+            (true, false) => ("client", server, exchanged.both),
+            _ => ("server", client, BothWays { sent: received, received: sent }),
         }
     }
 
@@ -213,18 +234,11 @@ impl Gather for Found {
         if flows.source[row] == self.own && flows.source_mac[row] != 0 {
             self.note_card(flows.source_mac[row], flows.end_ms[row]);
         }
-        let (source, destination) = (flows.source[row], flows.destination[row]);
-        let ends = [(Side::Source, source, destination), (Side::Destination, destination, source)];
-        for (side, _, peer) in ends.into_iter().filter(|(_, end, _)| *end == self.own) {
+        let ends = [(Side::Source, flows.source[row]), (Side::Destination, flows.destination[row])];
+        for (side, _) in ends.into_iter().filter(|(_, end)| *end == self.own) {
             let both = BothWays::of(side, counts);
             self.both += both;
             *self.steps.entry(step).or_default() += both;
-            self.peers.add(peer, both);
-            let service = Service { protocol: conversation.protocol, port: conversation.port };
-            if service.has_port() {
-                let role = if conversation.client == self.own { "client" } else { "server" };
-                self.services.add((role, service), both);
-            }
         }
     }
 
@@ -235,8 +249,6 @@ impl Gather for Found {
         for (step, both) in other.steps {
             *self.steps.entry(step).or_default() += both;
         }
-        merge(&mut self.peers, other.peers);
-        merge(&mut self.services, other.services);
         merge(&mut self.conversations, other.conversations);
         for (card, last_ms) in other.cards {
             self.note_card(card, last_ms);

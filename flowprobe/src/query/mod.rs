@@ -5,13 +5,13 @@ mod answer;
 mod cli;
 mod client;
 mod conversations;
-mod desk;
 mod filter;
 mod gather;
 mod host;
 mod minutes;
 mod names;
 mod places;
+mod pool;
 mod records;
 pub(crate) mod render;
 mod scan;
@@ -28,11 +28,11 @@ pub use answer::{Answer, Cell, Total, Unit};
 pub use cli::{FilterArgs, Metered, QueryArgs, QueryFlagsError, SourceArgs, TimeArgs, What};
 pub(crate) use cli::{USUAL_PREFIX, USUAL_PREFIX6, as_number, country, protocol, usual_step_ms};
 pub use client::{Place, QueryError, Reply, find, print};
-pub(crate) use desk::{CLERKS, Desk, Unanswered};
 pub use filter::{Filter, IcmpType};
 pub(crate) use gather::MOST as MOST_KEYS;
 pub use host::{Host, HostSeries, MacAddress, host};
 pub(crate) use names::prefixed;
+pub(crate) use pool::{Pool, Unanswered, WORKERS};
 pub(crate) use series::lasts_ms;
 pub use series::{Chart, Group, Grouping, chart};
 
@@ -165,7 +165,7 @@ pub fn ask(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
         Question::Sources => gather::talkers(source, request, Some(Side::Source)),
         Question::Destinations => gather::talkers(source, request, Some(Side::Destination)),
         Question::Networks { prefix, prefix6 } => gather::networks(source, request, (*prefix, *prefix6)),
-        Question::Protocols => gather::protocols(source, request),
+        Question::Protocols => minutes::protocols(source, request),
         Question::Ports => gather::ports(source, request),
         Question::Icmp => gather::icmp(source, request),
         Question::Interfaces => minutes::interfaces(source, request),
@@ -179,7 +179,7 @@ pub fn ask(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
             conversations::of_host(source, &Request { filter, ..request.clone() }, *address)
         }
         Question::Records => records::records(source, request),
-        Question::Totals => records::totals(source, request),
+        Question::Totals => minutes::totals(source, request),
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Cell, Unit};
 use super::filter::Sieve;
-use super::gather::{answer, counted, protocol_text};
-use super::scan::{Gather, Notes, Step, UseOfRollup, gather, patiently, plan, take_all};
-use super::{Request, Source};
+use super::gather::{answer, protocol_text};
+use super::scan::{Gather, Notes, Step, UseOfRollup, patiently, plan, take_all};
+use super::{Request, Source, minutes};
 use crate::store::columns::{Columns as _, Kind, Values};
 use crate::store::file::{FileFault, Reader};
 use crate::store::flows::{Flows, ip, put_mac};
@@ -182,7 +182,7 @@ pub(super) fn records(source: Source<'_>, request: &Request) -> Result<Answer, F
     // Sums are kept longer than records.
     let first = source.snapshot()?.hours.keys().next().map_or(i64::MIN, |hour| hour.start_ms());
     let kept = Request { from_ms: request.from_ms.max(first.min(request.to_ms)), ..request.clone() };
-    let (total, notes) = total(source, &kept)?;
+    let (total, notes) = minutes::total(source, &kept)?;
     let sieve = Sieve::of(&request.filter, request.from_ms, request.to_ms);
     let (mut records, of_latest) = patiently(|damaged| {
         let (snapshot, layout) = (source.snapshot()?, source.layout());
@@ -210,52 +210,4 @@ pub(super) fn records(source: Source<'_>, request: &Request) -> Result<Answer, F
     }
     answer.rows.extend(records.rows.into_iter().map(|(_, cells)| cells));
     Ok(answer)
-}
-
-/// Counts, and nothing else.
-#[derive(Default)]
-struct All {
-    total: Counts,
-}
-
-impl Gather for All {
-    type Rollup = MinuteRows;
-
-    fn use_of_rollup(&self, sieve: &Sieve) -> UseOfRollup {
-        if sieve.is_of_minutes() { UseOfRollup::Minutes } else { UseOfRollup::Nothing }
-    }
-
-    fn fork(&self) -> Self {
-        Self::default()
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        counted!()
-    }
-
-    fn row(&mut self, flows: &Flows, row: usize) {
-        self.total += Counts::of(flows, row);
-    }
-
-    fn summed(&mut self, sieve: &Sieve, _: i64, key: MinuteKey, value: Counts) {
-        if sieve.passes_minute(&key) {
-            self.total += value;
-        }
-    }
-
-    fn join(&mut self, other: Self) {
-        self.total += other.total;
-    }
-}
-
-/// The counts of all that is meant.
-pub(super) fn total(source: Source<'_>, request: &Request) -> Result<(Counts, Notes), FileFault> {
-    let (All { total }, notes) = gather(source, request, &All::default())?;
-    Ok((total, notes))
-}
-
-/// The same as an answer without rows.
-pub(super) fn totals(source: Source<'_>, request: &Request) -> Result<Answer, FileFault> {
-    let (total, notes) = total(source, request)?;
-    Ok(answer(request, notes, total, 0, &[]))
 }

@@ -13,7 +13,7 @@ use super::filter::Sieve;
 use super::gather::{MOST, THREE, answer, counted, first, measured, merge, protocol_text, three};
 use super::minutes::{interface_name, tells_apart};
 use super::scan::{Gather, Notes, UseOfRollup, gather};
-use super::{Request, Source};
+use super::{Request, Source, minutes};
 use crate::store::file::FileFault;
 use crate::store::flows::{Flows, Side, ip};
 use crate::store::layout::HOUR_MS;
@@ -287,7 +287,7 @@ impl<R: Divided> Sums<R> {
                 sum += *counts;
                 sum
             }),
-            _ => super::records::total(source, request)?.0,
+            _ => minutes::total(source, request)?.0,
         };
         let first_step = request.from_ms.div_euclid(step_ms);
         let last_step = (request.to_ms - 1).div_euclid(step_ms);

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
 use crate::enrich::Enrichment;
-use crate::query::{self, Desk, Reply, Request, Unanswered};
+use crate::query::{self, Pool, Reply, Request, Unanswered};
 use crate::sink::Tick;
 use crate::store::Shelf;
 
@@ -52,7 +52,7 @@ pub struct Watched {
     interfaces: watch::Receiver<Vec<InterfaceStatus>>,
     started: Instant,
     /// History, and where questions to it are taken in.
-    history: Option<(Arc<Shelf>, Desk)>,
+    history: Option<(Arc<Shelf>, Pool)>,
     enrichment: Option<Arc<Enrichment>>,
     /// Where the dashboard is.
     web: Option<Arc<str>>,
@@ -64,7 +64,7 @@ impl Watched {
     /// # Errors
     /// The threads that answer cannot be started.
     pub fn with_history(self, shelf: Option<Arc<Shelf>>) -> io::Result<Self> {
-        let history = shelf.map(|shelf| Ok::<_, io::Error>((shelf, Desk::open()?))).transpose()?;
+        let history = shelf.map(|shelf| Ok::<_, io::Error>((shelf, Pool::open()?))).transpose()?;
         Ok(Self { history, ..self })
     }
 
@@ -81,7 +81,7 @@ impl Watched {
     }
 
     /// History, if it is kept, and where questions to it are taken in.
-    pub(crate) fn history(&self) -> Option<(Arc<Shelf>, Desk)> {
+    pub(crate) fn history(&self) -> Option<(Arc<Shelf>, Pool)> {
         self.history.clone()
     }
 
@@ -224,8 +224,8 @@ async fn history(question: &[u8], watched: Watched) -> Option<Vec<u8>> {
     let reply = match (serde_json::from_slice::<Request>(question), watched.history) {
         (Err(error), _) => Reply::Refused(format!("the daemon does not understand the question: {error}")),
         (Ok(_), None) => Reply::NoHistory,
-        (Ok(request), Some((shelf, desk))) => {
-            let asked = desk.ask(move |stop| query::ask(query::Source::Wanted(&shelf, stop), &request));
+        (Ok(request), Some((shelf, pool))) => {
+            let asked = pool.ask(move |stop| query::ask(query::Source::Wanted(&shelf, stop), &request));
             match asked.await {
                 Ok(Ok(answer)) => Reply::Answer(answer),
                 Ok(Err(fault)) => Reply::Refused(format!("cannot read history: {fault}")),

@@ -81,7 +81,7 @@ impl Guard {
 
 /// Lets a request pass, or says why not.
 pub(super) async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    // Whoever looks whether the process lives has no secrets.
+    // Whoever only looks whether the process lives has no token, and learns nothing else.
     let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
     let mut response = if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > LONGEST_URI) {
         refusal(StatusCode::URI_TOO_LONG, "this is longer than any question that is answered here", None)

@@ -4,7 +4,7 @@
 //! accept ─► TLS ─► HTTP/1.1 ─► guard: method, host, token, headers ─┬─► pages and other files, which the binary has compressed
 //!   bounded in number and time                                      ├─► state: the last drain, as `flowprobe status` has it
 //!                                                                   ├─► live: the last seconds, while somebody looks
-//!                                                                   └─► desk ─► history: few at a time, at low priority
+//!                                                                   └─► pool ─► history: few at a time, at low priority
 //! ```
 
 mod api;

@@ -27,7 +27,7 @@ use super::live::Live;
 use super::{api, assets};
 use crate::config::WebConfig;
 use crate::enrich::Enricher;
-use crate::query::Desk;
+use crate::query::Pool;
 use crate::status::{Snapshot, Watched, exposition};
 use crate::store::Shelf;
 
@@ -66,7 +66,7 @@ impl WebState {
     }
 
     /// History, if it is kept, and where questions to it are taken in.
-    pub(super) fn history(&self) -> Option<(Arc<Shelf>, Desk)> {
+    pub(super) fn history(&self) -> Option<(Arc<Shelf>, Pool)> {
         self.watched.history()
     }
 

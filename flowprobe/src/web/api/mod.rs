@@ -117,13 +117,13 @@ fn retry_after(mut response: Response, seconds: &'static str) -> Response {
     response
 }
 
-/// What `work` finds in history, at the desk where such questions are answered.
+/// What `work` finds in history, at the pool where such questions are answered.
 async fn ask<T: Send + 'static>(
     State(state): &State<Arc<WebState>>,
     work: impl FnOnce(&Shelf, &AtomicBool) -> Result<T, FileFault> + Send + 'static,
 ) -> Result<T, Failure> {
-    let (shelf, desk) = state.history().ok_or(Failure::NoHistory)?;
-    let asked = desk.ask(move |stop| work(&shelf, stop));
+    let (shelf, pool) = state.history().ok_or(Failure::NoHistory)?;
+    let asked = pool.ask(move |stop| work(&shelf, stop));
     match tokio::time::timeout(super::server::PATIENCE, asked).await {
         Err(_) => Err(Failure::Late),
         Ok(Err(Unanswered::Busy)) => Err(Failure::Busy),

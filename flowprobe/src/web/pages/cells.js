@@ -102,6 +102,20 @@ function breakable(address) {
   return address.split(/(?<=:)(?=[^:])/).flatMap((part, at) => (at === 0 ? [part] : [h("wbr"), part]));
 }
 
+/** A column of exporters; what was metered here has none. */
+export function exporterColumn() {
+  return {
+    key: "exporterIPAddress",
+    label: "Exporter",
+    class: "a",
+    value: (row) => row.exporterIPAddress,
+    cell: (row, { state }) =>
+      row.exporterIPAddress
+        ? h("a.address", { href: filterHref(state, [["exporter", row.exporterIPAddress]]) }, row.exporterIPAddress)
+        : "metered here",
+  };
+}
+
 /** A column of addresses. @param {{key?: string, label?: string, prefix?: string, kind?: string, toHost?: boolean}} [how] */
 export function addressColumn({
   key = "address",

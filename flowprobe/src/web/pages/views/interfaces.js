@@ -1,6 +1,6 @@
 // Interfaces and exporters: what is metered where, who is listened to, and how those fare who get records.
 
-import { filterHref, numberColumn, threeAmounts } from "../cells.js";
+import { exporterColumn, filterHref, numberColumn, threeAmounts } from "../cells.js";
 import { fill, h, icon } from "../dom.js";
 import * as format from "../format.js";
 import { colours } from "../palette.js";
@@ -123,7 +123,7 @@ function load(run, chart, panels, tables) {
     one(
       "sources",
       asked("top/exporters"),
-      [exporterName(), ...threeAmounts()],
+      [exporterColumn(), ...threeAmounts()],
       (answer) => answer,
       csv("top/exporters"),
     ),
@@ -263,19 +263,6 @@ function totalColumns() {
     numberColumn("flowsIn", "Flows in"),
     numberColumn("flowsOut", "Flows out"),
   ];
-}
-
-function exporterName() {
-  return {
-    key: "exporterIPAddress",
-    label: "Exporter",
-    class: "a",
-    value: (row) => row.exporterIPAddress,
-    cell: (row, { state }) =>
-      row.exporterIPAddress
-        ? h("a.address", { href: filterHref(state, [["exporter", row.exporterIPAddress]]) }, row.exporterIPAddress)
-        : "metered here",
-  };
 }
 
 function exporterColumns() {

@@ -1,6 +1,6 @@
 // Flow records one by one: what everything else is the sum of.
 
-import { addressCell, filterHref, momentColumn, namesOf, numberColumn, serviceFilters } from "../cells.js";
+import { addressCell, exporterColumn, filterHref, momentColumn, namesOf, numberColumn, serviceFilters } from "../cells.js";
 import { fill, h } from "../dom.js";
 import * as format from "../format.js";
 import { Panel } from "../panel.js";
@@ -96,7 +96,7 @@ function columns(rows) {
           cell: (row) => (row.samplingInterval > 1 ? `1 in ${format.count(row.samplingInterval)}` : "–"),
         }
       : null,
-    rows.some((row) => row.exporterIPAddress) ? exporter() : null,
+    rows.some((row) => row.exporterIPAddress) ? exporterColumn() : null,
   ].filter(Boolean);
 }
 
@@ -175,18 +175,5 @@ function interfaces() {
           : "–";
       return h("span.nowrap", {}, part("ingress"), " → ", part("egress"));
     },
-  };
-}
-
-function exporter() {
-  return {
-    key: "exporterIPAddress",
-    label: "Exporter",
-    class: "a",
-    value: (row) => row.exporterIPAddress,
-    cell: (row, { state }) =>
-      row.exporterIPAddress
-        ? h("a.address", { href: filterHref(state, [["exporter", row.exporterIPAddress]]) }, row.exporterIPAddress)
-        : "metered here",
   };
 }

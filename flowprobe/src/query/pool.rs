@@ -1,5 +1,5 @@
-//! Where questions to history are taken in and answered: a few at a time, by threads that give way to all others, and no more waiting than
-//! can be answered soon. An answer that nobody waits for any more is given up.
+//! The threads that answer questions to history: a few at a time, giving way to all others, and with no more waiting than can be answered
+//! soon. An answer that nobody waits for any more is given up.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 /// Questions that are answered at a time: each may take several threads to read.
-pub(crate) const CLERKS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 
 /// Questions that may wait.
 const QUEUE: usize = 32;
@@ -22,9 +22,9 @@ const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Takes questions in.
+/// Takes questions for the threads.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct Pool {
     queue: mpsc::SyncSender<Job>,
 }
 
@@ -46,7 +46,7 @@ impl Drop for GoneAway {
     }
 }
 
-impl Desk {
+impl Pool {
     /// Starts the threads.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Desk {
     pub(crate) fn open() -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel::<Job>(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..CLERKS {
+        for _ in 0..WORKERS {
             let jobs = Arc::clone(&jobs);
             thread::Builder::new().name("questions".into()).spawn(move || {
                 // Of this thread alone, and of those that it starts.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     /// A question that goes on until nobody waits for it; the counters are of those that have begun and ended.
-    async fn endless(desk: Desk, begun: Arc<AtomicUsize>, ended: Arc<AtomicUsize>) -> Result<(), Unanswered> {
+    async fn endless(pool: Pool, begun: Arc<AtomicUsize>, ended: Arc<AtomicUsize>) -> Result<(), Unanswered> {
         let work = move |stop: &AtomicBool| {
             begun.fetch_add(1, Ordering::SeqCst);
             while !stop.load(Ordering::Relaxed) {
@@ -116,39 +116,39 @@ mod tests {
             }
             ended.fetch_add(1, Ordering::SeqCst);
         };
-        desk.ask(work).await
+        pool.ask(work).await
     }
 
     #[tokio::test]
     async fn no_more_wait_than_there_is_room_for_and_those_who_leave_make_room() {
-        let desk = Desk::open().expect("threads");
+        let pool = Pool::open().expect("threads");
         let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let ask = |_| tokio::spawn(endless(desk.clone(), Arc::clone(&begun), Arc::clone(&ended)));
-        let mut asked: Vec<_> = (0..CLERKS).map(ask).collect();
-        until(|| begun.load(Ordering::SeqCst) == CLERKS).await;
+        let ask = |_| tokio::spawn(endless(pool.clone(), Arc::clone(&begun), Arc::clone(&ended)));
+        let mut asked: Vec<_> = (0..WORKERS).map(ask).collect();
+        until(|| begun.load(Ordering::SeqCst) == WORKERS).await;
         asked.extend((0..QUEUE).map(ask));
         // On this thread they are queued one by one, in their order, before this is.
         tokio::task::yield_now().await;
-        assert_eq!(desk.ask(|_| ()).await, Err(Unanswered::Busy));
+        assert_eq!(pool.ask(|_| ()).await, Err(Unanswered::Busy));
         asked.iter().for_each(|one| one.abort());
-        until(|| ended.load(Ordering::SeqCst) == CLERKS).await;
+        until(|| ended.load(Ordering::SeqCst) == WORKERS).await;
         // What had not begun never does, and there is room again.
         let answer = loop {
-            match desk.ask(|_| 7).await {
+            match pool.ask(|_| 7).await {
                 Ok(answer) => break answer,
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        assert_eq!((answer, begun.load(Ordering::SeqCst)), (7, CLERKS));
+        assert_eq!((answer, begun.load(Ordering::SeqCst)), (7, WORKERS));
     }
 
     #[tokio::test]
     async fn a_question_that_panics_costs_nobody_else_an_answer() {
-        let desk = Desk::open().expect("threads");
-        for _ in 0..CLERKS * 2 {
-            let answer = desk.ask(|_| -> u32 { unreachable!("a question that cannot be answered") }).await;
+        let pool = Pool::open().expect("threads");
+        for _ in 0..WORKERS * 2 {
+            let answer = pool.ask(|_| -> u32 { unreachable!("a question that cannot be answered") }).await;
             assert_eq!(answer, Err(Unanswered::Failed));
         }
-        assert_eq!(desk.ask(|_| 7).await, Ok(7));
+        assert_eq!(pool.ask(|_| 7).await, Ok(7));
     }
 }
