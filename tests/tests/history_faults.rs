@@ -387,8 +387,15 @@ fn a_daemon_that_is_killed_again_and_again_loses_what_waited_and_nothing_else() 
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("store").display().to_string();
     let (mut kept, mut whole) = (0, 0);
+    let mut parts = Vec::new();
     for round in 0..if is_long() { 200 } else { 8 } {
-        let time = Duration::from_micros(random.u64(10_000..7_000_000));
+        // Of eight rounds one ends in each eighth of the time, so that some are killed before the first file and some after it.
+        if parts.is_empty() {
+            parts = (0..8).collect();
+            random.shuffle(&mut parts);
+        }
+        let part = parts.pop().context("parts")?;
+        let time = Duration::from_millis(10 + part * 1100 + random.u64(..1100));
         // Each round has another hour, which is over: so the next daemon makes a file of it as soon as it runs.
         let from = (u32::try_from(kept)?, 2 + round % 20);
         let stored = send_and_kill(&room, &store, &mut duckdb, from, time)?;

@@ -76,7 +76,7 @@ pub fn host(source: Source<'_>, request: &Request, address: IpAddr, step_ms: i64
     let request = &Request { filter, ..request.clone() };
     let (found, mut notes) = gather(source, request, &Found::new(own, step_ms.max(1)))?;
     notes.is_rough |= found.conversations.is_rough;
-    let (first_ms, last_ms) = seen(source, address)?;
+    let (first_ms, last_ms) = seen(source, request, address, found.times)?;
     let steps: Vec<i64> = (request.from_ms.div_euclid(found.step_ms)..=(request.to_ms - 1).div_euclid(found.step_ms))
         .map(|step| step * found.step_ms)
         .collect();
@@ -86,7 +86,7 @@ pub fn host(source: Source<'_>, request: &Request, address: IpAddr, step_ms: i64
     let as_seen = conversations::Seen { total: found.both.sum(), by: Some(own) };
     let conversations = conversations::rows(source, request, &found.conversations.counts, as_seen, notes)?;
     let mut called = answer(request, Notes::default(), Counts::default(), 0, &[]);
-    let everywhen = Request { from_ms: i64::MIN / 2, ..request.clone() };
+    let everywhen = Request { from_ms: EVERYWHEN.0, ..request.clone() };
     let known = NamesOf::find(source, &everywhen, std::iter::once(own), &mut called)?;
     let names = names::columns("").into_iter().map(|(name, _)| name).zip(known.cells(own)).collect();
     Ok(Host {
@@ -151,6 +151,8 @@ struct Found {
     own: u128,
     step_ms: i64,
     both: BothWays,
+    /// Beginning of the first flow, and end of the last.
+    times: Option<(i64, i64)>,
     steps: HashMap<i64, BothWays>,
     conversations: Tally<Conversation, Exchanged>,
     cards: HashMap<u64, i64>,
@@ -162,6 +164,7 @@ impl Found {
             own,
             step_ms,
             both: BothWays::default(),
+            times: None,
             steps: HashMap::new(),
             conversations: Tally::bounded(MOST),
             cards: HashMap::new(),
@@ -231,6 +234,7 @@ impl Gather for Found {
         let step = flows.end_ms[row].div_euclid(self.step_ms) * self.step_ms;
         let (conversation, exchanged) = Conversation::of(flows, row, counts);
         self.conversations.add(conversation, exchanged);
+        self.times = joined(self.times, Some((flows.start_ms[row], flows.end_ms[row])));
         if flows.source[row] == self.own && flows.source_mac[row] != 0 {
             self.note_card(flows.source_mac[row], flows.end_ms[row]);
         }
@@ -246,6 +250,7 @@ impl Gather for Found {
 
     fn join(&mut self, other: Self) {
         self.both += other.both;
+        self.times = joined(self.times, other.times);
         for (step, both) in other.steps {
             *self.steps.entry(step).or_default() += both;
         }
@@ -256,11 +261,26 @@ impl Gather for Found {
     }
 }
 
-/// When an address was first and last in a flow, in all of history.
-fn seen(source: Source<'_>, address: IpAddr) -> Result<(Option<i64>, Option<i64>), FileFault> {
-    let first = edge(source, address, Edge::First)?;
-    let last = if first.is_some() { edge(source, address, Edge::Last)? } else { None };
-    Ok((first, last))
+/// All of history.
+const EVERYWHEN: (i64, i64) = (i64::MIN / 2, i64::MAX / 2);
+
+/// When an address was first and last in a flow, in all of history. `found` is what it was in the flows that are asked for: where these are
+/// all that it has in their time, only the time before and after is looked through.
+fn seen(
+    source: Source<'_>,
+    request: &Request,
+    address: IpAddr,
+    found: Option<(i64, i64)>,
+) -> Result<(Option<i64>, Option<i64>), FileFault> {
+    let all = Filter { addresses: vec![address.into()], ..Filter::default() };
+    let (before, after, found) = if request.filter == all {
+        ((EVERYWHEN.0, request.from_ms), (request.to_ms, EVERYWHEN.1), found)
+    } else {
+        (EVERYWHEN, EVERYWHEN, None)
+    };
+    let (first, last) = (edge(source, address, Edge::First, before)?, edge(source, address, Edge::Last, after)?);
+    let (found_first, found_last) = found.unzip();
+    Ok((first.into_iter().chain(found_first).min(), last.into_iter().chain(found_last).max()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -269,15 +289,14 @@ enum Edge {
     Last,
 }
 
-/// The first or the last moment: the day by its sums, the hour of that day by its own, the moment by the records of that hour.
-fn edge(source: Source<'_>, address: IpAddr, edge: Edge) -> Result<Option<i64>, FileFault> {
-    let everywhen = (i64::MIN / 2, i64::MAX / 2);
-    let Some(day) = narrow(source, address, edge, everywhen, UseOfRollup::WholePeriods, DAY_MS)? else {
+/// The first or the last moment in a time: the day by its sums, the hour of that day by its own, the moment by the records of that hour.
+fn edge(source: Source<'_>, address: IpAddr, edge: Edge, within: (i64, i64)) -> Result<Option<i64>, FileFault> {
+    let Some(day) = narrow(source, address, edge, within, UseOfRollup::WholePeriods, DAY_MS)? else {
         return Ok(None);
     };
-    let span = |begin_ms: i64, lasts_ms: i64| {
-        let begin_ms = begin_ms.div_euclid(lasts_ms) * lasts_ms;
-        (begin_ms, begin_ms + lasts_ms)
+    let span = |moment_ms: i64, lasts_ms: i64| {
+        let begin_ms = moment_ms.div_euclid(lasts_ms) * lasts_ms;
+        (begin_ms.max(within.0), (begin_ms + lasts_ms).min(within.1))
     };
     let hour = narrow(source, address, edge, span(day, DAY_MS), UseOfRollup::WholeHours, HOUR_MS)?.unwrap_or(day);
     let moment = narrow(source, address, edge, span(hour, HOUR_MS), UseOfRollup::Nothing, HOUR_MS)?;
@@ -313,6 +332,14 @@ fn narrow(
     Ok(found)
 }
 
+/// The time from the first beginning to the last end.
+fn joined(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    match (one, other) {
+        (Some((first, last)), Some((begin, end))) => Some((first.min(begin), last.max(end))),
+        (one, other) => one.or(other),
+    }
+}
+
 /// When an address was seen; by sums to their beginning.
 struct Seen {
     own: u128,
@@ -325,8 +352,7 @@ impl Seen {
     }
 
     fn add(&mut self, first_ms: i64, last_ms: i64) {
-        let (first, last) = self.times.unwrap_or((first_ms, last_ms));
-        self.times = Some((first.min(first_ms), last.max(last_ms)));
+        self.times = joined(self.times, Some((first_ms, last_ms)));
     }
 }
 
@@ -356,9 +382,7 @@ impl Gather for Seen {
     }
 
     fn join(&mut self, other: Self) {
-        if let Some((first_ms, last_ms)) = other.times {
-            self.add(first_ms, last_ms);
-        }
+        self.times = joined(self.times, other.times);
     }
 
     fn passes_over_sums(&self, reader: &Reader<TalkerRows>, group: usize) -> Result<bool, FileFault> {
