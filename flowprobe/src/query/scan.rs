@@ -49,7 +49,7 @@ pub(super) trait Gather: Send {
     /// Takes what another has gathered.
     fn join(&mut self, other: Self);
 
-    /// Of the rows of a group that are meant, those that it takes.
+    /// Of the rows of a group that are meant, those that it takes, in any order.
     fn choose(&mut self, _: &Flows, _: &mut Vec<usize>) {}
 
     /// Whether a group of rows has nothing for it.
@@ -386,7 +386,8 @@ fn take_file<G: Gather>(reader: &Reader<Flows>, sieve: &Sieve, gathered: &mut G)
         if rows.is_empty() {
             continue;
         }
-        reader.read(group, wanted.iter().copied(), &mut flows)?;
+        rows.sort_unstable();
+        reader.read_some(group, wanted.iter().copied(), &rows, &mut flows)?;
         rows.iter().for_each(|row| gathered.row(&flows, *row));
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Parquet files: columns in, columns out. A file is written as a whole and appears under its name only when it is complete.
 
 mod read;
+mod texts;
 mod write;
 
 use std::fs::{self, File};

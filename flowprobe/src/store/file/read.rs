@@ -3,19 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType};
+use parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::ReaderProperties;
-use parquet::file::reader::FileReader as _;
+use parquet::file::reader::{FileReader as _, RowGroupReader};
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
-use super::{FileFault, GROUP, Problem, is_optional, physical};
+use super::{FileFault, GROUP, Problem, is_optional, physical, texts};
 use crate::store::checksum::Checksums;
 use crate::store::columns::{Column, Columns, Kind, ValuesMut};
 use crate::store::flows::{ip, mapped};
@@ -142,6 +143,32 @@ impl<C: Columns> Reader<C> {
     /// # Errors
     /// The file is damaged.
     pub fn read(&self, group: usize, columns: impl Iterator<Item = usize>, rows: &mut C) -> Result<(), FileFault> {
+        self.read_runs(group, columns, |_| all_of(self.group_rows(group)), rows)
+    }
+
+    /// The same where only these rows of the group are looked at, which are in their order: the others are added as well, and may say
+    /// anything.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn read_some(
+        &self,
+        group: usize,
+        columns: impl Iterator<Item = usize>,
+        wanted: &[usize],
+        rows: &mut C,
+    ) -> Result<(), FileFault> {
+        debug_assert!(wanted.is_sorted(), "rows are read in their order");
+        self.read_runs(group, columns, |kind| runs_of(wanted, kind), rows)
+    }
+
+    fn read_runs(
+        &self,
+        group: usize,
+        columns: impl Iterator<Item = usize>,
+        runs: impl Fn(Kind) -> Vec<Range<usize>>,
+        rows: &mut C,
+    ) -> Result<(), FileFault> {
         let count = self.group_rows(group);
         let read = || {
             let reader = self.parquet.get_row_group(group)?;
@@ -161,7 +188,8 @@ impl<C: Columns> Reader<C> {
                     continue;
                 };
                 must_fit(self.checksums.pages_fit(&self.file, self.group(group), (group, place)))?;
-                read_column(reader.get_column_reader(place)?, column, values, count)?;
+                let part = Part { group: &*reader, place, column, runs: runs(column.kind), count };
+                part.read(values)?;
             }
             Ok(())
         };
@@ -194,126 +222,139 @@ fn length(values: &ValuesMut<'_>) -> usize {
     }
 }
 
-fn read_column(
-    source: parquet::column::reader::ColumnReader,
-    column: &Column,
-    values: ValuesMut<'_>,
-    count: usize,
-) -> Result<(), Problem> {
-    use parquet::column::reader::ColumnReader as Source;
-    let odd = || Problem::Column { name: column.name.to_owned() };
-    match (source, values) {
-        (Source::Int64ColumnReader(source), ValuesMut::Long(values)) => read_values(source, values, count, odd),
-        (Source::Int32ColumnReader(source), ValuesMut::Int(values)) => read_values(source, values, count, odd),
-        (Source::ByteArrayColumnReader(source), ValuesMut::Address(values)) => {
-            let (texts, levels) = read_texts(source, column.kind, count, odd)?;
-            values.reserve(count);
-            let put = |address| values.push(address);
-            let mut recent = Recent::new();
-            spread(&texts, levels.as_deref(), put, 0, |text| recent.of(text, parse_address).ok_or_else(odd))
-        }
-        (Source::ByteArrayColumnReader(source), ValuesMut::Mac(values)) => {
-            let (texts, levels) = read_texts(source, column.kind, count, odd)?;
-            let put = |address| values.push(address);
-            let mut recent = Recent::new();
-            spread(&texts, levels.as_deref(), put, 0, |text| recent.of(text, parse_mac).ok_or_else(odd))
-        }
-        (Source::ByteArrayColumnReader(source), ValuesMut::Text(values)) => {
-            let (texts, levels) = read_texts(source, column.kind, count, odd)?;
-            let mut last: Option<(&[u8], Arc<str>)> = None;
-            spread(
-                &texts,
-                levels.as_deref(),
-                |text| values.push(text),
-                None,
-                |octets| {
-                    // Neighbours are often alike, and share the text then.
-                    match &last {
-                        Some((before, text)) if *before == octets => Ok(Some(Arc::clone(text))),
-                        _ => {
-                            let text: Arc<str> = std::str::from_utf8(octets).map_err(|_| odd())?.into();
-                            last = Some((octets, Arc::clone(&text)));
-                            Ok(Some(text))
-                        }
-                    }
-                },
-            )
-        }
-        _ => Err(odd()),
-    }
+/// Rows that are read at once: what they say is in the nearest cache still when it is looked at.
+const BATCH: usize = 1 << 10;
+
+/// All of so many rows, a batch at a time.
+fn all_of(count: usize) -> Vec<Range<usize>> {
+    (0..count).step_by(BATCH).map(|start| start..count.min(start + BATCH)).collect()
 }
 
-fn read_values<T: DataType>(
-    mut source: ColumnReaderImpl<T>,
-    values: &mut Vec<T::T>,
-    count: usize,
-    odd: impl Fn() -> Problem,
-) -> Result<(), Problem> {
-    let (rows, _, _) = source.read_records(count, None, None, values)?;
-    if rows == count { Ok(()) } else { Err(odd()) }
-}
-
-fn read_texts(
-    mut source: ColumnReaderImpl<ByteArrayType>,
-    kind: Kind,
-    count: usize,
-    odd: impl Fn() -> Problem,
-) -> Result<(Vec<ByteArray>, Option<Vec<i16>>), Problem> {
-    let mut texts = Vec::with_capacity(count);
-    let mut levels = is_optional(kind).then(|| Vec::with_capacity(count));
-    let (rows, _, _) = source.read_records(count, levels.as_mut(), None, &mut texts)?;
-    if rows == count { Ok((texts, levels)) } else { Err(odd()) }
-}
-
-/// Puts a value for each row: made of its text, or `absent` where the row has none.
-fn spread<'a, V: Clone>(
-    texts: &'a [ByteArray],
-    levels: Option<&[i16]>,
-    mut put: impl FnMut(V),
-    absent: V,
-    mut make: impl FnMut(&'a [u8]) -> Result<V, Problem>,
-) -> Result<(), Problem> {
-    let Some(levels) = levels else {
-        for text in texts {
-            put(make(text.data())?);
-        }
-        return Ok(());
+/// The wanted rows, a batch at a time at most; with those between them where to read these takes less than to pass over them.
+fn runs_of(wanted: &[usize], kind: Kind) -> Vec<Range<usize>> {
+    let between = match kind {
+        Kind::Time | Kind::Count | Kind::Id | Kind::Number => 64,
+        Kind::Address | Kind::OptionalAddress | Kind::Mac | Kind::Text | Kind::Name => 4,
     };
-    let mut texts = texts.iter();
-    for level in levels {
-        put(match (level, texts.as_slice()) {
-            (1, [text, ..]) => {
-                texts.next();
-                make(text.data())?
-            }
-            _ => absent.clone(),
-        });
-    }
-    Ok(())
-}
-
-/// Places for values that were read a moment ago.
-const KNOWN: usize = 1 << 12;
-
-/// Values that were read a moment ago, by where their text is: rows that have the same value share its text, which is in the file once.
-struct Recent<V> {
-    places: Vec<((*const u8, usize), V)>,
-}
-
-impl<V: Copy + Default> Recent<V> {
-    fn new() -> Self {
-        Self { places: vec![((std::ptr::null(), 0), V::default()); KNOWN] }
-    }
-
-    /// What `parse` makes of this text, which has to stay where it is as long as there are recent ones.
-    fn of(&mut self, text: &[u8], parse: impl FnOnce(&[u8]) -> Option<V>) -> Option<V> {
-        let at = (text.as_ptr(), text.len());
-        // Texts are behind each other, and longer than eight octets in most cases.
-        let place = &mut self.places[(at.0.addr() >> 3) % KNOWN];
-        if place.0 != at {
-            *place = (at, parse(text)?);
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for &row in wanted {
+        match runs.last_mut() {
+            Some(run) if row <= run.end + between && row < run.start + BATCH => run.end = row + 1,
+            _ => runs.push(row..row + 1),
         }
-        Some(place.1)
+    }
+    runs
+}
+
+/// What is read of a column of a group.
+struct Part<'a> {
+    group: &'a dyn RowGroupReader,
+    /// Where in it the column is.
+    place: usize,
+    column: &'a Column,
+    /// Rows, in their order.
+    runs: Vec<Range<usize>>,
+    /// Rows of the group.
+    count: usize,
+}
+
+impl Part<'_> {
+    fn odd(&self) -> Problem {
+        Problem::Column { name: self.column.name.to_owned() }
+    }
+
+    fn read(&self, values: ValuesMut<'_>) -> Result<(), Problem> {
+        match values {
+            ValuesMut::Long(values) => self.numbers::<Int64Type>(values),
+            ValuesMut::Int(values) => self.numbers::<Int32Type>(values),
+            ValuesMut::Address(values) => {
+                values.reserve(self.count);
+                self.texts(|bits| values.push(bits), 0, parse_address)
+            }
+            ValuesMut::Mac(values) => {
+                values.reserve(self.count);
+                self.texts(|bits| values.push(bits), 0, parse_mac)
+            }
+            ValuesMut::Text(values) => {
+                let parse = |text: &[u8]| Some(Some(Arc::from(std::str::from_utf8(text).ok()?)));
+                self.texts(|text| values.push(text), None, parse)
+            }
+        }
+    }
+
+    fn source<T: DataType>(&self) -> Result<ColumnReaderImpl<T>, Problem> {
+        T::get_column_reader(self.group.get_column_reader(self.place)?).ok_or_else(|| self.odd())
+    }
+
+    fn numbers<T: DataType>(&self, values: &mut Vec<T::T>) -> Result<(), Problem> {
+        let (mut source, begin, mut at) = (self.source::<T>()?, values.len(), 0);
+        values.reserve(self.count);
+        for run in &self.runs {
+            self.pass_over(&mut source, run.start - at)?;
+            values.resize(begin + run.start, T::T::default());
+            let (rows, _, _) = source.read_records(run.len(), None, None, values)?;
+            if rows != run.len() {
+                return Err(self.odd());
+            }
+            at = run.end;
+        }
+        values.resize(begin + self.count, T::T::default());
+        Ok(())
+    }
+
+    /// Puts a value for each row: made of its text, or `absent` where the row has none or is not read.
+    fn texts<V: Clone>(
+        &self,
+        put: impl FnMut(V),
+        absent: V,
+        mut parse: impl FnMut(&[u8]) -> Option<V>,
+    ) -> Result<(), Problem> {
+        let column = self.group.metadata().column(self.place);
+        if !texts::are_plain(column) {
+            return self.each(self.source::<ByteArrayType>()?, put, absent, |text| parse(text.data()));
+        }
+        let pages = self.group.get_column_page_reader(self.place)?;
+        let (source, mut meanings) = texts::numbered(pages, column.column_descr())?;
+        self.each(source, put, absent, |number| meanings.of(*number, &mut parse))
+    }
+
+    fn each<T: DataType, V: Clone>(
+        &self,
+        mut source: ColumnReaderImpl<T>,
+        mut put: impl FnMut(V),
+        absent: V,
+        mut make: impl FnMut(&T::T) -> Option<V>,
+    ) -> Result<(), Problem> {
+        let mut there = Vec::with_capacity(BATCH);
+        let mut levels = is_optional(self.column.kind).then(|| Vec::with_capacity(BATCH));
+        let mut at = 0;
+        for run in &self.runs {
+            self.pass_over(&mut source, run.start - at)?;
+            (at..run.start).for_each(|_| put(absent.clone()));
+            there.clear();
+            levels.iter_mut().for_each(Vec::clear);
+            let (rows, _, _) = source.read_records(run.len(), levels.as_mut(), None, &mut there)?;
+            if rows != run.len() {
+                return Err(self.odd());
+            }
+            let mut made = there.iter().map(|text| make(text).ok_or_else(|| self.odd()));
+            match &levels {
+                None => made.try_for_each(|value| value.map(&mut put))?,
+                Some(levels) => {
+                    for level in levels {
+                        let value = if *level == 1 { made.next().transpose()? } else { None };
+                        put(value.unwrap_or_else(|| absent.clone()));
+                    }
+                }
+            }
+            at = run.end;
+        }
+        (at..self.count).for_each(|_| put(absent.clone()));
+        Ok(())
+    }
+
+    fn pass_over<T: DataType>(&self, source: &mut ColumnReaderImpl<T>, rows: usize) -> Result<(), Problem> {
+        if rows > 0 && source.skip_records(rows)? != rows { Err(self.odd()) } else { Ok(()) }
     }
 }
 
