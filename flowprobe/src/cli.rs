@@ -114,6 +114,10 @@ pub struct RunArgs {
     #[expect(missing_docs, reason = "its documentation would become the command's help")]
     pub web: WebArgs,
 
+    /// What looks wrong, and from where on it counts (TOML); none to look for nothing [default: all detectors as they are]
+    #[arg(long, value_name = "FILE")]
+    pub findings: Option<PathBuf>,
+
     /// Print records and accounting as JSON, one object a line, instead of the summary
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
@@ -164,6 +168,7 @@ impl RunArgs {
             store_remote: self.store.store_remote,
             status_socket: self.status_socket,
             web: self.web.settings(),
+            findings: self.findings,
             output,
         };
         Ok(flags.or(file))
@@ -173,7 +178,7 @@ impl RunArgs {
 /// Flags of `flowprobe replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Captures, pcap or pcapng, also gzipped; `-` is standard input
+    /// Captures, pcap or pcapng, or files of IPFIX messages (RFC 5655), also gzipped; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -188,6 +193,14 @@ pub struct ReplayArgs {
     /// Print nothing but warnings and errors
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Look for what is wrong, and print what was found instead of records or a summary
+    #[arg(long, conflicts_with_all = ["csv", "quiet"])]
+    pub detect: bool,
+
+    /// What is looked for, and from where on it counts (TOML)
+    #[arg(long, value_name = "FILE", requires = "detect")]
+    pub findings: Option<PathBuf>,
 
     /// Write records to an IPFIX file (RFC 5655) as well
     #[arg(long, value_name = "FILE")]

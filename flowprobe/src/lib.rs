@@ -14,11 +14,13 @@
 //! [`config`] is checked once, before anything starts; [`run`] wires the stages; [`accounting`] proves their numbers.
 
 pub mod accounting;
+pub mod alert;
 pub mod busier;
 pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;
+pub mod detect;
 pub mod drain;
 pub mod enrich;
 pub mod export;

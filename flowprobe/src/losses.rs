@@ -52,7 +52,9 @@ impl Lost {
     pub fn of_event(event: &Event) -> Self {
         match event {
             Event::Records(batch) => Self::of(&batch.records),
-            Event::Deltas(deltas) => Self::sum(deltas.iter().map(|delta| (delta.value.packets, delta.value.octets))),
+            Event::Deltas(deltas) | Event::ReceivedDeltas(deltas) => {
+                Self::sum(deltas.iter().map(|delta| (delta.value.packets, delta.value.octets)))
+            }
             Event::Datagrams(beyond) => Self { records: beyond.len() as u64, ..Self::default() },
             Event::Tick(_) => Self { records: 1, ..Self::default() },
         }

@@ -9,10 +9,12 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use jiff::tz::TimeZone;
 
+use flowprobe::alert::SinkError;
 use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::clock::wall_now_ms;
 use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
+use flowprobe::detect::files::{Files, FilesError};
 use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
 use flowprobe::query::QueryArgs;
@@ -20,7 +22,7 @@ use flowprobe::report::ReportArgs;
 use flowprobe::run::WebTaken;
 use flowprobe::store::StoreError;
 use flowprobe::top::TopArgs;
-use flowprobe::{logging, probe, query, replay, report, run, status, top};
+use flowprobe::{config, detect, logging, probe, query, replay, report, run, status, top};
 
 /// What a wrong flag, file or privilege exits with: nothing was started.
 const USAGE: u8 = 2;
@@ -60,6 +62,8 @@ fn ended(error: anyhow::Error) -> Failure {
         || error.is::<StoreError>()
         || error.is::<EnrichError>()
         || error.is::<WebTaken>()
+        || error.is::<FilesError>()
+        || error.is::<SinkError>()
     {
         Failure::Usage(error)
     } else {
@@ -89,10 +93,15 @@ fn replay(args: ReplayArgs) -> Result<(), Failure> {
     if args.ipfix_file.is_some() {
         export.fields.check(Format::Ipfix, extras).context("--ipfix-file: fields").map_err(usage)?;
     }
+    let detect = match (args.detect, &args.findings) {
+        (false, _) => None,
+        (true, None) => Some(detect::Settings::default()),
+        (true, Some(path)) => Some(config::read_findings(path).map_err(usage)?),
+    };
     let inputs = replay::open_all(&args.files).map_err(usage)?;
     let _log = logging::start("warn");
     let runtime = runtime()?;
-    let outcome = runtime.block_on(replay::run(args, selection, export, inputs)).map_err(ended);
+    let outcome = runtime.block_on(replay::run(args, selection, export, detect, inputs)).map_err(ended);
     runtime.shutdown_background();
     outcome
 }
@@ -124,6 +133,9 @@ fn check_config(file: &std::path::Path) -> Result<(), Failure> {
     let config = Settings::from_file(file).and_then(Settings::check).map_err(usage)?;
     // Their files are read, so that what is wrong with them is said here too.
     Enrichment::open(&config.enrich).map_err(usage)?;
+    if let Some(settings) = &config.findings.settings {
+        Files::open(settings).map_err(usage)?;
+    }
     println!("{config}");
     Ok(())
 }

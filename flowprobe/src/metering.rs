@@ -182,7 +182,7 @@ impl Metering {
                 // Records of events, such as a firewall's, may have counted nothing.
                 let counted = records.iter().filter(|record| record.packets > 0 || record.octets > 0);
                 let deltas: Vec<FlowDelta> = counted.map(FlowRecord::to_delta).collect();
-                self.offer(&Event::Deltas(deltas.into()));
+                self.offer(&Event::ReceivedDeltas(deltas.into()));
             }
             let schema = Arc::clone(&self.schema);
             let batch = RecordBatch { schema, records: records.into(), scraps: false, beyond: Arc::new(beyond) };

@@ -43,6 +43,7 @@ impl Difference {
             ("mac-vendors", a.enrich.vendors != b.enrich.vendors),
             ("reverse-dns", a.enrich.reverse_dns != b.enrich.reverse_dns),
             ("web", a.web != b.web),
+            ("findings", a.findings != b.findings),
             ("output", a.output != b.output),
             ("status-socket", a.status_socket != b.status_socket),
         ];

@@ -12,19 +12,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::clock::WallOffset;
 use crate::collect::listen::Listener;
 use crate::config::{Config, ConfigError, WebConfig, random_seed};
+use crate::detect::device::Makers;
+use crate::detect::flow::Mac;
+use crate::detect::keep::Keep;
+use crate::detect::site::{Networks, Site};
 use crate::drain::{self, Command, Drain, KnownFlows};
-use crate::enrich::Enrichment;
+use crate::enrich::{Enricher, Enrichment};
 use crate::export::elements::Schema;
 use crate::export::{connect_all, warn_of_leftovers};
 use crate::logging::Log;
 use crate::probe::{self, Features, Probe};
 use crate::stages::{Kept, Source, Stages};
 use crate::status::{self, InterfaceStatus};
+use crate::store::flows::mac_bits;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::table::TableConfig;
 use crate::web::{self, Live, WebState};
+use crate::{alert, detect, kernel};
 
 /// Meters and listens until a signal comes, or standard output has no reader any more. `read_again` gives the configuration anew
 /// at SIGHUP.
@@ -45,6 +52,7 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     enrichment.watch()?;
     let store = open_store(&config.store)?;
     let shelf = store.as_ref().map(|store| Arc::clone(store.shelf()));
+    let detectors = open_detectors(&config, store.is_some(), &enrichment)?;
 
     let (commands, told) = std_mpsc::channel();
     let seed = random_seed();
@@ -70,12 +78,13 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let web_server = match (web_server, &live) {
         (Some(server), Some(live)) => {
             info!("the dashboard is at {}", server.url());
-            Some(tokio::spawn(server.run(WebState::new(watched, Arc::clone(live)))))
+            let board = detectors.as_ref().map(|stage| stage.board().clone());
+            Some(tokio::spawn(server.run(WebState::new(watched, Arc::clone(live), board))))
         }
         _ => None,
     };
     let source = Source { meter: source, listeners, commands, told, seed };
-    let kept = Kept { lanes, store, enrichment, live };
+    let kept = Kept { lanes, store, enrichment, live, detectors };
     let mut stages = Stages::start(config, schema, source, kept, meter.as_ref().map(|meter| &meter.probe), tick, log)?;
     loop {
         tokio::select! {
@@ -124,6 +133,49 @@ fn open_store(config: &StoreConfig) -> Result<Option<Store>, StoreError> {
             warn!("{error}");
             Ok(None)
         }
+    }
+}
+
+/// Detectors as they are configured, if there are to be any.
+fn open_detectors(config: &Config, keeps_history: bool, enrichment: &Arc<Enrichment>) -> Result<Option<detect::Stage>> {
+    let Some(settings) = config.findings.settings.as_deref() else { return Ok(None) };
+    let (files, outside) = detect::files::Files::open(settings)?;
+    let networks = Networks::of_this_machine();
+    let site = match &settings.inside {
+        Some(inside) => Site::only(inside.iter().copied()),
+        None => Site::private_and(networks.inside),
+    };
+    let offset = WallOffset::measure();
+    let feed = detect::Feed::new(config.selection.sampling, offset, networks.own, kernel::interface_name);
+    let interfaces = feed.interfaces();
+    let outside = detect::Outside {
+        makers: Box::new(KnownMakers(Enricher::new(enrichment))),
+        names: Box::new(move |number| interfaces.name(number)),
+        ..outside
+    };
+    let new_lines = outside.new_lines.clone();
+    let detection = detect::Detection::new(site, settings, outside);
+    let board = detect::Board::new(detect::findings::Findings::default(), settings.suppress.clone());
+    let keep = config.store.folder.as_ref().filter(|_| keeps_history).map(|folder| Keep::in_folder(folder));
+    if let Some(keep) = &keep {
+        keep.make_folder()?;
+    }
+    let sinks = alert::start(&settings.sink, keep.as_ref().map(Keep::folder))?;
+    files.watch()?;
+    let stage = detect::Stage::new(detection, feed, board).telling(sinks);
+    let stage = stage.with_speeds(settings.capacity.speeds.clone(), true, new_lines);
+    Ok(Some(match keep {
+        Some(keep) => stage.keeping(keep),
+        None => stage,
+    }))
+}
+
+/// Makers of network cards, by the lists that names come from.
+struct KnownMakers(Enricher);
+
+impl Makers for KnownMakers {
+    fn maker(&self, mac: Mac) -> Option<Arc<str>> {
+        self.0.vendor(mac_bits(mac.0))
     }
 }
 

@@ -24,6 +24,8 @@ use crate::record::{FlowDelta, FlowRecord, numbered_conversations};
 pub enum Event {
     /// What a drain brought, before the table.
     Deltas(Arc<[FlowDelta]>),
+    /// What records that were received have counted; the records themselves follow.
+    ReceivedDeltas(Arc<[FlowDelta]>),
     /// Records that left the table.
     Records(RecordBatch),
     /// Datagrams of exporters as they came: each has nothing but a tail.
@@ -109,15 +111,28 @@ pub enum Wants {
     RecordsAndTotals,
     /// Deltas and ticks.
     DeltasAndTicks,
+    /// Everything once and as it comes: deltas of what is metered, records of what was received, and ticks. One of these that is
+    /// refused is no loss.
+    AsItComes,
 }
 
 impl Wants {
+    /// Whether it gets deltas.
+    const fn is_of_deltas(self) -> bool {
+        matches!(self, Self::DeltasAndTicks | Self::AsItComes)
+    }
+
     const fn takes(self, event: &Event) -> bool {
         matches!(
             (self, event),
             (Self::Records | Self::RecordsAndTicks | Self::RecordsAndTotals, Event::Records(_))
-                | (Self::RecordsAndTicks | Self::RecordsAndTotals | Self::DeltasAndTicks, Event::Tick(_))
-                | (Self::DeltasAndTicks, Event::Deltas(_))
+                | (
+                    Self::RecordsAndTicks | Self::RecordsAndTotals | Self::DeltasAndTicks | Self::AsItComes,
+                    Event::Tick(_)
+                )
+                | (Self::DeltasAndTicks | Self::AsItComes, Event::Deltas(_))
+                | (Self::DeltasAndTicks, Event::ReceivedDeltas(_))
+                | (Self::AsItComes, Event::Records(_))
                 | (Self::RecordsAndTotals, Event::Datagrams(_))
         )
     }
@@ -199,7 +214,7 @@ impl Sink {
     /// The same for a sink that counts in `losses` what it loses itself.
     #[must_use]
     pub fn sharing(name: impl Into<Arc<str>>, wants: Wants, losses: Losses) -> (Self, mpsc::Receiver<Event>) {
-        let length = if wants == Wants::DeltasAndTicks { DELTAS_QUEUE } else { RECORDS_QUEUE };
+        let length = if wants.is_of_deltas() { DELTAS_QUEUE } else { RECORDS_QUEUE };
         let (queue, receiver) = mpsc::channel(length);
         let name = name.into();
         let sink = Self { name, wants, queue, losses, share: None, health: None, relay: Relay::Records, watched: None };
@@ -228,16 +243,17 @@ impl Sink {
     #[must_use]
     pub fn wants_deltas(&self) -> bool {
         let is_watched = self.watched.as_ref().is_none_or(|watched| watched.load(Ordering::Relaxed));
-        self.wants == Wants::DeltasAndTicks && is_watched
+        self.wants.is_of_deltas() && is_watched
     }
 
     /// Queues `event` if the sink wants it. What a full queue refuses is counted; a sink that has ended has said why itself.
     /// Must not be called from an asynchronous task, which it could block.
     pub fn offer(&self, event: &Event, patience: Patience) {
         let is_for_it = match event {
+            Event::Records(batch) if self.wants == Wants::AsItComes => !batch.beyond.is_empty(),
             Event::Records(batch) => batch.beyond.is_empty() || self.relay == Relay::Records,
             Event::Datagrams(_) => self.relay == Relay::Datagrams,
-            Event::Deltas(_) => self.wants_deltas(),
+            Event::Deltas(_) | Event::ReceivedDeltas(_) => self.wants_deltas(),
             Event::Tick(_) => true,
         };
         if !is_for_it || !self.wants.takes(event) {
@@ -256,7 +272,7 @@ impl Sink {
 
     fn loss(&self, event: &Event) -> Lost {
         match event {
-            Event::Tick(_) if self.wants == Wants::RecordsAndTotals => Lost::default(),
+            Event::Tick(_) if matches!(self.wants, Wants::RecordsAndTotals | Wants::AsItComes) => Lost::default(),
             Event::Records(batch) => match &self.share {
                 None => Lost::of(&batch.records),
                 Some(share) => Lost::of_share(&batch.records, |record| share.has(record)),

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use crate::collect;
 use crate::collect::listen::{Listener, Running};
 use crate::config::{Config, OutputMode, Relay};
+use crate::detect;
 use crate::drain::{Command, Drain, DrainError, KnownFlows, Reload, tick_alone};
 use crate::enrich::{Enricher, Enrichment};
 use crate::export::elements::Schema;
@@ -61,6 +62,8 @@ pub struct Kept {
     pub enrichment: Arc<Enrichment>,
     /// The recent past, where somebody may look at it.
     pub live: Option<Arc<Live>>,
+    /// Who looks for what is wrong, if somebody does.
+    pub detectors: Option<detect::Stage>,
 }
 
 /// The stages, running.
@@ -76,6 +79,7 @@ pub struct Stages {
     metering: JoinHandle<()>,
     output: Option<JoinHandle<io::Result<()>>>,
     history: Option<store::Running>,
+    detectors: Option<JoinHandle<()>>,
     exporters: JoinSet<()>,
     /// Told when a stage has ended that should not have.
     pub ended: mpsc::Receiver<()>,
@@ -96,7 +100,7 @@ impl Stages {
         log: &Log,
     ) -> Result<Self> {
         let Source { meter, listeners, commands, told, seed } = source;
-        let Kept { lanes, store, enrichment, live } = kept;
+        let Kept { lanes, store, enrichment, live, detectors } = kept;
         let (end, ended) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         let mut sinks = start_lanes(lanes, config.relay, &mut tasks);
@@ -131,6 +135,12 @@ impl Stages {
             // It ends with its queue, and nobody waits for it.
             live.start(queue)?;
         }
+        let detectors = detectors.map(|stage| {
+            let (sink, queue) = Sink::new("findings", Wants::AsItComes);
+            sinks.push(sink);
+            stage.start(queue)
+        });
+        let detectors = detectors.transpose()?;
         let (out, drained) = std_mpsc::sync_channel(DRAINED_QUEUE);
         let (listeners, watch) = collect::start(listeners, config.relay, &out)?;
         let (drain, known) = meter.unzip();
@@ -163,6 +173,7 @@ impl Stages {
             metering,
             output,
             history,
+            detectors,
             exporters: tasks,
             ended,
         })
@@ -217,7 +228,7 @@ impl Stages {
     /// # Errors
     /// The drain has failed, or an output could not be written.
     pub async fn stop(self) -> Result<()> {
-        let Self { commands, listeners, drain, metering, output, history, mut exporters, ended, .. } = self;
+        let Self { commands, listeners, drain, metering, output, history, detectors, mut exporters, ended, .. } = self;
         // First, so that what they have is handed on before the last tick.
         tokio::task::spawn_blocking(move || listeners.into_iter().for_each(Running::stop)).await?;
         // The drain may have failed already; then nobody listens.
@@ -232,6 +243,11 @@ impl Stages {
             while exporters.join_next().await.is_some() {}
             if let Some(history) = history {
                 tokio::task::spawn_blocking(move || history.ended()).await?;
+            }
+            if let Some(detectors) = detectors {
+                tokio::task::spawn_blocking(move || detectors.join())
+                    .await?
+                    .map_err(|_| anyhow!("the thread \"findings\" has failed"))?;
             }
             if let Some(output) = output {
                 return tokio::task::spawn_blocking(move || output::ended(output)).await?;

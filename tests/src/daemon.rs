@@ -43,7 +43,7 @@ pub fn flowprobe(namespace: &Namespace, arguments: &[&str]) -> Result<Command> {
         ["run", others @ ..] => {
             command.arg("run");
             // Before the others, the last of which may want something behind it.
-            for flag in ["--store", "--web"].into_iter().filter(|flag| !others.contains(flag)) {
+            for flag in ["--store", "--web", "--findings"].into_iter().filter(|flag| !others.contains(flag)) {
                 command.args([flag, "none"]);
             }
             command.args(others)
@@ -80,7 +80,7 @@ pub fn memory_bound(max_flows: u32) -> Result<u64> {
     let mut file = tempfile::NamedTempFile::new()?;
     writeln!(
         file,
-        "interfaces = [\"lo\"]\noutput = \"json\"\nstore = \"none\"\nweb = \"none\"\nmax-flows = {max_flows}"
+        "interfaces = [\"lo\"]\noutput = \"json\"\nstore = \"none\"\nweb = \"none\"\nfindings = \"none\"\nmax-flows = {max_flows}"
     )?;
     let said = read(Command::new(binary()?).arg("check-config").arg(file.path()))?;
     let line = said.lines().find_map(|line| line.strip_prefix("# at most ")).with_context(|| said.clone())?;

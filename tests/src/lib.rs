@@ -37,6 +37,7 @@ pub mod process;
 pub mod relayed;
 pub mod resources;
 pub mod rest;
+pub mod scenario;
 pub mod second_reading;
 pub mod skip;
 pub mod stream;

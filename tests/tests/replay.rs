@@ -168,7 +168,7 @@ fn a_broken_capture_says_where_and_gives_what_came_before() -> Result<()> {
     for (file, problem, records) in [
         (&cut, format!("cut off in the middle of a block, at octet {place}"), 2),
         (&strange, "link type 147 is not one that can be read, at octet 24".to_owned(), 0),
-        (&text, "neither pcap nor pcapng, at octet 0".to_owned(), 0),
+        (&text, "neither pcap, pcapng nor IPFIX, at octet 0".to_owned(), 0),
         (&empty, "ends before a capture's header does, at octet 0".to_owned(), 0),
     ] {
         let finished = replay(&["--json", file])?;

@@ -96,6 +96,7 @@ fn answers_are_what_the_openapi_document_says() -> Result<()> {
                 "step" => "60s",
                 "as" => "AS64500",
                 "port" => "53",
+                "rule" => "port-scan",
                 "top" | "prefix" | "prefix6" | "seconds" => "7",
                 // The first of those that are listed.
                 _ => known["schema"]["enum"][0].as_str().context("a choice")?,

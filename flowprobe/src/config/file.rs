@@ -60,7 +60,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
 type Setter = fn(&mut Settings, &Value) -> Result<(), String>;
 
 /// Every key of the file and what it sets.
-const KEYS: [(&str, Setter); 37] = [
+const KEYS: [(&str, Setter); 38] = [
     ("interfaces", |settings, value| assign(&mut settings.interfaces, strings(value, "a list of interface names"))),
     ("listen", |settings, value| {
         let urls = strings(value, "a list of URLs to listen on");
@@ -114,6 +114,10 @@ const KEYS: [(&str, Setter); 37] = [
         let scope = value.as_str().and_then(|text| ReverseDns::from_str(text, false).ok());
         let expected = "\"none\", \"private\" or \"all\"";
         assign(&mut settings.enrich.reverse_dns, scope.ok_or_else(|| mismatch(expected, value)))
+    }),
+    ("findings", |settings, value| {
+        let file = value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
+        assign(&mut settings.findings, file.ok_or_else(|| mismatch("a path or \"none\"", value)))
     }),
     ("status-socket", |settings, value| {
         let socket = value.as_str().and_then(|text| text.parse().ok());

@@ -38,6 +38,10 @@ const OF_COLLECTOR: u64 = (MOST_IN_MEMORY as u64) + outlet::WINDOW + (outlet::QU
 /// The last minute of the live view, and what clients of the dashboard are about to get.
 const OF_LIVE: u64 = 64 << 20;
 
+/// What detectors may come to hold in the worst case, which takes hundreds of thousands of hosts: each has tables of so many entries, of so
+/// many octets at most; docs/findings has them one by one. A site of hundreds of hosts takes a hundredth of it.
+const OF_FINDINGS: u64 = 800 << 20;
+
 /// Questions to history that are answered at once, each by two threads that count as many conversations as they may: a table of twice as
 /// many places.
 const OF_QUESTIONS: u64 = (WORKERS * 2 * 2 * MOST_KEYS * (size_of::<Conversation>() + size_of::<Exchanged>())) as u64;
@@ -77,7 +81,12 @@ impl MemoryBound {
         let remote = config.store.remote.as_ref().map_or(0, |_| store::remote::MOST_OCTETS);
         let live = config.web.address.map_or(0, |_| OF_LIVE + deltas);
         let questions = config.store.folder.as_ref().map_or(0, |_| OF_QUESTIONS);
-        let daemon = DAEMON + own + queues + listeners + history + remote + live + questions + of_enrichment(config);
+        let findings = config.findings.settings.as_ref().map_or(0, |settings| {
+            let lists = settings.indicators.list.iter().filter_map(|list| std::fs::metadata(&list.file).ok());
+            OF_FINDINGS + deltas + OF_LIST * lists.map(|file| file.len()).sum::<u64>()
+        });
+        let daemon =
+            DAEMON + own + queues + listeners + history + remote + live + questions + findings + of_enrichment(config);
         let tunnelled =
             if config.scope.tunnels == Tunnels::NONE { 0 } else { hash_map::<TunnelledKey>(config.table.max_flows) };
         let maps = SMALLER_MAPS + marks + 2 * (hash_map::<FlowKey>(config.table.max_flows) + tunnelled);
@@ -105,6 +114,10 @@ fn of_enrichment(config: &Config) -> u64 {
         + OF_VENDORS * octets(&config.enrich.vendor_lists())
         + names
 }
+
+/// An indicator list of short lines takes 19 octets for each of about 13, and 43 for an IPv6 address of about 25, twice while a newer one is
+/// read, beside the octets of the file.
+const OF_LIST: u64 = 6;
 
 /// A batch of records of our own: as many as go on at once.
 const OF_BATCH: u64 = (RECORDS_PER_EVENT * size_of::<FlowRecord>()) as u64;

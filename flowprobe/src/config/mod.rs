@@ -4,6 +4,7 @@ mod collector;
 mod enrich;
 mod export;
 mod file;
+mod findings;
 mod listen;
 mod memory;
 mod remote;
@@ -32,6 +33,7 @@ pub use collector::{Collector, CollectorError, Target, Transport};
 pub use enrich::EnrichSettings;
 pub use export::{DomainBy, ExportConfig, ExportSettings, SpoolConfig};
 pub use file::FileError;
+pub use findings::{FindingsConfig, FindingsFileError, read as read_findings};
 pub use listen::{Listen, ListenTransport, ListenUrlError, Relay};
 pub use memory::MemoryBound;
 pub use remote::{Credentials, CredentialsError, Remote, RemoteUrlError};
@@ -40,7 +42,7 @@ pub use values::{ValueError, catch_up, duration, fields, max_flows, network, sam
 pub use web::{DEFAULT_ADDRESS, Token, WebAddress, WebConfig, WebError, WebSettings, WebTls};
 
 /// The daemon's configuration, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Interfaces to meter, by name. Empty where only [`Config::listen`] was given.
     pub interfaces: Vec<String>,
@@ -70,6 +72,8 @@ pub struct Config {
     pub status_socket: StatusSocket,
     /// Where the dashboard is.
     pub web: WebConfig,
+    /// Whether findings are looked for, and how.
+    pub findings: FindingsConfig,
     /// What standard output gets.
     pub output: OutputMode,
 }
@@ -169,6 +173,8 @@ pub struct Settings {
     pub status_socket: Option<StatusSocket>,
     /// Where the dashboard is.
     pub web: WebSettings,
+    /// See [`FindingsConfig::path`]; `none` for no findings.
+    pub findings: Option<PathBuf>,
     /// See [`Config::output`].
     pub output: Option<OutputMode>,
 }
@@ -209,6 +215,7 @@ impl Settings {
             enrich: self.enrich.or(base.enrich),
             status_socket: self.status_socket.or(base.status_socket),
             web: self.web.or(base.web),
+            findings: self.findings.or(base.findings),
             output: self.output.or(base.output),
         }
     }
@@ -293,6 +300,7 @@ impl Settings {
             enrich,
             status_socket: self.status_socket.unwrap_or_default(),
             web: self.web.check()?,
+            findings: FindingsConfig::of(self.findings)?,
             output: self.output.unwrap_or_default(),
         })
     }
@@ -322,6 +330,7 @@ impl fmt::Display for Config {
         writeln!(f, "{}", self.enrich)?;
         writeln!(f, "status-socket = {:?}", self.status_socket.to_string())?;
         writeln!(f, "{}", self.web)?;
+        writeln!(f, "{}", self.findings)?;
         writeln!(f, "output = \"{}\"", self.output)?;
         write!(f, "# {}", MemoryBound::of(self))
     }
@@ -343,6 +352,9 @@ pub enum ConfigError {
     /// The file says something that it may not.
     #[error(transparent)]
     File(FileError),
+    /// The file of the detectors cannot be used.
+    #[error(transparent)]
+    Findings(#[from] FindingsFileError),
     /// No such interface.
     #[error("there is no interface `{name}`; those that exist are: {existing}")]
     UnknownInterface {

@@ -15,7 +15,7 @@ mod known;
 mod labels;
 mod layer;
 mod names;
-mod ranges;
+pub(crate) mod ranges;
 mod row;
 mod services;
 mod vendors;

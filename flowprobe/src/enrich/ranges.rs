@@ -2,7 +2,7 @@
 //! prefixes takes a step for every bit, and of addresses that hardly ever come twice nearly every step waits for memory.
 
 /// An address as a number.
-pub(super) trait Address: Copy + Ord {
+pub(crate) trait Address: Copy + Ord {
     /// The first of all.
     const FIRST: Self;
 
@@ -42,7 +42,7 @@ const TOPS: usize = 1 << 16;
 
 /// Ranges one behind the other, from the first address to the last, each with a number for what holds in it; 0 is nothing.
 #[derive(Debug)]
-pub(super) struct Ranges<A> {
+pub(crate) struct Ranges<A> {
     /// The first address of each range, which ends before the next.
     starts: Vec<A>,
     values: Vec<u32>,
@@ -53,7 +53,7 @@ pub(super) struct Ranges<A> {
 impl<A: Address> Ranges<A> {
     /// Those of networks: first address, last address, number. Of networks that lie in each other the smallest counts; of two that
     /// are the same, the one that is named last.
-    pub(super) fn of(mut networks: Vec<(A, A, u32)>) -> Self {
+    pub(crate) fn of(mut networks: Vec<(A, A, u32)>) -> Self {
         networks.sort_by(|(a, a_last, _), (b, b_last, _)| a.cmp(b).then(b_last.cmp(a_last)));
         let mut out = Builder::new();
         // Those that begin before the next one and have not ended, the smallest last.
@@ -72,7 +72,7 @@ impl<A: Address> Ranges<A> {
     }
 
     /// Ranges in which both hold: `combine` makes one number of two.
-    pub(super) fn and(&self, other: &Self, mut combine: impl FnMut(u32, u32) -> u32) -> Self {
+    pub(crate) fn and(&self, other: &Self, mut combine: impl FnMut(u32, u32) -> u32) -> Self {
         let mut out = Builder::new();
         let (mut one, mut another) = (0, 0);
         loop {
@@ -91,7 +91,7 @@ impl<A: Address> Ranges<A> {
 
     /// The number for what holds of an address.
     #[inline]
-    pub(super) fn find(&self, address: A) -> u32 {
+    pub(crate) fn find(&self, address: A) -> u32 {
         let top = address.top();
         let (from, to) = (self.tops[top] as usize, self.tops[top + 1] as usize);
         let before = self.starts[from + 1..=to].partition_point(|start| *start <= address);
@@ -99,8 +99,7 @@ impl<A: Address> Ranges<A> {
     }
 
     /// Ranges.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.len()
     }
 }

@@ -144,7 +144,7 @@ impl Writer for IpfixFile {
                 self.not_sent.note(self.losses.total(), tick.offset.to_wall_ms(tick.now_ns));
                 if tick.last { self.report(tick, out) } else { Ok(()) }
             }
-            Event::Deltas(_) | Event::Datagrams(_) => Ok(()),
+            Event::Deltas(_) | Event::ReceivedDeltas(_) | Event::Datagrams(_) => Ok(()),
         }
     }
 }

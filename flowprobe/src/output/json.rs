@@ -68,7 +68,7 @@ impl Writer for JsonLines {
                 self.known.forget();
                 self.put_tick(tick, out)
             }
-            Event::Deltas(_) | Event::Datagrams(_) => Ok(()),
+            Event::Deltas(_) | Event::ReceivedDeltas(_) | Event::Datagrams(_) => Ok(()),
         }
     }
 }

@@ -56,11 +56,19 @@ pub fn start(
         if outcome.is_err() {
             let _ = closed.try_send(());
         }
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            outcome => outcome,
-        }
+        unless_closed(outcome)
     })
+}
+
+/// What became of writing: a pipe whose reader has gone is no error.
+///
+/// # Errors
+/// Any other.
+pub fn unless_closed(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
 }
 
 fn write_all<W: Write>(

@@ -1,7 +1,7 @@
 //! Reads captures: pcap and pcapng, plain or gzipped, from files or standard input.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +33,15 @@ const PROGRESS: u64 = 1 << 16;
 pub struct CaptureError {
     path: PathBuf,
     problem: String,
-    /// Octets from the beginning of the (unpacked) capture.
+    /// Octets from the beginning of the (unpacked) file.
     offset: Option<u64>,
+}
+
+impl CaptureError {
+    /// What is wrong with the file after so many octets of it.
+    pub(super) fn at(path: &Path, problem: String, offset: u64) -> Self {
+        Self { path: path.to_owned(), problem, offset: Some(offset) }
+    }
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> CaptureError {
@@ -44,6 +51,18 @@ fn cannot_open(path: &Path, error: &io::Error) -> CaptureError {
 fn at(offset: Option<u64>) -> String {
     offset.map(|offset| format!(", at octet {offset}")).unwrap_or_default()
 }
+
+/// What an [`Input`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Packets.
+    Capture,
+    /// Messages of IPFIX (RFC 5655).
+    Messages,
+}
+
+/// How a message of IPFIX begins: its version (RFC 7011 section 3.1). No capture begins so.
+const IPFIX: [u8; 2] = [0, 10];
 
 /// A frame as it was captured.
 pub(super) struct CapturedFrame<'a> {
@@ -57,10 +76,11 @@ pub(super) struct CapturedFrame<'a> {
     pub(super) original_length: u32,
 }
 
-/// An opened capture.
+/// An opened capture, or a file of messages.
 pub struct Input {
     path: PathBuf,
-    stream: Box<dyn Read + Send>,
+    stream: BufReader<Box<dyn Read + Send>>,
+    kind: Kind,
     /// Octets taken from the file.
     taken: Arc<AtomicU64>,
     size: Option<u64>,
@@ -101,7 +121,26 @@ impl Input {
         let is_gzip = is_gzip(&mut stream).map_err(|error| cannot_open(path, &error))?;
         let stream: Box<dyn Read + Send> =
             if is_gzip { Box::new(MultiGzDecoder::new(stream)) } else { Box::new(stream) };
-        Ok(Self { path: path.to_owned(), stream, taken, size })
+        let mut stream = BufReader::new(stream);
+        // What cannot be read is said when it is read.
+        let is_ipfix = stream.fill_buf().is_ok_and(|octets| octets.starts_with(&IPFIX));
+        let kind = if is_ipfix { Kind::Messages } else { Kind::Capture };
+        Ok(Self { path: path.to_owned(), stream, kind, taken, size })
+    }
+
+    /// What it holds.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What is in it, unpacked.
+    pub(super) fn stream(&mut self) -> &mut impl Read {
+        &mut self.stream
+    }
+
+    /// Octets that were taken from the file.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// The path that was opened.
@@ -123,7 +162,7 @@ impl Input {
         mut sink: impl FnMut(&CapturedFrame<'_>) -> Result<(), ReplayError>,
     ) -> Result<(), ReplayError> {
         let Self { path, stream, taken, .. } = self;
-        let failed = |problem: String, offset: u64| CaptureError { path: path.clone(), problem, offset: Some(offset) };
+        let failed = |problem: String, offset: u64| CaptureError::at(&path, problem, offset);
         let mut reader = create_reader(BUFFER, stream).map_err(|error| failed(beginning(&error), 0))?;
         let mut section = Section::default();
         let (mut offset, mut frames) = (0, 0_u64);
@@ -263,7 +302,7 @@ fn beginning(error: &PcapError<&[u8]>) -> String {
             "the file ends before a capture's header does".to_owned()
         }
         PcapError::ReadError => "the file cannot be read, or is not what its gzip header says".to_owned(),
-        _ => "the file is neither pcap nor pcapng".to_owned(),
+        _ => "the file is neither pcap, pcapng nor IPFIX".to_owned(),
     }
 }
 

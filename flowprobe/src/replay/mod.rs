@@ -1,12 +1,14 @@
 //! Captures instead of interfaces: the same parser, compiled for the host, the same table and the same outputs, on the
-//! capture's own clock.
+//! capture's own clock. Files of messages (RFC 5655) instead of listeners.
 //!
 //! A packet becomes a delta of one packet; once for each second of the capture's clock a report goes after them, as a drain
 //! would send it, so that flows time out as they would have live.
 
 mod capture;
+mod detect;
 mod fragments;
 mod link;
+mod messages;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -24,8 +26,8 @@ use crate::clock::WallOffset;
 use crate::config::SelectionConfig;
 use crate::drain::{DrainReport, Drained, MeterStats};
 use crate::record::FlowDelta;
-use capture::CapturedFrame;
 pub use capture::{CaptureError, Input};
+use capture::{CapturedFrame, Kind};
 use fragments::RecentFragments;
 pub use run::{extras, open_all, run};
 
@@ -114,8 +116,11 @@ impl Replay {
     /// Reads `input` to its end. `progress` is told now and then how many octets of it were read.
     ///
     /// # Errors
-    /// The capture is damaged or of an unknown kind; everything before the damage has been handed on.
+    /// The file is damaged or of an unknown kind; everything before the damage has been handed on.
     pub fn read(&mut self, input: Input, progress: &mut dyn FnMut(u64)) -> Result<(), ReplayError> {
+        if input.kind() == Kind::Messages {
+            return self.read_messages(input, progress);
+        }
         let path = input.path().to_owned();
         self.latest = None;
         input.read(progress, |frame| self.frame(&path, frame))
@@ -133,14 +138,8 @@ impl Replay {
     fn frame(&mut self, path: &Path, frame: &CapturedFrame<'_>) -> Result<(), ReplayError> {
         let number = self.interface(path, frame);
         self.packets += 1;
-        if frame.time_ns > self.now_ns {
-            self.now_ns = frame.time_ns;
-            if self.reported_ns == 0 {
-                self.reported_ns = self.now_ns;
-            } else if self.now_ns - self.reported_ns >= STEP_NS {
-                self.report()?;
-                self.reported_ns = self.now_ns;
-            }
+        if self.is_time_to_report(frame.time_ns, STEP_NS) {
+            self.report()?;
         }
         let origin = Origin {
             // The kernel numbers interfaces from 1.
@@ -170,6 +169,15 @@ impl Replay {
         Ok(())
     }
 
+    /// Sets the clock; whether so much of it has gone by since the last report.
+    fn is_time_to_report(&mut self, time_ns: u64, step_ns: u64) -> bool {
+        self.now_ns = self.now_ns.max(time_ns);
+        if self.reported_ns == 0 {
+            self.reported_ns = self.now_ns;
+        }
+        self.now_ns - self.reported_ns >= step_ns
+    }
+
     /// The number of the frame's interface among all that were met.
     fn interface(&mut self, path: &Path, frame: &CapturedFrame<'_>) -> usize {
         match self.latest {
@@ -197,13 +205,19 @@ impl Replay {
         number
     }
 
-    fn hand_on(&mut self) -> Result<(), NoReceiver> {
+    /// Notes which readers have gone; when all have, there is no use in reading on.
+    fn look_for_readers(&mut self) -> Result<(), NoReceiver> {
         while self.closed.try_recv().is_ok() {
             self.readers -= 1;
             if self.readers == 0 {
                 return Err(NoReceiver);
             }
         }
+        Ok(())
+    }
+
+    fn hand_on(&mut self) -> Result<(), NoReceiver> {
+        self.look_for_readers()?;
         let deltas = std::mem::replace(&mut self.deltas, Vec::with_capacity(BATCH));
         self.out.send(Drained::Flows { deltas, crowded: false }).map_err(|_| NoReceiver)
     }
@@ -227,6 +241,7 @@ impl Replay {
             stats: stats.collect(),
             overflow: Vec::new(),
         };
+        self.reported_ns = self.now_ns;
         self.out.send(Drained::End(report)).map_err(|_| NoReceiver)
     }
 }

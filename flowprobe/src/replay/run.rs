@@ -12,10 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::detect::Looking;
 use super::{CaptureError, Input, Replay, ReplayError};
 use crate::cli::ReplayArgs;
 use crate::config::SelectionConfig;
 use crate::config::{ExportConfig, Relay};
+use crate::detect::Settings;
 use crate::enrich::{Enricher, Enrichment};
 use crate::export::connect_all;
 use crate::export::elements::{Extras, Schema};
@@ -58,7 +60,13 @@ pub fn open_all(files: &[PathBuf]) -> Result<Vec<Input>, CaptureError> {
 ///
 /// # Errors
 /// A capture was damaged, an output cannot be written, or a collector not be reached.
-pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportConfig, inputs: Vec<Input>) -> Result<()> {
+pub async fn run(
+    args: ReplayArgs,
+    selection: SelectionConfig,
+    export: ExportConfig,
+    detect: Option<Settings>,
+    inputs: Vec<Input>,
+) -> Result<()> {
     let (end, closed) = mpsc::channel(2);
     let mut sinks: Vec<Sink> = Vec::new();
     let mut exporters = JoinSet::new();
@@ -69,6 +77,14 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportCon
     let losses: Vec<(Arc<str>, Losses)> = lanes.iter().map(|lane| (lane.name(), lane.losses())).collect();
     sinks.extend(start_lanes(lanes, Relay::default(), &mut exporters));
     let outputs = outputs(&args, &export, &schema, &enrichment, &mut sinks, &end)?;
+    let looking = match &detect {
+        None => None,
+        Some(settings) => {
+            let (sink, queue) = Sink::new("findings", Wants::AsItComes);
+            sinks.push(sink);
+            Some(Looking::start(settings, &selection, queue)?)
+        }
+    };
     let (out, drained) = std_mpsc::sync_channel(QUEUE);
     let readers = sinks.len();
     let metering = Metering::new(table, schema, sinks, Patience::Forever).selecting(selection.remarks());
@@ -78,7 +94,12 @@ pub async fn run(args: ReplayArgs, selection: SelectionConfig, export: ExportCon
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
     let ended = tokio::task::spawn_blocking(move || {
         metering.join().map_err(|_| anyhow!("the metering thread has failed"))?;
-        outputs.into_iter().try_for_each(output::ended)
+        outputs.into_iter().try_for_each(output::ended)?;
+        let printed = match looking {
+            Some(looking) => output::unless_closed(looking.print(args.json, &mut io::stdout().lock())),
+            None => Ok(()),
+        };
+        printed.context("cannot write the output")
     });
     ended.await??;
     while exporters.join_next().await.is_some() {}
@@ -108,7 +129,7 @@ fn outputs(
         threads.push(output::start(writer, file, WhenFull::Fail, queue, end.clone())?);
     }
     let wants = if args.json || args.csv { Wants::RecordsAndTicks } else { Wants::DeltasAndTicks };
-    if !args.quiet {
+    if !args.quiet && !args.detect {
         let (sink, queue) = Sink::new("standard output", wants);
         sinks.push(sink);
         let (out, full, end) = (output::standard_output()?, WhenFull::Fail, end.clone());

@@ -193,7 +193,7 @@ pub fn start(
                         maintained_ns = tick.now_ns;
                     }
                 }
-                Event::Deltas(_) | Event::Datagrams(_) => {}
+                Event::Deltas(_) | Event::ReceivedDeltas(_) | Event::Datagrams(_) => {}
             }
         }
         writer.write_out();

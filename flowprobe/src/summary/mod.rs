@@ -154,7 +154,7 @@ fn received(listening: &Listening) -> impl Iterator<Item = String> {
 impl Writer for Summary {
     fn write(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::Deltas(deltas) => {
+            Event::Deltas(deltas) | Event::ReceivedDeltas(deltas) => {
                 self.window.add(deltas);
                 Ok(())
             }

@@ -132,7 +132,7 @@ impl Live {
     fn take(&self, event: &Event) {
         let mut state = self.lock();
         match event {
-            Event::Deltas(deltas) => state.window.add(deltas),
+            Event::Deltas(deltas) | Event::ReceivedDeltas(deltas) => state.window.add(deltas),
             Event::Tick(tick) => {
                 state.tick(tick);
                 if state.looked.is_some_and(|looked| looked.elapsed() > ATTENTION) {

@@ -26,6 +26,7 @@ use super::guard::{Guard, pass, refusal};
 use super::live::Live;
 use super::{api, assets};
 use crate::config::WebConfig;
+use crate::detect::Board;
 use crate::enrich::Enricher;
 use crate::query::Pool;
 use crate::status::{Snapshot, Watched, exposition};
@@ -54,6 +55,8 @@ const TOO_MANY: &[u8] =
 pub struct WebState {
     watched: Watched,
     live: Arc<Live>,
+    /// What was found, where it is looked for.
+    board: Option<Board>,
     /// Whose turn it is to look at the live view.
     viewing: Semaphore,
 }
@@ -61,8 +64,12 @@ pub struct WebState {
 impl WebState {
     /// Answers from this.
     #[must_use]
-    pub fn new(watched: Watched, live: Arc<Live>) -> Self {
-        Self { watched, live, viewing: Semaphore::new(1) }
+    pub fn new(watched: Watched, live: Arc<Live>, board: Option<Board>) -> Self {
+        Self { watched, live, board, viewing: Semaphore::new(1) }
+    }
+
+    pub(super) const fn board(&self) -> Option<&Board> {
+        self.board.as_ref()
     }
 
     /// History, if it is kept, and where questions to it are taken in.

@@ -14,7 +14,7 @@ const READ: usize = 32 * 1024;
 
 /// Why what comes is no IPFIX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(super) enum NotIpfix {
+pub(crate) enum NotIpfix {
     #[error("a message has version {0} where IPFIX has 10; NetFlow comes over udp")]
     Version(u16),
     #[error("a message says that it has {0} octets, fewer than its header")]
@@ -23,7 +23,7 @@ pub(super) enum NotIpfix {
 
 /// What has been read of a connection and is not handed on yet.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     octets: Vec<u8>,
     /// Before it, all has been handed on.
     start: usize,
@@ -31,7 +31,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Where to read to, with room behind what is there.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
         self.octets.drain(..self.start);
         self.start = 0;
         self.octets.reserve(READ);
@@ -39,7 +39,7 @@ impl Frames {
     }
 
     /// The next message that is there as a whole.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, NotIpfix> {
+    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, NotIpfix> {
         let rest = &self.octets[self.start..];
         if let Some(version) = field(rest, 0)
             && version != VERSION
@@ -56,7 +56,7 @@ impl Frames {
     }
 
     /// Whether a message is there in part.
-    pub(super) fn is_within_message(&self) -> bool {
+    pub(crate) fn is_within_message(&self) -> bool {
         self.start < self.octets.len()
     }
 }

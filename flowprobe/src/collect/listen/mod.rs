@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use super::session::Peer;
+pub(crate) use framing::Frames;
 pub use health::{ListenerCounters, ListenerHealth};
 pub use tls::{TlsServer, TlsServerFiles};
 

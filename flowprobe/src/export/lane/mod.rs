@@ -278,7 +278,7 @@ impl Lane {
             }
             Event::Datagrams(datagrams) => self.relay(&datagrams),
             Event::Tick(tick) => self.report(&tick).await,
-            Event::Deltas(_) => {}
+            Event::Deltas(_) | Event::ReceivedDeltas(_) => {}
         }
     }
 

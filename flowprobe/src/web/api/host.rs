@@ -6,16 +6,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use super::series::{Steps, column, step_of};
 use super::{Failure, ask};
+use crate::alert::PEERS;
 use crate::clock::wall_now_ms;
+use crate::detect::findings::Finding;
+use crate::detect::json::finding;
+use crate::detect::site::Range;
 use crate::query::{self, Answer, Host, MacAddress, Question, Source, Total};
 use crate::store::flows::put_mac;
 use crate::store::rollup::{BothWays, Counts};
 use crate::web::server::WebState;
+
+/// Findings about it that an answer has: the latest.
+const FINDINGS: usize = 50;
 
 /// `/api/v1/hosts/{address}`
 pub(super) async fn host(
@@ -41,7 +49,12 @@ pub(super) async fn host(
         json!({ "macAddress": address, "macVendor": state.vendor(*bits).as_deref(), "lastMilliseconds": last_ms })
     };
     let cards: Vec<Value> = known.mac_addresses.iter().map(card).collect();
-    Ok(Json(to_json(&known, &cards, &steps, step_ms)))
+    let mut answer = to_json(&known, &cards, &steps, step_ms);
+    let range = Range::from(IpNet::from(address));
+    let of_it = |one: &Finding| one.is_about(&range);
+    let findings = state.board().map(|board| board.findings(FINDINGS, of_it)).unwrap_or_default();
+    answer["findings"] = findings.iter().map(|one| finding(one, PEERS)).collect();
+    Ok(Json(answer))
 }
 
 fn to_json(known: &Host, cards: &[Value], steps: &Steps, step_ms: i64) -> Value {
@@ -77,7 +90,6 @@ fn to_json(known: &Host, cards: &[Value], steps: &Steps, step_ms: i64) -> Value 
         "servicesOf": known.services.of,
         "conversations": conversations,
         "conversationsOf": known.conversations.of,
-        "findings": [],
         "fromMilliseconds": known.peers.from_ms,
         "toMilliseconds": known.peers.to_ms,
         "rough": known.peers.is_rough,

@@ -10,11 +10,20 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::params::Params;
+use crate::config;
+use crate::detect::RULES;
+use crate::detect::finding::Severity;
+use crate::detect::findings::State as Goes;
+use crate::detect::json::finding;
+use crate::detect::site::Range;
 use crate::kernel::interface_speed;
 use crate::status::{Snapshot, Sum};
 use crate::web::live::{InterfaceRate, LONGEST_WINDOW};
 use crate::web::server::WebState;
 use crate::web::view::View;
+
+/// Findings in an answer at most, and where nothing is said.
+const FINDINGS: usize = 1000;
 
 /// Nothing may be asked here.
 fn no_params(uri: &Uri) -> Result<(), Failure> {
@@ -98,8 +107,41 @@ pub(super) async fn exporters(State(state): State<Arc<WebState>>, uri: Uri) -> R
     Ok(Json(json!({ "listeners": listening.listeners, "exporters": listening.exporters })))
 }
 
-/// `/api/v1/findings`: there are no detectors yet, and so there is nothing that they have found.
-pub(super) async fn findings(uri: Uri) -> Result<Json<Value>, Failure> {
-    no_params(&uri)?;
-    Ok(Json(json!({ "findings": [] })))
+/// `/api/v1/findings`: the latest first.
+pub(super) async fn findings(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Value>, Failure> {
+    let mut params = Params::of(&uri);
+    let severities = [
+        ("low", Severity::Low),
+        ("medium", Severity::Medium),
+        ("high", Severity::High),
+        ("critical", Severity::Critical),
+    ];
+    let least = params.word("severity", &severities)?;
+    let goes_on = params.word("state", &[("open", Goes::Open), ("ended", Goes::Ended)])?;
+    let rule = params.one("rule", |text| {
+        let known = RULES.iter().find(|rule| **rule == text);
+        known.ok_or_else(|| format!("expected one of {}", RULES.join(", ")))
+    })?;
+    let about = params.one("address", |text| config::network(text).map(Range::from))?;
+    let most = params.number("top", 1..=FINDINGS)?.unwrap_or(FINDINGS);
+    params.end()?;
+    let Some(board) = state.board() else {
+        return Ok(Json(json!({ "findings": [], "detectors": [], "sinks": [], "suppressions": [] })));
+    };
+    let (detectors, sinks) = board.health();
+    let suppressions = board.suppressed().into_iter().map(|(one, count)| {
+        json!({ "rule": one.rule, "reason": one.reason, "untilMilliseconds": one.until_ms, "count": count })
+    });
+    let found = board.findings(most, |one| {
+        least.is_none_or(|least| one.severity >= least)
+            && goes_on.is_none_or(|state| one.state == state)
+            && rule.is_none_or(|rule| one.rule == *rule)
+            && about.is_none_or(|about| one.is_about(&about))
+    });
+    Ok(Json(json!({
+        "findings": found.iter().map(|one| finding(one, usize::MAX)).collect::<Vec<_>>(),
+        "detectors": detectors,
+        "sinks": sinks,
+        "suppressions": suppressions.collect::<Vec<_>>(),
+    })))
 }

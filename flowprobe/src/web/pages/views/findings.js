@@ -121,12 +121,28 @@ function columns() {
   ];
 }
 
-function subjects(addresses, state) {
+/** Hosts as links; other subjects, such as network cards, as they are. */
+function subjects(names, state) {
   return h(
     "span.list",
     {},
-    addresses.map((address) => h("a.address", { href: hostHref(state, address) }, address)),
+    names.map((name) =>
+      isAddress(name) ? h("a.address", { href: hostHref(state, name) }, name) : h("span.address", {}, name),
+    ),
   );
+}
+
+/** Whether a name is an IP address: six groups with colons are a network card. */
+function isAddress(name) {
+  return /^[\d.]+$/.test(name) || (/^[\da-f:.]+$/i.test(name) && !/^([\da-f]{2}:){5}[\da-f]{2}$/i.test(name));
+}
+
+/** Peers that are shown. */
+const PEERS = 20;
+
+function peers(addresses, state) {
+  const more = addresses.length - PEERS;
+  return [subjects(addresses.slice(0, PEERS), state), more > 0 ? ` and ${format.count(more)} more` : null];
 }
 
 function drawAbout(panel, one, state) {
@@ -135,6 +151,7 @@ function drawAbout(panel, one, state) {
     ["Severity", severity(one.severity)],
     ["State", one.state],
     ["Hosts", subjects(one.subjects, state)],
+    one.peers.length ? ["Peers", peers(one.peers, state)] : null,
     ["Rule", one.rule],
     one.technique ? ["Technique (MITRE ATT&CK)", one.technique] : null,
     ["First", format.moment(one.firstMilliseconds)],

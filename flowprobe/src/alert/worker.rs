@@ -1,0 +1,118 @@
+//! The thread of a sink that is told one change after the other. The one that cannot be told now waits, and those after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use tracing::error;
+
+use super::health::Health;
+use super::notice::Notice;
+use super::pace::Pace;
+use super::webhook::Answered;
+
+/// What a sink's thread hears.
+pub(super) enum Event {
+    /// A change, for which there is a place.
+    Tell(Arc<Notice>),
+    /// The end: what can still be told until then is told.
+    Stop(Instant),
+    /// What has become of a POST.
+    Answered(Answered),
+}
+
+/// Where changes go, one by one.
+pub(super) trait Sink: Send {
+    /// Tells of a change.
+    ///
+    /// # Errors
+    /// It could not be told.
+    fn tell(&mut self, notice: &Notice) -> Result<(), Trouble>;
+}
+
+/// Why a change was not told, in words.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may work later.
+    Later(String),
+    /// It is of no use to wait.
+    Never(String),
+}
+
+/// Hands changes on until the end.
+pub(super) struct Worker<S> {
+    pub(super) sink: S,
+    pub(super) health: Health,
+    pub(super) pace: Pace,
+}
+
+impl<S: Sink> Worker<S> {
+    pub(super) fn run(mut self, events: &Receiver<Event>) {
+        let mut held = Held { changes: VecDeque::new(), failures: 0, due: Instant::now(), end: None };
+        loop {
+            // What came meanwhile is heard first: it may be the end.
+            events.try_iter().for_each(|event| held.hear(event));
+            let now = Instant::now();
+            if held.end.is_some_and(|end| held.changes.is_empty() || now >= end) {
+                break;
+            }
+            if now >= held.due && !held.changes.is_empty() {
+                self.tell_first(&mut held);
+                continue;
+            }
+            let due = (!held.changes.is_empty()).then_some(held.due);
+            let event = match held.end.into_iter().chain(due).min() {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(until) => events.recv_timeout(until.saturating_duration_since(now)),
+            };
+            match event {
+                Ok(event) => held.hear(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Nobody is left who could say when to stop.
+                Err(RecvTimeoutError::Disconnected) => held.end = Some(now),
+            }
+        }
+        if !held.changes.is_empty() {
+            let lost = held.changes.len() as u64;
+            self.health.failed(lost);
+            error!(sink = self.health.name(), "{lost} changes of findings could not be delivered before the end");
+        }
+    }
+
+    fn tell_first(&mut self, held: &mut Held) {
+        let Some(notice) = held.changes.front() else { return };
+        match self.sink.tell(notice) {
+            Ok(()) => self.health.sent(),
+            Err(Trouble::Never(why)) => self.health.lost(&why),
+            Err(Trouble::Later(why)) => {
+                self.health.attempt_failed(&why);
+                held.failures += 1;
+                held.due = Instant::now() + self.pace.wait(held.failures);
+                return;
+            }
+        }
+        held.changes.pop_front();
+        held.failures = 0;
+    }
+}
+
+/// What waits, and for when.
+struct Held {
+    changes: VecDeque<Arc<Notice>>,
+    /// In a row.
+    failures: u32,
+    /// Nothing is tried before.
+    due: Instant,
+    end: Option<Instant>,
+}
+
+impl Held {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Tell(notice) => self.changes.push_back(notice),
+            Event::Stop(at) => self.end = Some(at),
+            Event::Answered(_) => {}
+        }
+    }
+}

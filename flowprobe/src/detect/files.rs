@@ -1,0 +1,191 @@
+//! The files that detectors are handed: indicator lists and approved devices. They are read at the start, looked at every few seconds, and
+//! read anew when they have changed. A new one that cannot be used changes nothing.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::{error, info, warn};
+
+use super::device::Approvals;
+use super::handed::Handed;
+use super::indicator::{self, IndicatorSet, ListSettings, Parsed};
+use super::{Outside, Settings};
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// A file cannot be used.
+#[derive(Debug, Error)]
+#[error("{key} {}: {problem}", path.display())]
+pub struct FilesError {
+    /// The table of the settings by which it is named.
+    key: &'static str,
+    path: PathBuf,
+    problem: String,
+}
+
+/// What is looked at, and where it is put when it has changed.
+#[derive(Debug)]
+pub struct Files {
+    lists: Vec<ListSettings>,
+    approvals: Option<PathBuf>,
+    stamps: Vec<Option<Stamp>>,
+    new_indicators: Handed<Arc<IndicatorSet>>,
+    new_approvals: Handed<Approvals>,
+}
+
+/// What tells that a file has changed: device, inode, size, time of change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Files {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn open(settings: &Settings) -> Result<(Self, Outside), FilesError> {
+        let mut files = Self {
+            lists: settings.indicators.list.clone(),
+            approvals: settings.device.approvals.clone(),
+            stamps: Vec::new(),
+            new_indicators: Handed::default(),
+            new_approvals: Handed::default(),
+        };
+        files.stamps = files.stamps();
+        let indicators = Arc::new(files.read_lists()?);
+        for list in indicators.lists() {
+            info!("indicators: {}: {} entries", list.name, list.entries);
+        }
+        let outside = Outside {
+            indicators,
+            new_indicators: files.new_indicators.clone(),
+            approvals: files.read_approvals()?,
+            new_approvals: files.new_approvals.clone(),
+            ..Outside::default()
+        };
+        Ok((files, outside))
+    }
+
+    /// Looks at them from here on, on a thread that ends with the process; nothing where there are none.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn watch(mut self) -> io::Result<()> {
+        if self.lists.is_empty() && self.approvals.is_none() {
+            return Ok(());
+        }
+        thread::Builder::new().name("lists".into()).spawn(move || {
+            loop {
+                thread::sleep(LOOK_EVERY);
+                self.look();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Reads what has changed.
+    fn look(&mut self) {
+        let stamps = self.stamps();
+        if stamps == self.stamps {
+            return;
+        }
+        let (before, now) = (self.stamps.split_at(self.lists.len()), stamps.split_at(self.lists.len()));
+        let (lists_differ, approvals_differ) = (before.0 != now.0, before.1 != now.1);
+        if lists_differ {
+            match self.read_lists() {
+                Ok(set) => {
+                    let entries: u64 = set.lists().iter().map(|list| list.entries).sum();
+                    info!("indicators were read again: {entries} entries");
+                    self.new_indicators.put(Arc::new(set));
+                }
+                Err(problem) => error!("indicators stay as they were: {problem}"),
+            }
+        }
+        if approvals_differ {
+            match self.read_approvals() {
+                Ok(Some(approvals)) => {
+                    info!("approved devices were read again: {}", approvals.len());
+                    self.new_approvals.put(approvals);
+                }
+                Ok(None) => {}
+                Err(problem) => error!("approved devices stay as they were: {problem}"),
+            }
+        }
+        self.stamps = stamps;
+    }
+
+    /// Those of the lists, then that of the approvals.
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        self.lists.iter().map(|list| &list.file).chain(&self.approvals).map(|path| stamp(path)).collect()
+    }
+
+    fn read_lists(&self) -> Result<IndicatorSet, FilesError> {
+        let read = |list: &ListSettings| Ok((list.clone(), read_list(list)?));
+        Ok(IndicatorSet::of(self.lists.iter().map(read).collect::<Result<Vec<_>, FilesError>>()?))
+    }
+
+    fn read_approvals(&self) -> Result<Option<Approvals>, FilesError> {
+        let Some(path) = &self.approvals else { return Ok(None) };
+        let failed = |problem: String| FilesError { key: "device.approvals", path: path.clone(), problem };
+        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        Approvals::parse(&text).map(Some).map_err(failed)
+    }
+}
+
+/// Reads an indicator list, and says which of its lines are not understood.
+///
+/// # Errors
+/// The file cannot be read, or nothing in it is an address.
+pub fn read_list(list: &ListSettings) -> Result<Parsed, FilesError> {
+    let failed = |problem: String| FilesError { key: "indicators.list", path: list.file.clone(), problem };
+    let octets = fs::read(&list.file).map_err(|error| failed(error.to_string()))?;
+    let parsed = indicator::parse(&octets, list.minimum_score).map_err(|error| failed(error.to_string()))?;
+    if parsed.refused > 0 {
+        let first = parsed.refusals.first().map(|first| format!("; the first: {first}")).unwrap_or_default();
+        warn!("{}: {} lines are not understood and are left out{first}", list.file.display(), parsed.refused);
+    }
+    Ok(parsed)
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flow::Ip;
+    use super::*;
+
+    #[test]
+    fn lists_are_read_again_when_they_change_and_stay_when_they_are_broken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (list, devices) = (folder.path().join("list.txt"), folder.path().join("devices.txt"));
+        fs::write(&list, "192.0.2.1\n").expect("written");
+        fs::write(&devices, "00:1b:21:0a:0b:0c printer\n").expect("written");
+        let text = format!("[[indicators.list]]\nfile = {list:?}\n[device]\napprovals = {devices:?}\n");
+        let settings: Settings = toml::from_str(&text).expect("settings");
+        let (mut files, outside) = Files::open(&settings).expect("files");
+        let ip = |text: &str| Ip::from(text.parse::<std::net::IpAddr>().expect("an address"));
+        assert!(outside.indicators.has(ip("192.0.2.1")) && outside.approvals.is_some_and(|all| all.len() == 1));
+        files.look();
+        assert!(outside.new_indicators.take().is_none() && outside.new_approvals.take().is_none());
+
+        fs::write(&list, "192.0.2.1\n198.51.100.0/24\n").expect("written");
+        files.look();
+        let newer = outside.new_indicators.take().expect("a newer list");
+        assert!(newer.has(ip("198.51.100.9")) && outside.new_approvals.take().is_none());
+
+        fs::write(&list, "nothing of the kind, really\n").expect("written");
+        fs::write(&devices, "00:1b:21:0a:0b:0c printer\n10.0.0.7 camera\n").expect("written");
+        files.look();
+        assert!(outside.new_indicators.take().is_none());
+        assert!(outside.new_approvals.take().is_some_and(|all| all.len() == 2));
+        assert!(Files::open(&settings).is_err_and(|error| error.to_string().contains("list.txt")));
+    }
+}
