@@ -11,9 +11,10 @@ use crate::config::{
     self, AttachMode, ConfigError, DomainBy, EnrichSettings, ExportSettings, Listen, OutputMode, PacketFilter, Relay,
     Remote, SampleBy, SelectionSettings, Settings, Target, WebAddress, WebSettings,
 };
+use crate::detect::FindingsArgs;
 use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
-use crate::query::QueryArgs;
+use crate::query::{HuntArgs, QueryArgs};
 use crate::report::ReportArgs;
 use crate::status::StatusSocket;
 use crate::table::TableConfig;
@@ -41,6 +42,10 @@ pub enum Command {
     Top(TopArgs),
     /// Ask history what happened: who talked, how much, when
     Query(QueryArgs),
+    /// Say what has looked wrong, as the daemon has kept it
+    Findings(FindingsArgs),
+    /// Look for the addresses of lists in history: who had to do with them, and when
+    Hunt(HuntArgs),
     /// Make one page, or one JSON object, of what history says about a time, to mail or to archive
     Report(ReportArgs),
     /// Check a configuration file and say what it means.

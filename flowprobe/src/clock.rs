@@ -20,7 +20,7 @@ pub fn wall_now_ms() -> i64 {
 ///
 /// Both ends of a record are converted with one and the same offset, so that a step of the wall clock in the middle of a
 /// flow moves the record and never stretches it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallOffset {
     /// Wall clock less monotonic clock, nanoseconds.
     nanoseconds: i128,

@@ -1,6 +1,8 @@
 //! `flowprobe`: reads the command line, checks, and hands over to the library.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,10 +16,12 @@ use flowprobe::cli::{Cli, Command, ReplayArgs, RunArgs};
 use flowprobe::clock::wall_now_ms;
 use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
-use flowprobe::detect::files::{Files, FilesError};
+use flowprobe::detect::FindingsArgs;
+use flowprobe::detect::files::{Files, FilesError, read_list};
+use flowprobe::detect::indicator::{IndicatorSet, ListSettings};
 use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
-use flowprobe::query::QueryArgs;
+use flowprobe::query::{HuntArgs, QueryArgs};
 use flowprobe::report::ReportArgs;
 use flowprobe::run::WebTaken;
 use flowprobe::store::StoreError;
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
         }
         Command::Top(args) => watch(&args),
         Command::Query(args) => query(&args),
+        Command::Findings(args) => findings(&args),
+        Command::Hunt(args) => hunt(&args),
         Command::Report(args) => report(&args),
         Command::CheckConfig { file } => check_config(&file),
     };
@@ -113,6 +119,28 @@ fn watch(args: &TopArgs) -> Result<(), Failure> {
 fn query(args: &QueryArgs) -> Result<(), Failure> {
     let request = args.request(wall_now_ms()).map_err(usage)?;
     query::print(args, &request, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
+}
+
+fn findings(args: &FindingsArgs) -> Result<(), Failure> {
+    let range = args.time.range(wall_now_ms(), FindingsArgs::USUAL).map_err(usage)?;
+    detect::print(args, range, &mut std::io::stdout().lock()).map_err(Failure::Running)
+}
+
+fn hunt(args: &HuntArgs) -> Result<(), Failure> {
+    let times = args.time.range(wall_now_ms(), HuntArgs::USUAL).map_err(usage)?;
+    let _log = logging::start("warn");
+    let list = |path: &PathBuf| {
+        let list = ListSettings {
+            file: path.clone(),
+            minimum_score: args.minimum_score,
+            match_inside: args.match_inside,
+            ..ListSettings::default()
+        };
+        read_list(&list).map(|parsed| (list, parsed))
+    };
+    let lists = args.lists.iter().map(list).collect::<Result<Vec<_>, FilesError>>().map_err(usage)?;
+    let set = Arc::new(IndicatorSet::of(lists));
+    query::print_hunt(args, times, &set, &mut std::io::stdout().lock()).map_err(|error| Failure::Running(error.into()))
 }
 
 fn report(args: &ReportArgs) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::clock::WallOffset;
+use crate::clock::{WallOffset, monotonic_ns};
 use crate::collect::listen::Listener;
 use crate::config::{Config, ConfigError, WebConfig, random_seed};
 use crate::detect::device::Makers;
@@ -146,7 +146,9 @@ fn open_detectors(config: &Config, keeps_history: bool, enrichment: &Arc<Enrichm
         None => Site::private_and(networks.inside),
     };
     let offset = WallOffset::measure();
-    let feed = detect::Feed::new(config.selection.sampling, offset, networks.own, kernel::interface_name);
+    let mut feed = detect::Feed::new(config.selection.sampling, offset, networks.own, kernel::interface_name);
+    // Before the first tick somebody may say something else of the time.
+    let now_ms = feed.tick(offset, monotonic_ns());
     let interfaces = feed.interfaces();
     let outside = detect::Outside {
         makers: Box::new(KnownMakers(Enricher::new(enrichment))),
@@ -154,7 +156,8 @@ fn open_detectors(config: &Config, keeps_history: bool, enrichment: &Arc<Enrichm
         ..outside
     };
     let new_lines = outside.new_lines.clone();
-    let detection = detect::Detection::new(site, settings, outside);
+    let mut detection = detect::Detection::new(site, settings, outside);
+    detection.advance(now_ms);
     let board = detect::Board::new(detect::findings::Findings::default(), settings.suppress.clone());
     let keep = config.store.folder.as_ref().filter(|_| keeps_history).map(|folder| Keep::in_folder(folder));
     if let Some(keep) = &keep {

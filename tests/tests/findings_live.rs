@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use flowprobe_tests::daemon::Daemon;
+use flowprobe_tests::daemon::{Daemon, flowprobe};
 use flowprobe_tests::http::Http;
 use flowprobe_tests::namespace::Namespace;
 use flowprobe_tests::process::{Process, read, wait_until};
@@ -113,6 +113,23 @@ fn floods_scans_and_strange_devices_are_said_within_half_a_minute_and_kept() -> 
     let after = of_rule(&http, "port-scan")?.pop().context("the scan")?;
     ensure!(after["count"] == before["count"], "{after} was {before}");
     daemon.stop()?;
+
+    // Without a daemon: what it has kept, and who of a list is in history.
+    let kept = read(&mut flowprobe(&gateway, &["findings", "--store", &store, "--json"])?)?;
+    let ids: Vec<Value> =
+        kept.lines().map(|line| Ok(serde_json::from_str::<Value>(line)?["id"].take())).collect::<Result<_>>()?;
+    ensure!([&device, &flood, &scan].iter().all(|one| ids.contains(&one["id"])), "{kept}");
+    let words = read(&mut flowprobe(&gateway, &["findings", "--store", &store])?)?;
+    ensure!(words.contains("10.9.0.66 scans ports of 10.9.0.1 (port-scan, T1046)"), "{words}");
+    let list = path("list");
+    fs::write(&list, "10.9.0.64/30 # guests\n198.51.100.7\n")?;
+    let hunted = read(&mut flowprobe(&gateway, &["hunt", &list, "--store", &store, "--match-inside", "--json"])?)?;
+    let hunted: Value = serde_json::from_str(&hunted)?;
+    let [row] = &hunted["rows"].as_array().context("rows")?[..] else { anyhow::bail!("{hunted}") };
+    ensure!((&row["address"], &row["reason"]) == (&"10.9.0.66".into(), &"guests".into()), "{hunted}");
+    ensure!(row["others"] == "10.9.0.1" && row["packets"].as_i64() > Some(120), "{hunted}");
+    let outside = read(&mut flowprobe(&gateway, &["hunt", &list, "--store", &store, "--json"])?)?;
+    ensure!(serde_json::from_str::<Value>(&outside)?["rows"].as_array().is_some_and(Vec::is_empty), "{outside}");
     Ok(())
 }
 
@@ -138,15 +155,12 @@ fn wrong_settings_are_refused_with_their_place() -> Result<()> {
         ("[scan".to_owned(), ":1:6:"),
     ] {
         fs::write(&settings, &text)?;
-        let mut command = flowprobe_tests::daemon::flowprobe(&room, &["run", "-i", "va", "--findings", &settings])?;
+        let mut command = flowprobe(&room, &["run", "-i", "va", "--findings", &settings])?;
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(2) && said.contains(expected), "{text}: {} {said}", output.status);
     }
-    let missing = read(
-        flowprobe_tests::daemon::flowprobe(&room, &["run", "-i", "va", "--findings", "/nonexistent"])?
-            .stderr(std::process::Stdio::null()),
-    );
+    let missing = read(&mut flowprobe(&room, &["run", "-i", "va", "--findings", "/nonexistent"])?);
     ensure!(missing.is_err(), "a file that is not there");
     Ok(())
 }

@@ -97,6 +97,7 @@ fn answers_are_what_the_openapi_document_says() -> Result<()> {
                 "as" => "AS64500",
                 "port" => "53",
                 "rule" => "port-scan",
+                "id" => "6b0daca1-2",
                 "top" | "prefix" | "prefix6" | "seconds" => "7",
                 // The first of those that are listed.
                 _ => known["schema"]["enum"][0].as_str().context("a choice")?,

@@ -40,7 +40,7 @@ const OF_LIVE: u64 = 64 << 20;
 
 /// What detectors may come to hold in the worst case, which takes hundreds of thousands of hosts: each has tables of so many entries, of so
 /// many octets at most; docs/findings has them one by one. A site of hundreds of hosts takes a hundredth of it.
-const OF_FINDINGS: u64 = 800 << 20;
+const OF_FINDINGS: u64 = 1 << 30;
 
 /// Questions to history that are answered at once, each by two threads that count as many conversations as they may: a table of twice as
 /// many places.
@@ -83,7 +83,9 @@ impl MemoryBound {
         let questions = config.store.folder.as_ref().map_or(0, |_| OF_QUESTIONS);
         let findings = config.findings.settings.as_ref().map_or(0, |settings| {
             let lists = settings.indicators.list.iter().filter_map(|list| std::fs::metadata(&list.file).ok());
-            OF_FINDINGS + deltas + OF_LIST * lists.map(|file| file.len()).sum::<u64>()
+            OF_FINDINGS
+                + DELTAS_QUEUE as u64 * of_batch.max(batch)
+                + OF_LIST * lists.map(|file| file.len()).sum::<u64>()
         });
         let daemon =
             DAEMON + own + queues + listeners + history + remote + live + questions + findings + of_enrichment(config);

@@ -46,6 +46,9 @@ const PORTS: [(u16, &str); 28] = [
     (47_808, "BACnet"),
 ];
 
+/// From here on systems take the ports of clients.
+const CLIENTS: u16 = 32_768;
+
 /// Services whose ordinary answers are long: DNS with signatures (RFC 4034), and games.
 const LONG_WINDED: [u16; 2] = [53, 27_015];
 
@@ -179,10 +182,12 @@ impl Detector for Amplification {
         if flow.protocol != protocol::UDP || !flow.destination.is_of_a_host() {
             return;
         }
-        if is_reflector(flow.source_port) {
+        // High ports are clients', too: those of somebody who asks a well-known one.
+        let is_service = |port: u16, other: u16| is_reflector(port) && (port < CLIENTS || other >= 1024);
+        if is_service(flow.source_port, flow.destination_port) {
             self.answers(flow, context);
         }
-        if is_reflector(flow.destination_port) {
+        if is_service(flow.destination_port, flow.source_port) {
             self.asks(flow, context);
         }
     }

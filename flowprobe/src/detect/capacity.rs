@@ -32,6 +32,9 @@ const INTERFACES: usize = 2048;
 /// Time after the end of a step in which flows of it may still come; what comes later still counts for the next look and for the day.
 const LATE_MS: i64 = 60_000;
 
+/// Steps over which a use is followed back at most: a day.
+const STEPS_BACK: i64 = 288;
+
 /// Steps that are looked at again for what has come late.
 const LOOKED_BACK: i64 = 12;
 
@@ -120,7 +123,7 @@ impl Capacity {
         let newest = (now_ms - LATE_MS).div_euclid(STEP_MS) - 1;
         let least = i64::from(self.settings.minutes).max(1).div_euclid(5).max(1);
         let percent = |step: i64| history.busiest_way(step, line.is_one_way) / bits(line) * 100.0;
-        let is_full = |step: &i64| percent(*step) >= f64::from(self.settings.use_percent);
+        let is_full = |step: &i64| percent(*step) >= f64::from(self.settings.use_percent.max(1));
         let Some(end) =
             (newest - LOOKED_BACK..=newest).rev().find(|step| (step - least + 1..=*step).all(|step| is_full(&step)))
         else {
@@ -129,7 +132,8 @@ impl Capacity {
         if end <= history.said_step {
             return;
         }
-        let start = end + 1 - (0..).take_while(|back| is_full(&(end - back))).count().try_into().unwrap_or(least);
+        let start =
+            end + 1 - (0..STEPS_BACK).take_while(|back| is_full(&(end - back))).count().try_into().unwrap_or(least);
         let length = end + 1 - start;
         let uses: Vec<f64> = (start..=end).map(percent).collect();
         let mean = uses.iter().sum::<f64>() / uses.len() as f64;

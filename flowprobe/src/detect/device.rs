@@ -365,6 +365,10 @@ impl Detector for Devices {
         }
     }
 
+    fn skip(&mut self, ms: i64) {
+        self.state.inventory.skip(ms);
+    }
+
     fn advance(&mut self, _: Context<'_>, _: &mut Seen) {
         if let Some(approvals) = self.new_approvals.take() {
             self.approve(approvals);

@@ -191,6 +191,10 @@ impl Detector for Dhcp {
         }
     }
 
+    fn skip(&mut self, ms: i64) {
+        self.state.began_ms = self.state.began_ms.map(|began_ms| began_ms + ms);
+    }
+
     fn name(&self) -> &'static str {
         "dhcp-1"
     }

@@ -1,8 +1,10 @@
 //! How many different ones there were, in a kilobyte however many.
 
-use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
+
+use super::hash::stable;
 
 /// So many are counted exactly.
 const EXACT: usize = 48;
@@ -16,8 +18,8 @@ const REGISTERS: usize = 1024;
 pub(crate) enum Distinct {
     /// Hashes of all of them.
     Few(Vec<u64>),
-    /// The sketch.
-    Many(Vec<u8>),
+    /// The sketch, and what it comes to.
+    Many(Vec<u8>, u64),
 }
 
 impl Default for Distinct {
@@ -29,7 +31,7 @@ impl Default for Distinct {
 impl Distinct {
     /// Counts a value, unless it was counted before.
     pub(crate) fn add(&mut self, value: &impl Hash) {
-        let hash = hash(value);
+        let hash = stable(value);
         match self {
             Self::Few(seen) => {
                 if seen.contains(&hash) {
@@ -40,49 +42,55 @@ impl Distinct {
                     return;
                 }
                 let mut registers = vec![0; REGISTERS];
-                seen.iter().for_each(|hash| note(&mut registers, *hash));
+                seen.iter().for_each(|hash| _ = note(&mut registers, *hash));
                 note(&mut registers, hash);
-                *self = Self::Many(registers);
+                let count = estimate(&registers);
+                *self = Self::Many(registers, count);
             }
-            Self::Many(registers) => note(registers, hash),
+            // The more there were, the more seldom one changes anything.
+            Self::Many(registers, count) => {
+                if note(registers, hash) {
+                    *count = estimate(registers);
+                }
+            }
         }
     }
 
     /// How many there were.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an estimate of a count"
-    )]
     pub(crate) fn count(&self) -> u64 {
         match self {
             Self::Few(seen) => seen.len() as u64,
-            Self::Many(registers) => {
-                let m = REGISTERS as f64;
-                let sum: f64 = registers.iter().map(|rank| 2_f64.powi(-i32::from(*rank))).sum();
-                let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / sum;
-                let empty = registers.iter().filter(|rank| **rank == 0).count();
-                // Few values: linear counting is better there.
-                let count = if raw <= 2.5 * m && empty > 0 { m * (m / empty as f64).ln() } else { raw };
-                count.round() as u64
-            }
+            Self::Many(_, count) => *count,
         }
     }
 }
 
-/// The same for the same value in every process, so that counts survive a restart.
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an estimate of a count"
+)]
+fn estimate(registers: &[u8]) -> u64 {
+    let m = REGISTERS as f64;
+    let sum: f64 = registers.iter().map(|rank| 2_f64.powi(-i32::from(*rank))).sum();
+    let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / sum;
+    let empty = registers.iter().filter(|rank| **rank == 0).count();
+    // Few values: linear counting is better there.
+    let count = if raw <= 2.5 * m && empty > 0 { m * (m / empty as f64).ln() } else { raw };
+    count.round() as u64
 }
 
+/// Whether it changes anything.
 #[expect(clippy::cast_possible_truncation, reason = "ranks are at most 55")]
-fn note(registers: &mut [u8], hash: u64) {
+fn note(registers: &mut [u8], hash: u64) -> bool {
     let index = (hash & (REGISTERS as u64 - 1)) as usize;
     let rank = ((hash >> 10) | 1 << 54).trailing_zeros() as u8 + 1;
-    registers[index] = registers[index].max(rank);
+    let is_more = rank > registers[index];
+    if is_more {
+        registers[index] = rank;
+    }
+    is_more
 }
 
 #[cfg(test)]

@@ -154,6 +154,13 @@ impl Detector for DnsTunnel {
         if flow.source_port != DNS && flow.destination_port != DNS || !self.settings.enabled {
             return;
         }
+        // Of two resolvers that ask each other over port 53 it is not known who does.
+        let is_between_resolvers = flow.source_port == flow.destination_port
+            && context.site.is_inside(flow.source)
+            && context.site.is_inside(flow.destination);
+        if is_between_resolvers {
+            return;
+        }
         let is_query = flow.destination_port == DNS && (flow.source_port != DNS || context.site.is_inside(flow.source));
         let (client, server) = if is_query { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
         let is_dns =

@@ -38,6 +38,9 @@ use crate::alert::settings::SinkSettings;
 /// The time between two calls of [`Detector::advance`].
 const ADVANCE_MS: i64 = 5000;
 
+/// Where the clock moves by more at once, nobody has looked meanwhile.
+const GAP_MS: i64 = 3_600_000;
+
 /// What is looked for, and from where on it counts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -184,6 +187,8 @@ pub struct Detection {
     seen: Seen,
     now_ms: i64,
     advanced_ms: i64,
+    /// So late it is, while it is not known who is inside.
+    waiting_ms: i64,
 }
 
 impl Detection {
@@ -232,6 +237,7 @@ impl Detection {
             seen: Seen::new(),
             now_ms: 0,
             advanced_ms: 0,
+            waiting_ms: 0,
         }
     }
 
@@ -241,7 +247,7 @@ impl Detection {
         Self { guess: Some(Guess::default()), ..self }
     }
 
-    /// Takes in a flow; its end is a moment that has come.
+    /// Takes in a flow. It does not move the clock: what exporters say of the time may be wrong.
     pub fn take(&mut self, flow: &Flow) {
         match &mut self.guess {
             None => self.look_at(flow),
@@ -255,8 +261,15 @@ impl Detection {
 
     /// So late it is now.
     pub fn advance(&mut self, now_ms: i64) {
+        if self.guess.is_some() {
+            self.waiting_ms = self.waiting_ms.max(now_ms);
+            return;
+        }
+        if self.now_ms > 0 && now_ms - self.now_ms > GAP_MS {
+            self.detectors.iter_mut().for_each(|detector| detector.skip(now_ms - self.now_ms));
+        }
         self.now_ms = self.now_ms.max(now_ms);
-        if self.guess.is_some() || self.now_ms - self.advanced_ms < ADVANCE_MS {
+        if self.now_ms - self.advanced_ms < ADVANCE_MS {
             return;
         }
         self.advanced_ms = self.now_ms;
@@ -330,13 +343,19 @@ impl Detection {
 
     fn settle(&mut self) {
         let Some(guess) = self.guess.take() else { return };
+        // Those that have waited come with their own time.
         for flow in guess.decide(&mut self.site) {
+            self.advance(flow.end_ms);
             self.look_at(&flow);
         }
+        self.advance(self.waiting_ms);
     }
 
     fn look_at(&mut self, flow: &Flow) {
-        self.advance(flow.end_ms);
+        if self.now_ms == 0 {
+            // Nobody has said yet how late it is.
+            self.advance(flow.end_ms);
+        }
         let Self { site, connections, detectors, seen, now_ms, .. } = self;
         let context = Context { site, now_ms: *now_ms };
         detectors.iter_mut().for_each(|detector| detector.flow(flow, context, seen));

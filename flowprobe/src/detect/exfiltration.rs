@@ -161,9 +161,10 @@ impl Detector for Exfiltration {
     }
 
     fn judged(&mut self, connection: &Connection, outcome: Outcome, context: Context<'_>, _seen: &mut Seen) {
-        let (client, server) = (connection.client, connection.server);
-        let (inside, outside) = if context.site.is_inside(client) { (client, server) } else { (server, client) };
-        if !outcome.has_failed() && context.site.is_inside(inside) && context.site.is_outside(outside) {
+        let (inside, outside) = (connection.client, connection.server);
+        // Who was visited from there does not talk to it, nor does a gateway that is seen to get the answers of others.
+        let has_asked = !outcome.has_failed() && connection.sent.packets > 0;
+        if has_asked && context.site.is_inside(inside) && context.site.is_outside(outside) {
             self.state.talkers.entry(outside, Talkers::default).add(folded(inside));
         }
     }

@@ -25,23 +25,44 @@ pub struct Interfaces {
 #[derive(Debug, Default)]
 struct Known {
     numbers: HashMap<(Option<IpAddr>, u32), u32>,
+    /// By number.
     names: Vec<String>,
+    /// An index may be another after a restart, a name is not.
+    by_name: HashMap<String, u32>,
 }
 
 impl Interfaces {
     /// The number of an interface: of this machine, or of this exporter.
     fn number(&self, exporter: Option<IpAddr>, index: u32, name: impl FnOnce() -> String) -> u32 {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(known.names.len().min(INTERFACES - 1)).unwrap_or(0);
-        let Known { numbers, names } = &mut *known;
+        let Known { numbers, names, by_name } = &mut *known;
         if let Some(number) = numbers.get(&(exporter, index)) {
             return *number;
         }
-        if names.len() < INTERFACES {
-            numbers.insert((exporter, index), next);
-            names.push(name());
+        let next = u32::try_from(names.len().min(INTERFACES - 1)).unwrap_or(0);
+        if numbers.len() >= INTERFACES {
+            return next;
         }
-        next
+        let name = name();
+        let number = *by_name.entry(name.clone()).or_insert(next);
+        if number as usize == names.len() {
+            names.push(name);
+        }
+        numbers.insert((exporter, index), number);
+        number
+    }
+
+    /// The names, by number, to be kept.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).names.clone()
+    }
+
+    /// Gives these names the numbers that they had.
+    pub fn go_on_with(&self, names: Vec<String>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.by_name = names.iter().cloned().zip(0..).collect();
+        known.names = names;
     }
 
     /// All of them: number, exporter where it is not of this machine, and name.
@@ -62,11 +83,20 @@ impl Interfaces {
     }
 }
 
+/// An exporter's clock may be so much ahead of ours, since the last tick.
+const AHEAD_MS: i64 = 60_000;
+
+/// A flow of which the clock is wrong has lasted no longer.
+const LONGEST_MS: i64 = 86_400_000;
+
 /// Turns deltas and records into flows.
 #[derive(Debug)]
 pub struct Feed {
     sampling: SamplingRate,
     offset: WallOffset,
+    /// The last tick, milliseconds since 1970 UTC; 0 before the first.
+    now_ms: i64,
+    ahead: u64,
     interfaces: Interfaces,
     /// Addresses of this machine. What others send was counted when it came in.
     own: Vec<Ip>,
@@ -80,7 +110,7 @@ impl Feed {
     /// One for flows that are sampled so, metered at a machine with these addresses and interfaces of these names.
     #[must_use]
     pub fn new(sampling: SamplingRate, offset: WallOffset, own: Vec<Ip>, name: fn(u32) -> Option<String>) -> Self {
-        Self { sampling, offset, interfaces: Interfaces::default(), own, name, last: None }
+        Self { sampling, offset, now_ms: 0, ahead: 0, interfaces: Interfaces::default(), own, name, last: None }
     }
 
     /// The interfaces that were met so far, and those to come.
@@ -89,9 +119,18 @@ impl Feed {
         self.interfaces.clone()
     }
 
-    /// From here on the clocks are so far apart.
-    pub fn set_offset(&mut self, offset: WallOffset) {
-        self.offset = offset;
+    /// So far apart the clocks are, and so late it is on the monotonic one. Returns the time by the wall clock, milliseconds since 1970 UTC.
+    /// A wall clock that is set back is not followed, so that time goes on for detectors.
+    pub fn tick(&mut self, offset: WallOffset, now_ns: u64) -> i64 {
+        self.offset = self.offset.max(offset);
+        self.now_ms = i64::try_from(self.offset.to_wall_ms(now_ns)).unwrap_or(i64::MAX);
+        self.now_ms
+    }
+
+    /// Records whose exporter's clock was ahead, so that they were taken to have ended just now.
+    #[must_use]
+    pub const fn ahead(&self) -> u64 {
+        self.ahead
     }
 
     /// What a drain brought of a flow; `None` for what only passes through this machine and goes out, which was counted before.
@@ -144,6 +183,11 @@ impl Feed {
             exporter.map_or_else(|| name.clone(), |exporter| format!("{exporter} {name}"))
         });
         let ms = |us: u64| i64::try_from(us / 1000).unwrap_or(i64::MAX);
+        let (mut start_ms, mut end_ms) = (ms(record.start_us), ms(record.end_us));
+        if self.now_ms > 0 && end_ms > self.now_ms + AHEAD_MS {
+            self.ahead += 1;
+            (start_ms, end_ms) = (self.now_ms - (end_ms - start_ms).clamp(0, LONGEST_MS), self.now_ms);
+        }
         Some(Flow {
             source: Ip(address_bits(key.source, key.ip_version)),
             destination: Ip(address_bits(key.destination, key.ip_version)),
@@ -155,8 +199,8 @@ impl Feed {
             is_fragmented: record.fragmented,
             packets,
             octets,
-            start_ms: ms(record.start_us),
-            end_ms: ms(record.end_us),
+            start_ms,
+            end_ms,
             length: lengths(record.extremes),
             source_mac: Mac(record.source_mac),
             destination_mac: Mac(record.destination_mac),

@@ -21,6 +21,9 @@ const EVIDENCE: usize = 16;
 /// Peers that are kept of each.
 const PEERS: usize = 4096;
 
+/// So many are kept of each even where all together have too many.
+const FEW_PEERS: usize = 16;
+
 /// Peers that are kept of all together.
 const ALL_PEERS: usize = 1 << 20;
 
@@ -156,12 +159,16 @@ impl Findings {
         self.by_key.insert(key, number);
     }
 
-    /// Makes room: the oldest that has ended goes, or the oldest.
+    /// Makes room: of those that have ended, and else of those that go on, the least severe goes, and of these the oldest.
     fn forget_one(&mut self) {
-        let ended = self.all.iter().find(|(_, finding)| finding.state == State::Ended);
-        let Some(number) = ended.or_else(|| self.all.iter().next()).map(|(number, _)| *number) else { return };
-        if let Some(gone) = self.all.remove(&number) {
-            self.peers -= gone.peers.len();
+        let worth = |(number, finding): &(&u64, &Finding)| (finding.state == State::Open, finding.severity, **number);
+        let Some(number) = self.all.iter().min_by_key(worth).map(|(number, _)| *number) else { return };
+        if let Some(mut gone) = self.all.remove(&number) {
+            if gone.state == State::Open {
+                gone.state = State::Ended;
+                self.changes.push((gone.clone(), Change::Ended));
+            }
+            self.peers = self.peers.saturating_sub(gone.peers.len());
             let key = Key { rule: gone.rule, subject: gone.subject, matter: gone.matter };
             if self.by_key.get(&key) == Some(&number) {
                 self.by_key.remove(&key);
@@ -217,7 +224,8 @@ impl Finding {
         let pauses_ms = (self.last_ms - self.first_ms) / i64::try_from(self.count).unwrap_or(i64::MAX);
         self.quiet_ms = sighting.rule.quiet_ms.max((4 * pauses_ms).min(FOLDED_MS));
         let before = self.peers.len();
-        let room = room.min(PEERS.saturating_sub(before));
+        // A few are named, however many others have.
+        let room = room.max(FEW_PEERS.saturating_sub(before)).min(PEERS.saturating_sub(before));
         for peer in sighting.peers {
             if self.peers.len() < before + room {
                 self.peers.insert(peer);
@@ -293,6 +301,6 @@ mod tests {
             findings.see(sighting(subject, 0, Severity::Low), 0);
         }
         assert_eq!((findings.iter().count(), findings.forgotten()), (MOST, 50));
-        assert_eq!(findings.changes().len(), MOST + 50);
+        assert_eq!(findings.changes().len(), MOST + 100);
     }
 }

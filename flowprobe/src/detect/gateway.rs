@@ -118,7 +118,7 @@ struct Hop {
 impl Hop {
     fn new(mac: Mac, ip: Ip, flow: &Flow, is_known: bool) -> Self {
         let (hosts, networks) = (Distinct::default(), Distinct::default());
-        let (first_ms, last_ms) = (flow.start_ms, flow.end_ms);
+        let (first_ms, last_ms) = (flow.end_ms, flow.end_ms);
         let (flows, said, said_ms, evidence) = (0, 0, 0, vec![]);
         Self { mac, ip, first_ms, last_ms, is_known, hosts, networks, flows, said, said_ms, evidence }
     }

@@ -1,15 +1,17 @@
-//! What survives a restart: findings, and what detectors have learned. One file, exchanged as a whole.
+//! What survives a restart: findings, and what detectors have learned. Two files, each exchanged as a whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::findings::Findings;
 
-/// How the file begins. The number changes with the layout of findings.
+/// How the files begin. The number changes with the layout of findings; detectors have numbers of their own.
 const MAGIC: &[u8] = b"flowprobe findings 1\n";
 
 /// Octets of a checksum.
@@ -19,39 +21,41 @@ const CHECKSUM: usize = 4;
 #[derive(Debug, Error)]
 pub enum KeepError {
     /// The file cannot be read.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    #[error("cannot read {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// It is another file, of another version, or damaged.
-    #[error("it is not a file of findings of this version, or it is damaged")]
-    Damaged,
+    #[error("{} is not a file of findings of this version, or it is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-/// What is kept.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Kept {
-    /// Findings.
-    pub findings: Findings,
-    /// What detectors have learned, under their names.
-    pub learned: Vec<(String, Vec<u8>)>,
-}
+/// What detectors have learned, under their names.
+pub type Learned = Vec<(String, Vec<u8>)>;
 
 /// Where it is kept.
 #[derive(Clone, Debug)]
 pub struct Keep {
-    path: PathBuf,
+    folder: PathBuf,
 }
 
 impl Keep {
-    /// In this folder, which is made when something is written.
+    /// In this folder of history.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("findings").join("state") }
+        Self { folder: folder.join("findings") }
     }
 
     /// Where it is.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        &self.folder
     }
 
     /// Makes the folder, if there is none.
@@ -59,53 +63,87 @@ impl Keep {
     /// # Errors
     /// It cannot be made.
     pub fn make_folder(&self) -> io::Result<()> {
-        fs::create_dir_all(self.folder())
+        fs::create_dir_all(&self.folder)
     }
 
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What was kept; nothing where there is no file. A file that cannot be used is put aside.
+    /// What was found; nothing where there is no file.
     ///
     /// # Errors
     /// The file cannot be read, or is of no use.
-    pub fn load(&self) -> Result<Kept, KeepError> {
-        let octets = match fs::read(&self.path) {
-            Ok(octets) => octets,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
-            Err(error) => return Err(error.into()),
-        };
-        read(&octets).ok_or_else(|| {
-            let _ = fs::rename(&self.path, self.path.with_extension("damaged"));
-            KeepError::Damaged
-        })
+    pub fn findings(&self) -> Result<Findings, KeepError> {
+        read(&self.found())
     }
 
-    /// Writes this in the place of what was kept.
+    /// What was learned; nothing where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of no use.
+    pub fn learned(&self) -> Result<Learned, KeepError> {
+        read(&self.folder.join("learned"))
+    }
+
+    /// Puts a file aside that is of no use; whether it was one, and not one that cannot be read.
+    pub fn put_aside(error: &KeepError) -> bool {
+        let KeepError::Damaged { path } = error else { return false };
+        // Where that cannot be done, it is written over.
+        let _ = fs::rename(path, path.with_extension("damaged"));
+        true
+    }
+
+    /// Findings as they are written.
+    ///
+    /// # Errors
+    /// There is no room for them in memory.
+    pub fn packed(findings: &Findings) -> io::Result<Vec<u8>> {
+        pack(findings)
+    }
+
+    /// Writes packed findings in the place of those that were kept.
+    ///
+    /// # Errors
+    /// They cannot be written; what was kept stays.
+    pub fn save_findings(&self, packed: &[u8]) -> io::Result<()> {
+        self.write(&self.found(), packed)
+    }
+
+    /// Writes what was learned in the place of what was kept.
     ///
     /// # Errors
     /// It cannot be written; what was kept stays.
-    pub fn save(&self, findings: &Findings, learned: &[(&str, Vec<u8>)]) -> io::Result<()> {
-        /// The same as [`Kept`].
-        #[derive(Serialize)]
-        struct Borrowed<'a>(&'a Findings, &'a [(&'a str, Vec<u8>)]);
-        let body = postcard::to_stdvec(&Borrowed(findings, learned)).map_err(io::Error::other)?;
+    pub fn save_learned(&self, learned: &[(&str, Vec<u8>)]) -> io::Result<()> {
+        self.write(&self.folder.join("learned"), &pack(&learned)?)
+    }
+
+    fn found(&self) -> PathBuf {
+        self.folder.join("found")
+    }
+
+    fn write(&self, path: &Path, body: &[u8]) -> io::Result<()> {
         self.make_folder()?;
-        let fresh = self.path.with_extension("fresh");
-        let mut file = File::create(&fresh)?;
+        let fresh = path.with_extension("fresh");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(MAGIC)?;
-        file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
-        file.write_all(&body)?;
+        file.write_all(&crc32fast::hash(body).to_le_bytes())?;
+        file.write_all(body)?;
         file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        File::open(self.folder())?.sync_all()
+        fs::rename(&fresh, path)?;
+        File::open(&self.folder)?.sync_all()
     }
 }
 
-fn read(octets: &[u8]) -> Option<Kept> {
+fn pack(what: &impl Serialize) -> io::Result<Vec<u8>> {
+    postcard::to_stdvec(what).map_err(io::Error::other)
+}
+
+fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, KeepError> {
+    match fs::read(path) {
+        Ok(octets) => unpack(&octets).ok_or_else(|| KeepError::Damaged { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(KeepError::Io { path: path.to_owned(), error }),
+    }
+}
+
+fn unpack<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
     let rest = octets.strip_prefix(MAGIC)?;
     let (checksum, body) = rest.split_first_chunk::<CHECKSUM>()?;
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
@@ -117,6 +155,7 @@ fn read(octets: &[u8]) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::super::finding::{Rule, Severity, Sighting};
+    use super::super::findings::State;
     use super::super::flow::{Flow, Ip};
     use super::*;
 
@@ -126,7 +165,7 @@ mod tests {
     fn what_was_kept_is_there_again_and_damage_is_said() {
         let folder = tempfile::tempdir().expect("a folder");
         let keep = Keep::in_folder(folder.path());
-        assert_eq!(keep.load().expect("nothing").findings.iter().count(), 0);
+        assert_eq!((keep.findings().expect("nothing").iter().count(), keep.learned().expect("nothing").len()), (0, 0));
         let mut findings = Findings::default();
         let sighting = |ms| Sighting {
             rule: &RULE,
@@ -141,23 +180,27 @@ mod tests {
             evidence: vec![Flow::default()],
         };
         findings.see(sighting(5), 6);
-        keep.save(&findings, &[("scan", vec![1, 2, 3])]).expect("written");
-        let mut kept = keep.load().expect("kept");
-        assert_eq!(kept.learned, [("scan".to_owned(), vec![1, 2, 3])]);
-        assert!(kept.findings.iter().eq(findings.iter()));
+        keep.save_findings(&Keep::packed(&findings).expect("room")).expect("written");
+        keep.save_learned(&[("scan-1", vec![1, 2, 3])]).expect("written");
+        assert_eq!(keep.learned().expect("kept"), [("scan-1".to_owned(), vec![1, 2, 3])]);
+        let mut kept = keep.findings().expect("kept");
+        assert!(kept.iter().eq(findings.iter()));
         // It goes on: the same finding, and it ends when it is quiet.
-        kept.findings.see(sighting(9), 9);
-        kept.findings.advance(2000);
-        let one: Vec<_> = kept.findings.iter().map(|one| (one.count, one.first_ms, one.state)).collect();
-        assert_eq!(one, [(2, 5, super::super::findings::State::Ended)]);
+        kept.see(sighting(9), 9);
+        kept.advance(2000);
+        let one: Vec<_> = kept.iter().map(|one| (one.count, one.first_ms, one.state)).collect();
+        assert_eq!(one, [(2, 5, State::Ended)]);
 
-        let octets = fs::read(keep.path()).expect("octets");
+        let path = keep.found();
+        let octets = fs::read(&path).expect("octets");
         for at in [0, 20, 22, 40, octets.len() - 1] {
             let mut damaged = octets.clone();
             damaged[at] ^= 1;
-            fs::write(keep.path(), damaged).expect("written");
-            assert!(matches!(keep.load(), Err(KeepError::Damaged)), "{at}");
-            assert!(!keep.path().exists() && keep.path().with_extension("damaged").exists());
+            fs::write(&path, damaged).expect("written");
+            let error = keep.findings().expect_err("damage");
+            assert!(path.exists() && error.to_string().contains("damaged"), "{error}");
+            assert!(Keep::put_aside(&error));
+            assert!(!path.exists() && path.with_extension("damaged").exists(), "{at}");
         }
     }
 }

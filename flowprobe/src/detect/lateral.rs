@@ -45,7 +45,7 @@ impl Default for LateralSettings {
 const SOURCES: usize = 1 << 15;
 
 /// Hosts that are remembered of each, with the port; the longest unused are forgotten.
-const KNOWN: usize = 512;
+const KNOWN: usize = 128;
 
 /// What a source has not used for so long is new to it.
 const REMEMBERED_MS: i64 = 60 * 86_400_000;
@@ -76,7 +76,7 @@ struct Administrator {
 
 impl Detector for Lateral {
     fn judged(&mut self, connection: &Connection, outcome: Outcome, context: Context<'_>, seen: &mut Seen) {
-        let begun_ms = *self.memory.begun_ms.get_or_insert(connection.start_ms);
+        let begun_ms = *self.memory.begun_ms.get_or_insert(context.now_ms);
         let is_administration = connection.protocol == protocol::TCP
             && outcome == Outcome::Answered
             && self.settings.ports.contains(&connection.server_port);
@@ -90,9 +90,13 @@ impl Detector for Lateral {
         if !source.note(connection) {
             return;
         }
-        let is_learned = connection.start_ms - begun_ms > self.settings.learning.0;
+        let is_learned = context.now_ms - begun_ms > self.settings.learning.0;
         let enough = if is_learned { self.settings.hosts } else { self.settings.hosts_at_first };
         seen.extend(source.sighting(connection, enough, self.settings.within.0));
+    }
+
+    fn skip(&mut self, ms: i64) {
+        self.memory.begun_ms = self.memory.begun_ms.map(|begun_ms| begun_ms + ms);
     }
 
     fn name(&self) -> &'static str {

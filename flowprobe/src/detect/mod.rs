@@ -7,6 +7,7 @@ pub mod amplification;
 pub(crate) mod baseline;
 pub mod beacon;
 pub mod capacity;
+mod cli;
 pub mod connection;
 pub mod device;
 pub mod dhcp;
@@ -22,6 +23,7 @@ pub mod flow;
 pub mod fragments;
 pub mod gateway;
 pub mod handed;
+pub(crate) mod hash;
 pub(crate) mod heavy;
 pub mod icmp_flood;
 pub mod icmp_tunnel;
@@ -49,6 +51,8 @@ pub mod volume;
 pub(crate) mod window;
 pub(crate) mod words;
 
+pub(crate) use cli::in_words;
+pub use cli::{FindingsArgs, print};
 use connection::{Connection, Outcome};
 pub use engine::{Detection, Memory, Outside, RULES, Settings};
 pub use feed::{Feed, Interfaces};
@@ -79,6 +83,9 @@ pub(crate) trait Detector {
 
     /// Time has gone by: called about once in 5 seconds of it.
     fn advance(&mut self, _context: Context<'_>, _seen: &mut Seen) {}
+
+    /// So much time went by in which nobody looked, as between two captures: none of it is time in which something was learned.
+    fn skip(&mut self, _ms: i64) {}
 
     /// Its name among what is kept, with the number of its layout.
     fn name(&self) -> &'static str;

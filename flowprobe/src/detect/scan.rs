@@ -54,6 +54,9 @@ const SOURCES: usize = 1 << 16;
 /// Attempts that are remembered of each: more than any of the limits.
 const ATTEMPTS: usize = 64;
 
+/// Scans of one source that are followed at once.
+const SCANS: usize = 32;
+
 /// Ports of which it is remembered how often others answered there.
 const ANSWERED: usize = 8;
 
@@ -250,6 +253,11 @@ impl Source {
         let index = match known {
             Some(index) => index,
             None if self.is_scan(shape, attempt, settings, context) => {
+                if self.scans.len() >= SCANS
+                    && let Some(oldest) = (0..SCANS).min_by_key(|index| self.scans[*index].last_ms)
+                {
+                    self.scans.swap_remove(oldest);
+                }
                 self.scans.push(Scanned::begin(shape, context.site.is_inside(connection.client)));
                 let scan = self.scans.last_mut()?;
                 self.attempts.iter().filter(|other| shape.has(other)).for_each(|other| scan.add(other));

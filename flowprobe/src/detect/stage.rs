@@ -14,7 +14,7 @@ use super::capacity::{Line, Lines};
 use super::feed::{Feed, Interfaces};
 use super::findings::{Finding, Findings};
 use super::handed::Handed;
-use super::keep::Keep;
+use super::keep::{Keep, KeepError};
 use super::settings::Rate;
 use super::suppress::Suppression;
 use super::{Detection, Memory};
@@ -59,11 +59,11 @@ impl Board {
         found.into_iter().take(most).cloned().collect()
     }
 
-    /// What detectors keep in memory, and how those fare that findings go to.
+    /// What detectors keep in memory, how those fare that findings go to, and how many findings there was no room for any more.
     #[must_use]
-    pub fn health(&self) -> (Vec<Memory>, Vec<Condition>) {
+    pub fn health(&self) -> (Vec<Memory>, Vec<Condition>, u64) {
         let state = self.lock();
-        (state.memory.clone(), state.sinks.clone())
+        (state.memory.clone(), state.sinks.clone(), state.findings.forgotten())
     }
 
     /// Each suppression with the sightings that it has kept quiet.
@@ -101,9 +101,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Where and when it is kept what was found.
 struct Keeping {
     keep: Keep,
-    /// When it was, on a clock that only runs.
-    kept: Instant,
-    /// Whether something was found since.
+    /// When what was learned was kept, on a clock that only runs.
+    learned: Instant,
+    /// When findings were.
+    found: Instant,
+    /// Whether one has changed since.
     is_due: bool,
     /// Whether that has failed, which is said once.
     fails: bool,
@@ -112,11 +114,14 @@ struct Keeping {
 /// How long sinks may take to send what they have at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What detectors have learned is kept this often.
-const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// Under which name it is kept which number an interface has: some detectors have learned by number.
+const INTERFACES: &str = "interfaces-1";
 
-/// And so soon after something was found.
-const KEEP_SOON: Duration = Duration::from_secs(5);
+/// What detectors have learned is kept this often.
+const LEARNED_EVERY: Duration = Duration::from_secs(300);
+
+/// Findings are kept so soon after one has changed.
+const FOUND_SOON: Duration = Duration::from_secs(5);
 
 impl Stage {
     /// Detectors that are fed so, and put on this board what they see.
@@ -148,19 +153,34 @@ impl Stage {
     /// Keeps there what is found and learned, and goes on with what was kept.
     #[must_use]
     pub fn keeping(mut self, keep: Keep) -> Self {
-        match keep.load() {
-            Ok(kept) => {
-                for name in self.detection.go_on_with(&kept.learned) {
-                    warn!(
-                        "{}: what \"{name}\" had learned is of another version: it learns anew",
-                        keep.path().display()
-                    );
-                }
-                self.board.lock().findings = kept.findings;
-            }
-            Err(error) => warn!("{}: {error}: findings and baselines begin anew", keep.path().display()),
+        let mut is_readable = true;
+        let mut of_no_use = |error: &KeepError, what: &str| {
+            is_readable &= Keep::put_aside(error);
+            warn!("{error}: {what} anew");
+        };
+        match keep.findings() {
+            Ok(findings) => self.board.lock().findings = findings,
+            Err(error) => of_no_use(&error, "findings begin"),
         }
-        self.keep = Some(Keeping { keep, kept: Instant::now(), is_due: false, fails: false });
+        match keep.learned() {
+            Ok(learned) => {
+                let names = learned.iter().find(|(name, _)| name == INTERFACES);
+                if let Some(names) = names.and_then(|(_, octets)| postcard::from_bytes(octets).ok()) {
+                    self.feed.interfaces().go_on_with(names);
+                }
+                for name in self.detection.go_on_with(&learned) {
+                    warn!("what the detector \"{name}\" had learned is of another version: it learns anew");
+                }
+            }
+            Err(error) => of_no_use(&error, "detectors learn"),
+        }
+        if !is_readable {
+            // What cannot be read now may be read another time.
+            error!("findings of this run are not kept");
+            return self;
+        }
+        let now = Instant::now();
+        self.keep = Some(Keeping { keep, learned: now, found: now, is_due: false, fails: false });
         self
     }
 
@@ -176,14 +196,16 @@ impl Stage {
     /// The thread cannot be started.
     pub fn start(mut self, mut queue: mpsc::Receiver<Event>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("findings".into()).spawn(move || {
+            let _guard = SaysFailure;
             while let Some(event) = queue.blocking_recv() {
                 self.take(&event);
             }
             if let Some(keeping) = &mut self.keep {
                 // The daemon ends, and not what it has seen: conversations may go on.
-                keeping.save(&self.detection, &self.board);
+                keeping.save(&self.detection, &self.board, &self.feed.interfaces());
             } else {
                 self.detection.finish();
+                self.board.lock().findings.advance(self.detection.now_ms());
                 self.put_up();
             }
             if let Some(sinks) = self.sinks {
@@ -209,12 +231,13 @@ impl Stage {
                 }
             }
             Event::Tick(tick) => {
-                self.feed.set_offset(tick.offset);
+                let now_ms = self.feed.tick(tick.offset, tick.now_ns);
                 self.lines.look(&self.feed.interfaces());
-                self.detection.advance(i64::try_from(tick.offset.to_wall_ms(tick.now_ns)).unwrap_or(i64::MAX));
+                self.detection.advance(now_ms);
                 let (memory, sinks) = (self.detection.memory(), self.sinks.as_ref().map(Sinks::conditions));
                 let mut state = self.board.lock();
                 (state.memory, state.sinks) = (memory, sinks.unwrap_or_default());
+                state.findings.advance(self.detection.now_ms());
             }
             Event::ReceivedDeltas(_) | Event::Datagrams(_) => return,
         }
@@ -233,15 +256,27 @@ impl Stage {
                     None => findings.see(sighting, now_ms),
                 }
             }
-            findings.advance(now_ms);
             findings.changes()
         };
-        if let Some(keeping) = &mut self.keep {
-            keeping.is_due |= !changes.is_empty();
-            keeping.save_in_time(&self.detection, &self.board);
-        }
+        // Told before it is kept: rather twice than never.
+        let is_news = !changes.is_empty();
         if let Some(sinks) = &self.sinks {
             sinks.tell(changes, now_ms);
+            if let Some(keeping) = &mut self.keep {
+                keeping.is_due |= is_news;
+                keeping.save_in_time(&self.detection, &self.board, &self.feed.interfaces());
+            }
+        }
+    }
+}
+
+/// Says so when the thread fails, which nobody waits for.
+struct SaysFailure;
+
+impl Drop for SaysFailure {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("the thread \"findings\" has failed: nothing is looked for until a restart");
         }
     }
 }
@@ -268,25 +303,43 @@ impl Speeds {
 }
 
 impl Keeping {
-    fn save_in_time(&mut self, detection: &Detection, board: &Board) {
-        if self.kept.elapsed() >= if self.is_due { KEEP_SOON } else { KEEP_EVERY } {
-            self.save(detection, board);
+    fn save_in_time(&mut self, detection: &Detection, board: &Board, interfaces: &Interfaces) {
+        if self.is_due && self.found.elapsed() >= FOUND_SOON {
+            let saved = self.save_findings(board);
+            self.note(saved);
+        }
+        if self.learned.elapsed() >= LEARNED_EVERY {
+            self.save(detection, board, interfaces);
         }
     }
 
-    fn save(&mut self, detection: &Detection, board: &Board) {
-        let saved = self.keep.save(&board.lock().findings, &detection.learned());
+    fn save(&mut self, detection: &Detection, board: &Board, interfaces: &Interfaces) {
+        self.learned = Instant::now();
+        let mut learned = detection.learned();
+        learned.extend(postcard::to_stdvec(&interfaces.names()).ok().map(|names| (INTERFACES, names)));
+        let saved = self.keep.save_learned(&learned).and_then(|()| self.save_findings(board));
+        self.note(saved);
+    }
+
+    fn save_findings(&mut self, board: &Board) -> io::Result<()> {
+        (self.found, self.is_due) = (Instant::now(), false);
+        // Whoever asks waits until they are packed, and not until they are on disk.
+        let packed = Keep::packed(&board.lock().findings)?;
+        self.keep.save_findings(&packed)
+    }
+
+    fn note(&mut self, saved: io::Result<()>) {
         match (saved, self.fails) {
             (Ok(()), true) => {
                 info!("findings are kept again");
                 self.fails = false;
             }
             (Err(problem), false) => {
-                error!("findings are not kept over a restart: cannot write {}: {problem}", self.keep.path().display());
+                let folder = self.keep.folder().display();
+                error!("findings are not kept over a restart: cannot write to {folder}: {problem}");
                 self.fails = true;
             }
             _ => {}
         }
-        (self.kept, self.is_due) = (Instant::now(), false);
     }
 }

@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil};
 use serde::{Deserialize, Deserializer, de};
 
 use super::finding::{Sighting, Subject};
+use super::flow::Ip;
 use super::site::Range;
 
 /// What is not to be said: all that is named here has to be so.
@@ -17,7 +18,7 @@ pub struct Suppression {
     /// The address or network of whom it is about, or its name, such as a MAC address; anybody where it is not given.
     #[serde(default)]
     pub subject: Option<Whom>,
-    /// An address or network that has to be among the peers.
+    /// An address or network that all of the peers have to be in.
     #[serde(default)]
     pub peer: Option<Whom>,
     /// Until when, milliseconds since 1970 UTC: written as a day, which is the last one, or as a time such as `2026-12-24T18:00:00Z`.
@@ -80,14 +81,23 @@ impl Suppression {
         now_ms < self.until_ms
             && (self.rule == "all" || self.rule == sighting.rule.name)
             && self.subject.as_ref().is_none_or(is_whom)
-            && self.peer.as_ref().is_none_or(|peer| sighting.peers.iter().any(|ip| peer.is(&Subject::Host(*ip))))
+            && self.peer.as_ref().is_none_or(|peer| is_with(peer, sighting))
     }
+}
+
+/// Whether all others that a sighting is about are these: its peers, or where it names no new ones, the other ends of its flows.
+fn is_with(peer: &Whom, sighting: &Sighting) -> bool {
+    let is_peer = |ip: Ip| peer.is(&Subject::Host(ip));
+    if !sighting.peers.is_empty() {
+        return sighting.peers.iter().all(|ip| is_peer(*ip));
+    }
+    !sighting.evidence.is_empty()
+        && sighting.evidence.iter().all(|flow| is_peer(flow.source) || is_peer(flow.destination))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::finding::{Rule, Severity};
-    use super::super::flow::Ip;
     use super::*;
 
     static RULE: Rule = Rule { name: "port-scan", technique: None, quiet_ms: 0 };

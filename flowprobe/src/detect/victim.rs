@@ -41,6 +41,8 @@ pub(crate) struct Victim<const N: usize> {
     pub(crate) first_ms: i64,
     /// The last packet.
     pub(crate) last_ms: i64,
+    /// When it was last heard of: records of exporters come long after the packets.
+    heard_ms: i64,
     since_ms: i64,
     held_ms: Option<i64>,
     /// Whether anything was counted since the last look.
@@ -56,7 +58,7 @@ struct Said {
 
 impl<const N: usize> Victim<N> {
     fn new(flow: &Flow, now_ms: i64) -> Self {
-        Self { first_ms: flow.start_ms, last_ms: flow.end_ms, since_ms: now_ms, ..Self::default() }
+        Self { first_ms: flow.start_ms, last_ms: flow.end_ms, heard_ms: now_ms, since_ms: now_ms, ..Self::default() }
     }
 
     /// Counts a flow over its time.
@@ -109,7 +111,11 @@ impl<K: Copy + Eq + Hash, const N: usize> Victims<K, N> {
 
     /// The victim of a flow, once there is enough to look at.
     pub(crate) fn of(&mut self, key: K, hash: u64, flow: &Flow, weight: u64, now_ms: i64) -> Option<&mut Victim<N>> {
-        self.sieve.passes(hash, weight).then(|| self.known.entry(key, || Victim::new(flow, now_ms)))
+        self.sieve.passes(hash, weight).then(|| {
+            let victim = self.known.entry(key, || Victim::new(flow, now_ms));
+            victim.heard_ms = now_ms;
+            victim
+        })
     }
 
     /// The victim, if it is known already.
@@ -140,14 +146,14 @@ impl<K: Copy + Eq + Hash, const N: usize> Victims<K, N> {
         self.known.retain(|key, victim| {
             if !std::mem::take(&mut victim.is_touched) && victim.held_ms.is_none() {
                 victim.renew(now_ms);
-                return now_ms - victim.last_ms < COLD_MS;
+                return now_ms - victim.heard_ms < COLD_MS;
             }
             let after_ms = victim.said.map_or(i64::MIN / 2, |said| said.at_ms);
             let peak = victim.window.peak(width, after_ms, &score);
             if peak.score < bar {
                 victim.held_ms = None;
                 victim.renew(now_ms);
-                return now_ms - victim.last_ms < COLD_MS;
+                return now_ms - victim.heard_ms < COLD_MS;
             }
             let held = *victim.held_ms.get_or_insert_with(|| {
                 victim.first_ms = victim.first_ms.max(peak.end_ms - i64::try_from(width).unwrap_or(0) * SLOT_MS);
@@ -159,7 +165,7 @@ impl<K: Copy + Eq + Hash, const N: usize> Victims<K, N> {
                 victim.said = Some(Said { at_ms: now_ms, score: peak.score });
             }
             victim.renew(now_ms);
-            now_ms - victim.last_ms < COLD_MS
+            now_ms - victim.heard_ms < COLD_MS
         });
     }
 

@@ -113,13 +113,15 @@ pub(crate) struct Volume {
     state: State,
     names: Names,
     /// Places in `state.interfaces`; `None` for those for which there was no room.
+    /// Whether the state is of a run before, and nothing was closed since.
+    has_resumed: bool,
     numbers: HashMap<u32, Option<usize>>,
 }
 
 impl Volume {
     /// Goes on with what was remembered. `names` tells the name of an interface when its number is seen first: it is called once for each.
     pub(crate) fn new(settings: VolumeSettings, state: State, names: Names) -> Self {
-        Self { settings, state, names, numbers: HashMap::new() }
+        Self { settings, state, names, numbers: HashMap::new(), has_resumed: false }
     }
 
     /// What is to be remembered.
@@ -217,7 +219,8 @@ impl Detector for Volume {
         if now <= self.state.step || !self.settings.enabled {
             return;
         }
-        if self.state.step != 0 && now - self.state.step > GAP {
+        let is_gap = std::mem::take(&mut self.has_resumed) || now - self.state.step > GAP;
+        if self.state.step != 0 && is_gap {
             self.skip();
         } else if self.state.step != 0 {
             while self.state.step < now {
@@ -237,6 +240,8 @@ impl Detector for Volume {
     }
 
     fn go_on_with(&mut self, learned: &[u8]) -> bool {
+        // What went by in between was not seen by anybody.
+        self.has_resumed = true;
         postcard::from_bytes(learned).map(|learned| self.state = learned).is_ok()
     }
 

@@ -68,12 +68,12 @@ impl<const N: usize> Window<N> {
         let mut best = Peak { score: 0, counts: [0; N], fastest: 0, end_ms: 0 };
         let width = i64::try_from(width).unwrap_or(1);
         for slot in self.oldest().max(after_ms.div_euclid(SLOT_MS))..=self.newest {
-            let mut counts = [0; N];
+            let mut counts = [0_u64; N];
             let mut fastest = 0;
             for one in (slot - width + 1).max(self.oldest())..=slot {
                 let of_it = &self.slots[index(one)];
-                fastest = fastest.max(of_it.iter().sum());
-                counts.iter_mut().zip(of_it).for_each(|(sum, count)| *sum += count);
+                fastest = fastest.max(of_it.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)));
+                counts.iter_mut().zip(of_it).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
             }
             let end_ms = (slot + 1) * SLOT_MS;
             let scored = score(&counts, end_ms);

@@ -2,12 +2,16 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::cli::{QueryArgs, SourceArgs};
+use super::hunt::{HuntArgs, listed};
 use super::{Answer, Request, Source, ask, render};
+use crate::detect::indicator::IndicatorSet;
+use crate::detect::site::Site;
 use crate::status::{self, StatusError};
 use crate::store::DEFAULT_FOLDER;
 use crate::store::file::FileFault;
@@ -73,12 +77,35 @@ pub enum Reply {
 /// See [`QueryError`].
 pub fn print(args: &QueryArgs, request: &Request, out: &mut impl Write) -> Result<(), QueryError> {
     let (_, answer) = find(&args.source, request)?;
-    let text = if args.json {
+    write(&answer, args.json, args.csv, out)
+}
+
+/// Finds which addresses of lists are in the files of a store, and writes it to `out` in the form that `args` ask for.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn print_hunt(
+    args: &HuntArgs,
+    times: (i64, i64),
+    set: &Arc<IndicatorSet>,
+    out: &mut impl Write,
+) -> Result<(), QueryError> {
+    let folder = args.store.clone().unwrap_or_else(|| DEFAULT_FOLDER.into());
+    let layout = Layout::new(&folder);
+    if !layout.flows().is_dir() {
+        return Err(QueryError::NoStore { folder });
+    }
+    let answer = listed(Source::Files(&layout), times, set, &Site::private_and([]))?;
+    write(&answer, args.json, args.csv, out)
+}
+
+fn write(answer: &Answer, as_json: bool, as_csv: bool, out: &mut impl Write) -> Result<(), QueryError> {
+    let text = if as_json {
         format!("{}\n", answer.to_json())
-    } else if args.csv {
+    } else if as_csv {
         answer.to_csv()
     } else {
-        render::table(&answer)
+        render::table(answer)
     };
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

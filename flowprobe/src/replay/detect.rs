@@ -9,9 +9,8 @@ use tokio::sync::mpsc;
 use crate::clock::WallOffset;
 use crate::config::SelectionConfig;
 use crate::detect::files::Files;
-use crate::detect::findings::Finding;
 use crate::detect::site::Site;
-use crate::detect::{Board, Detection, Feed, Outside, Settings, Stage, json};
+use crate::detect::{Board, Detection, Feed, Outside, Settings, Stage, in_words, json};
 use crate::sink::Event;
 
 /// Detectors that look at what a replay brings.
@@ -61,27 +60,11 @@ impl Looking {
         if found.is_empty() {
             writeln!(out, "Nothing was found.")?;
         }
-        found.iter().try_for_each(|one| print_one(one, out))?;
+        found.iter().try_for_each(|one| in_words(one, out))?;
         for (suppression, count) in self.board.suppressed().iter().filter(|(_, count)| *count > 0) {
             let times = if *count == 1 { "once" } else { &format!("{count} times") };
             writeln!(out, "Suppressed {times}: {}, {}", suppression.rule, suppression.reason)?;
         }
         Ok(())
     }
-}
-
-/// A headline, when it was, and the sentences.
-fn print_one(one: &Finding, out: &mut dyn Write) -> io::Result<()> {
-    let technique = one.technique.as_ref().map(|technique| format!(", {technique}")).unwrap_or_default();
-    writeln!(out, "{:<8} {} ({}{technique})", one.severity.to_string(), one.title, one.rule)?;
-    let [first, last] = [one.first_ms, one.last_ms].map(moment);
-    let times = if one.count == 1 { String::new() } else { format!(", seen {} times", one.count) };
-    writeln!(out, "         {first} to {last}{times}")?;
-    writeln!(out, "         {}\n", one.explanation)
-}
-
-/// A moment in UTC, to the second.
-fn moment(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms)
-        .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

@@ -18,7 +18,7 @@ use crate::sink::{OCTETS_PER_EVENT, RECORDS_PER_EVENT};
 const EXPORT_TIME_ENDS: usize = 8;
 
 /// How often it is told how late it is, on the clock of the messages: their records are finished, so that nothing has to time out.
-const STEP_NS: u64 = 10_000_000_000;
+const STEP_NS: u64 = 5_000_000_000;
 
 /// Octets that are read at a time.
 const PIECE: u64 = 1 << 16;
@@ -111,13 +111,14 @@ impl Replay {
             let export_time = u32::from_be_bytes(export_time.unwrap_or_default());
             self.packets += 1;
             *offset += message.len() as u64;
-            reading.message(message, export_time);
-            if reading.is_full() {
-                self.hand_on_received(reading)?;
-            }
+            // First what came before, and how late it is; then what comes at that time.
             if self.is_time_to_report(u64::from(export_time) * 1_000_000_000, STEP_NS) {
                 self.hand_on_received(reading)?;
                 self.report()?;
+            }
+            reading.message(message, export_time);
+            if reading.is_full() {
+                self.hand_on_received(reading)?;
             }
         }
     }

@@ -1,12 +1,11 @@
 //! Who talks to whom, and when: much of those that meet again and again, little of the others.
 
-use std::hash::{DefaultHasher, Hash, Hasher as _};
-
 use serde::{Deserialize, Serialize};
 
 use super::super::connection::Connection;
 use super::super::finding::Severity;
 use super::super::flow::{Flow, Ip, protocol};
+use super::super::hash::stable;
 use super::super::recent::Recent;
 use super::has_begun;
 use super::rhythm::{Beat, burst_gap, joined};
@@ -50,9 +49,7 @@ impl Exchange {
 
     /// The same in every process.
     fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
+        stable(self)
     }
 }
 

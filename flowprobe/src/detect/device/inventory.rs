@@ -238,6 +238,11 @@ impl Inventory {
         since.is_some_and(|since| since - self.began_ms.unwrap_or(since) < learning_ms || now_ms - since >= learning_ms)
     }
 
+    /// It began so much later.
+    pub(super) fn skip(&mut self, ms: i64) {
+        self.began_ms = self.began_ms.map(|began_ms| began_ms + ms);
+    }
+
     /// How long it has been going on; begins with the first call.
     pub(super) fn age_ms(&mut self, now_ms: i64) -> i64 {
         now_ms - *self.began_ms.get_or_insert(now_ms)

@@ -76,6 +76,11 @@ impl Contact {
         }
     }
 
+    /// Whether its finding has ended: what comes is another matter, and is judged by itself.
+    pub(super) const fn is_over(&self, now_ms: i64) -> bool {
+        now_ms - self.last_ms > CONTACT.quiet_ms
+    }
+
     /// Counts what they have sent; a conversation, where it is one more.
     pub(super) fn add(
         &mut self,
@@ -220,6 +225,11 @@ impl Probed {
     pub(super) fn new(first_ms: i64) -> Self {
         let (from, named) = (Distinct::default(), Vec::new());
         Self { attempts: 0, from, named, first_ms, last_ms: first_ms, pending: (Vec::new(), Vec::new()), said: None }
+    }
+
+    /// Whether its finding has ended.
+    pub(super) const fn is_over(&self, now_ms: i64) -> bool {
+        now_ms - self.last_ms > PROBE.quiet_ms
     }
 
     pub(super) fn add(&mut self, peer: Ip, by: &Listed<'_>, connection: &Connection) {

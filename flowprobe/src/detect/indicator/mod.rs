@@ -236,7 +236,9 @@ impl Indicator {
     fn sum(&mut self, flow: &Flow, meeting: Meeting, context: Context<'_>, seen: &mut Seen) {
         let Meeting { inside, listed, found, is_first: is_sent } = meeting;
         let counts = may_match(context.site, listed);
-        if !counts && !self.set.listed(found).iter().any(|listed| listed.list.match_inside) {
+        let may_be_inside = || self.set.listed(found).iter().any(|listed| listed.list.match_inside);
+        let matches = counts || self.set.may_match_inside() && may_be_inside();
+        if !matches {
             self.ignored.inside += 1;
             return;
         }
@@ -277,6 +279,9 @@ impl Indicator {
         let counts = may_match(context.site, listed);
         for by in self.set.listed(found).iter().filter(|by| counts || by.list.match_inside) {
             let contact = self.state.contacts.entry((by.list.id, inside), || Contact::new(first_ms));
+            if contact.is_over(context.now_ms) {
+                *contact = Contact::new(first_ms);
+            }
             contact.add(listed, by, kind, sums, flows, context.now_ms);
             contact.say_if_new(inside, by.list, context.now_ms, seen);
         }
@@ -291,6 +296,9 @@ impl Indicator {
         }
         for by in self.set.listed(found).iter().filter(|by| counts || by.list.match_inside) {
             let probed = self.state.probed.entry((by.list.id, inside), || Probed::new(connection.start_ms));
+            if probed.is_over(connection.start_ms) {
+                *probed = Probed::new(connection.start_ms);
+            }
             probed.add(listed, by, connection);
             let of_list = self.state.lists.entry(by.list.id).or_default();
             of_list.probed.add(&inside);

@@ -1,6 +1,5 @@
 //! All lists together: by which entries of which lists an address is listed.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Sub;
 
 use hashbrown::HashMap;
@@ -10,6 +9,7 @@ use super::filter::{Filter4, Filter6};
 use super::parse::{Note, Parsed};
 use crate::detect::finding::Severity;
 use crate::detect::flow::Ip;
+use crate::detect::hash::stable;
 use crate::enrich::ranges::{Address, Ranges};
 
 /// Entries in which an address is, of all lists; none at 0.
@@ -47,7 +47,8 @@ pub struct Listed<'a> {
 
 impl Listed<'_> {
     /// Reason and score; empty where neither is known.
-    pub(super) fn why(&self) -> String {
+    #[must_use]
+    pub fn why(&self) -> String {
         match (self.reason, self.score) {
             (reason, None) => reason.to_owned(),
             ("", Some(score)) => format!("score {score}"),
@@ -105,6 +106,11 @@ impl IndicatorSet {
         set.v6 = together(v6, &mut both);
         set.pairs.shrink_to_fit();
         set
+    }
+
+    /// Whether a list has addresses that match inside.
+    pub(crate) fn may_match_inside(&self) -> bool {
+        self.lists.iter().any(|list| list.match_inside)
     }
 
     /// Looks an address up.
@@ -185,9 +191,7 @@ impl IndicatorSet {
 }
 
 fn id(name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
+    stable(&name)
 }
 
 /// Of one list; 0 is nothing, so that notes count from 1 on.

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::params::Params;
+use crate::alert::PEERS;
 use crate::config;
-use crate::detect::RULES;
 use crate::detect::finding::Severity;
-use crate::detect::findings::State as Goes;
+use crate::detect::findings::{Finding, State as Goes};
 use crate::detect::json::finding;
 use crate::detect::site::Range;
+use crate::detect::{Board, RULES};
 use crate::kernel::interface_speed;
 use crate::status::{Snapshot, Sum};
 use crate::web::live::{InterfaceRate, LONGEST_WINDOW};
@@ -107,6 +108,21 @@ pub(super) async fn exporters(State(state): State<Arc<WebState>>, uri: Uri) -> R
     Ok(Json(json!({ "listeners": listening.listeners, "exporters": listening.exporters })))
 }
 
+fn findings_of(board: &Board, most: usize, peers: usize, is_wanted: impl Fn(&Finding) -> bool) -> Value {
+    let found = board.findings(most, is_wanted);
+    let (detectors, sinks, forgotten) = board.health();
+    let suppressions = board.suppressed().into_iter().map(|(one, count)| {
+        json!({ "rule": one.rule, "reason": one.reason, "untilMilliseconds": one.until_ms, "count": count })
+    });
+    json!({
+        "findings": found.iter().map(|one| finding(one, peers)).collect::<Vec<_>>(),
+        "forgotten": forgotten,
+        "detectors": detectors,
+        "sinks": sinks,
+        "suppressions": suppressions.collect::<Vec<_>>(),
+    })
+}
+
 /// `/api/v1/findings`: the latest first.
 pub(super) async fn findings(State(state): State<Arc<WebState>>, uri: Uri) -> Result<Json<Value>, Failure> {
     let mut params = Params::of(&uri);
@@ -123,25 +139,23 @@ pub(super) async fn findings(State(state): State<Arc<WebState>>, uri: Uri) -> Re
         known.ok_or_else(|| format!("expected one of {}", RULES.join(", ")))
     })?;
     let about = params.one("address", |text| config::network(text).map(Range::from))?;
+    let id = params.one("id", |text| {
+        let is_id = text.bytes().all(|octet| octet.is_ascii_hexdigit() || octet == b'-') && !text.is_empty();
+        if is_id { Ok(text.to_owned()) } else { Err("expected what an answer has under `id`".to_owned()) }
+    })?;
+    let peers = if id.is_some() { usize::MAX } else { PEERS };
     let most = params.number("top", 1..=FINDINGS)?.unwrap_or(FINDINGS);
     params.end()?;
-    let Some(board) = state.board() else {
-        return Ok(Json(json!({ "findings": [], "detectors": [], "sinks": [], "suppressions": [] })));
-    };
-    let (detectors, sinks) = board.health();
-    let suppressions = board.suppressed().into_iter().map(|(one, count)| {
-        json!({ "rule": one.rule, "reason": one.reason, "untilMilliseconds": one.until_ms, "count": count })
-    });
-    let found = board.findings(most, |one| {
-        least.is_none_or(|least| one.severity >= least)
+    let board = state.board().cloned().unwrap_or_default();
+    let is_wanted = move |one: &Finding| {
+        id.as_ref().is_none_or(|id| one.id == *id)
+            && least.is_none_or(|least| one.severity >= least)
             && goes_on.is_none_or(|state| one.state == state)
             && rule.is_none_or(|rule| one.rule == *rule)
             && about.is_none_or(|about| one.is_about(&about))
-    });
-    Ok(Json(json!({
-        "findings": found.iter().map(|one| finding(one, usize::MAX)).collect::<Vec<_>>(),
-        "detectors": detectors,
-        "sinks": sinks,
-        "suppressions": suppressions.collect::<Vec<_>>(),
-    })))
+    };
+    // There may be many: one at a time, and beside those who send.
+    let Ok(_turn) = state.viewing().acquire().await else { return Err(Failure::NotYet) };
+    let answer = tokio::task::spawn_blocking(move || findings_of(&board, most, peers, is_wanted)).await;
+    answer.map(Json).map_err(|_| Failure::Failed)
 }

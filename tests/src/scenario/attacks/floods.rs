@@ -5,8 +5,9 @@ use crate::scenario::ordinary::MINUTE_MS;
 use crate::scenario::record::{Amount, Talk, flag, protocol};
 use crate::scenario::site::{Device, Server};
 
-/// A flood of many short flows is said within this time: they idle for 15 s before an exporter tells of them.
-const SOON_MS: u64 = 90_000;
+/// A flood of many short flows is said within this time: they idle for 15 s before an exporter tells of them, and few sources are taken for
+/// clients that try again until there is enough of them.
+const SOON_MS: u64 = 150_000;
 
 /// One of long flows: an exporter tells of each after a minute.
 const RECORD_MS: u64 = 150_000;

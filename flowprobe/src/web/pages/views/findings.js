@@ -57,7 +57,7 @@ export const finding = {
     });
     root.append(h("div.grid", {}, about.el, evidence.el));
     const find = (run) => async (busy) => {
-      const one = (await run.askPlain("findings", busy)).findings.find((other) => other.id === id);
+      const one = (await run.askPlain(`findings?id=${encodeURIComponent(id)}`, busy)).findings[0];
       if (!one) throw new Error(`there is no finding ${id}, or not any more`);
       return one;
     };
@@ -140,8 +140,8 @@ function isAddress(name) {
 /** Peers that are shown. */
 const PEERS = 20;
 
-function peers(addresses, state) {
-  const more = addresses.length - PEERS;
+function peers(addresses, count, state) {
+  const more = count - Math.min(addresses.length, PEERS);
   return [subjects(addresses.slice(0, PEERS), state), more > 0 ? ` and ${format.count(more)} more` : null];
 }
 
@@ -151,7 +151,7 @@ function drawAbout(panel, one, state) {
     ["Severity", severity(one.severity)],
     ["State", one.state],
     ["Hosts", subjects(one.subjects, state)],
-    one.peers.length ? ["Peers", peers(one.peers, state)] : null,
+    one.peers.length ? ["Peers", peers(one.peers, one.peerCount, state)] : null,
     ["Rule", one.rule],
     one.technique ? ["Technique (MITRE ATT&CK)", one.technique] : null,
     ["First", format.moment(one.firstMilliseconds)],
