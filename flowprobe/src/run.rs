@@ -17,7 +17,7 @@ use crate::collect::listen::Listener;
 use crate::config::{Config, ConfigError, WebConfig, random_seed};
 use crate::detect::device::Makers;
 use crate::detect::flow::Mac;
-use crate::detect::keep::Keep;
+use crate::detect::service::keep::Keep;
 use crate::detect::site::{Networks, Site};
 use crate::drain::{self, Command, Drain, KnownFlows};
 use crate::enrich::{Enricher, Enrichment};
@@ -139,7 +139,7 @@ fn open_store(config: &StoreConfig) -> Result<Option<Store>, StoreError> {
 /// Detectors as they are configured, if there are to be any.
 fn open_detectors(config: &Config, keeps_history: bool, enrichment: &Arc<Enrichment>) -> Result<Option<detect::Stage>> {
     let Some(settings) = config.findings.settings.as_deref() else { return Ok(None) };
-    let (files, outside) = detect::files::Files::open(settings)?;
+    let (files, outside) = detect::service::files::Files::open(settings)?;
     let networks = Networks::of_this_machine();
     let site = match &settings.inside {
         Some(inside) => Site::only(inside.iter().copied()),

@@ -7,7 +7,7 @@ use super::notice::{Notice, Observer, clean, moment};
 use crate::detect::finding::{Severity, Subject};
 use crate::detect::findings::{Change, Finding};
 use crate::detect::flow::{Ip, Mac, protocol};
-use crate::detect::json::evidence;
+use crate::detect::service::json::evidence;
 
 /// Version of the schema.
 pub const VERSION: &str = "8.17.0";

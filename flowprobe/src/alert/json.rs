@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::notice::{Notice, PEERS};
 use crate::detect::findings::Finding;
-use crate::detect::json::finding;
+use crate::detect::service::json::finding;
 
 /// A change: the finding, with `change` and when that became known.
 #[must_use]
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::detect::findings::Change;
     use crate::detect::flow::{Flow, Mac};
-    use crate::detect::json::evidence;
+    use crate::detect::service::json::evidence;
 
     #[test]
     fn a_finding_is_as_the_api_has_it() {

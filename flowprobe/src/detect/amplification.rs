@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
 use super::settings::Octets;
+use super::sketch::window::{MINUTE, Peak};
 use super::victim::{Victim, Victims, mixed};
-use super::window::{MINUTE, Peak};
 use super::words::{counted, grouped, listed, octets, span};
 use super::{Context, Detector};
 

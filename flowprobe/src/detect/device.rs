@@ -24,7 +24,7 @@ use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, Mac, flag, protocol};
 use super::handed::Handed;
-use super::recent::Recent;
+use super::sketch::recent::Recent;
 use super::words::{counted, listed};
 use super::{Context, Detector};
 

@@ -6,12 +6,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::device::kind::parse_mac;
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity, Sighting, Subject};
 use super::flow::{Flow, Ip, Mac, protocol};
-use super::recent::Recent;
 use super::settings::Span;
 use super::site::Range;
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 use super::words::counted;
 use super::{Context, Detector};
 

@@ -7,12 +7,12 @@ mod pair;
 
 use serde::{Deserialize, Serialize};
 
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::{Octets, Span};
-use super::two::Two;
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
+use super::sketch::two::Two;
 use super::words::{counted, octets, span};
 use super::{Context, Detector};
 use pair::{Pair, keep};

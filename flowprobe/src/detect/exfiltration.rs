@@ -3,17 +3,19 @@
 //! Two things make an upload odd: that nobody else here talks to whom it goes to, and that it is far more than the host used to send. The
 //! first is known after minutes, the second after a day, and by hour of week after a week.
 
+mod uploads;
+
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip};
-use super::recent::Recent;
 use super::settings::{Octets, Span};
-use super::uploads::{DAY_MS, Destination, HOUR_MS, Host, Talkers, folded};
+use super::sketch::recent::Recent;
 use super::words::{counted, octets, span};
 use super::{Context, Detector};
+use uploads::{DAY_MS, Destination, HOUR_MS, Host, Talkers, folded};
 
 /// Exfiltration Over Alternative Protocol.
 static RULE: Rule = Rule { name: "exfiltration", technique: Some("T1048"), quiet_ms: 2 * HOUR_MS };

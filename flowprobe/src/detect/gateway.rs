@@ -6,11 +6,11 @@ mod tests;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::device::kind::{Kind, is_link_local, kind, number, parse_mac};
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity, Sighting, Subject};
 use super::flow::{Flow, Ip, Mac, protocol};
-use super::recent::Recent;
 use super::settings::Span;
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 use super::words::{counted, listed};
 use super::{Context, Detector};
 

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::{Octets, Span};
 use super::site::Site;
-use super::two::Two;
+use super::sketch::recent::Recent;
+use super::sketch::two::Two;
 use super::words::{counted, octets, span};
 use super::{Context, Detector};
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::Span;
+use super::sketch::recent::Recent;
 use super::words::{counted, listed, span};
 use super::{Context, Detector};
 

@@ -4,62 +4,48 @@
 //! conversation came to.
 
 pub mod amplification;
-pub(crate) mod baseline;
 pub mod beacon;
 pub mod capacity;
-mod cli;
 pub mod connection;
 pub mod device;
 pub mod dhcp;
-pub(crate) mod distinct;
 pub mod dns_tunnel;
 mod engine;
 pub mod exfiltration;
-mod feed;
-pub mod files;
 pub mod finding;
 pub mod findings;
 pub mod flow;
 pub mod fragments;
 pub mod gateway;
 pub mod handed;
-pub(crate) mod hash;
-pub(crate) mod heavy;
 pub mod icmp_flood;
 pub mod icmp_tunnel;
 pub mod indicator;
-pub mod json;
-pub mod keep;
 pub mod lateral;
 pub mod long_lived;
 pub mod outward;
 pub mod policy;
 pub mod probes;
-pub(crate) mod recent;
 pub mod scan;
+pub mod service;
 pub mod settings;
 pub mod site;
+pub(crate) mod sketch;
 pub mod small_flows;
-mod stage;
 pub mod suppress;
 pub mod syn_flood;
-pub(crate) mod two;
 pub mod udp_flood;
-pub(crate) mod uploads;
 pub(crate) mod victim;
 pub mod volume;
-pub(crate) mod window;
 pub(crate) mod words;
 
-pub(crate) use cli::in_words;
-pub use cli::{FindingsArgs, print};
 use connection::{Connection, Outcome};
 pub use engine::{Detection, Memory, Outside, RULES, Settings};
-pub use feed::{Feed, Interfaces};
 use finding::Seen;
 use flow::Flow;
+pub(crate) use service::in_words;
+pub use service::{Board, Feed, FindingsArgs, Interfaces, Stage, print};
 use site::Site;
-pub use stage::{Board, Stage};
 
 /// What every detector may look at.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::connection::Connection;
-use super::distinct::Distinct;
 use super::flow::{Ip, protocol};
-use super::recent::Recent;
 use super::site::{Range, Site};
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 

@@ -14,7 +14,7 @@ use terms::protocol_name;
 use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Sighting, Subject};
 use super::flow::{Flow, Ip, flag, protocol};
-use super::recent::Recent;
+use super::sketch::recent::Recent;
 use super::words::{counted, grouped};
 use super::{Context, Detector};
 

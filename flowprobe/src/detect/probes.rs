@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Outcome};
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, flag, protocol};
-use super::recent::Recent;
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 use super::words::{counted, grouped, span};
 use super::{Context, Detector};
 

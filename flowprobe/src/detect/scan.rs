@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Outcome};
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::Span;
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 use super::words::{counted, listed, span};
 use super::{Context, Detector};
 

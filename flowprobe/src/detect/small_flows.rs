@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::{Octets, Span};
-use super::two::Two;
+use super::sketch::recent::Recent;
+use super::sketch::two::Two;
 use super::words::{counted, grouped, octets, span};
 use super::{Context, Detector};
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::connection::{Connection, Outcome};
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, flag, protocol};
+use super::sketch::window::Peak;
 use super::victim::{Victim, Victims, mixed};
-use super::window::Peak;
 use super::words::{counted, grouped, listed, span};
 use super::{Context, Detector};
 

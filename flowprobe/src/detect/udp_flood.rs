@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::amplification::is_reflector;
 use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip, protocol};
+use super::sketch::window::Peak;
 use super::victim::{Victim, Victims, mixed};
-use super::window::Peak;
 use super::words::{counted, grouped, listed, octets, span};
 use super::{Context, Detector};
 

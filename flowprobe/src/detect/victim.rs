@@ -2,11 +2,11 @@
 
 use std::hash::Hash;
 
-use super::distinct::Distinct;
 use super::flow::{Flow, Ip};
-use super::heavy::{Heavy, Sieve};
-use super::recent::Recent;
-use super::window::{Peak, SLOT_MS, TEN_SECONDS, Window};
+use super::sketch::distinct::Distinct;
+use super::sketch::heavy::{Heavy, Sieve};
+use super::sketch::recent::Recent;
+use super::sketch::window::{Peak, SLOT_MS, TEN_SECONDS, Window};
 
 /// Hosts that are looked at closely at once, of one table: of 2 kB each, and 1 kB more where there are many sources.
 const MOST: usize = 4096;

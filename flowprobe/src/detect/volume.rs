@@ -6,11 +6,11 @@ mod series;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{By, STEP_MS};
 use super::finding::{Rule, Seen, Sighting, Subject};
 use super::flow::{Flow, Ip, protocol};
-use super::recent::Recent;
 use super::settings::Octets;
+use super::sketch::baseline::{By, STEP_MS};
+use super::sketch::recent::Recent;
 use super::words::{octets, span};
 use super::{Context, Detector};
 use series::{Kind, Odd, Series};

@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::clock::WallOffset;
 use crate::config::SelectionConfig;
-use crate::detect::files::Files;
+use crate::detect::service::files::Files;
+use crate::detect::service::json;
 use crate::detect::site::Site;
-use crate::detect::{Board, Detection, Feed, Outside, Settings, Stage, in_words, json};
+use crate::detect::{Board, Detection, Feed, Outside, Settings, Stage, in_words};
 use crate::sink::Event;
 
 /// Detectors that look at what a replay brings.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::super::connection::Connection;
 use super::super::finding::Severity;
 use super::super::flow::{Flow, Ip, protocol};
-use super::super::hash::stable;
-use super::super::recent::Recent;
+use super::super::sketch::hash::stable;
+use super::super::sketch::recent::Recent;
 use super::has_begun;
 use super::rhythm::{Beat, burst_gap, joined};
 

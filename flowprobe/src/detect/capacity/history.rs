@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::INTERFACES;
 use super::trend::quantile;
 use crate::detect::flow::Flow;
-use crate::detect::recent::Recent;
+use crate::detect::sketch::recent::Recent;
 
 /// A step.
 pub(super) const STEP_MS: i64 = 300_000;

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::flow::{Flow, Ip, Mac};
-use super::super::recent::Recent;
+use super::super::sketch::recent::Recent;
 use super::kind::{Kind, kind};
 
 /// Devices that are known at once.

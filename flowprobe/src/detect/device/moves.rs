@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::finding::{Rule, Seen, Severity, Sighting, Subject};
 use super::super::flow::{Flow, Ip, Mac};
-use super::super::recent::Recent;
+use super::super::sketch::recent::Recent;
 use super::super::words::{counted, span};
 
 /// Addresses that are followed at once, on each interface and VLAN.

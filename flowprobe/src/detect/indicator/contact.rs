@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::set::{ListInfo, Listed};
 use super::{CONTACT, PROBE};
 use crate::detect::connection::{Amount, Connection};
-use crate::detect::distinct::Distinct;
 use crate::detect::finding::{Seen, Severity, Sighting};
 use crate::detect::flow::{Flow, Ip};
+use crate::detect::sketch::distinct::Distinct;
 use crate::detect::words::{counted, grouped, listed as some_of, octets, span};
 
 /// The time between two sightings of the same.

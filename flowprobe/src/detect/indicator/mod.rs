@@ -16,12 +16,12 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::connection::{Amount, Connection, Outcome};
-use super::distinct::Distinct;
 use super::finding::{Rule, Seen, Severity};
 use super::flow::{Flow, Ip, flag, protocol};
 use super::handed::Handed;
-use super::recent::Recent;
 use super::site::{Site, is_private};
+use super::sketch::distinct::Distinct;
+use super::sketch::recent::Recent;
 use super::{Context, Detector};
 use contact::{Contact, Kind, Probed};
 pub use hunt::{Hit, Past, hunt};

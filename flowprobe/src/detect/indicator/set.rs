@@ -9,7 +9,7 @@ use super::filter::{Filter4, Filter6};
 use super::parse::{Note, Parsed};
 use crate::detect::finding::Severity;
 use crate::detect::flow::Ip;
-use crate::detect::hash::stable;
+use crate::detect::sketch::hash::stable;
 use crate::enrich::ranges::{Address, Ranges};
 
 /// Entries in which an address is, of all lists; none at 0.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::baseline::{Baseline, By, STEP_MS, Usual, level, octets_of};
 use super::super::finding::Severity;
 use super::super::flow::Flow;
+use super::super::sketch::baseline::{Baseline, By, STEP_MS, Usual, level, octets_of};
 use super::VolumeSettings;
 
 /// A host that never moves so much in a step has no baseline.

@@ -15,7 +15,7 @@ use super::{Failure, ask};
 use crate::alert::PEERS;
 use crate::clock::wall_now_ms;
 use crate::detect::findings::Finding;
-use crate::detect::json::finding;
+use crate::detect::service::json::finding;
 use crate::detect::site::Range;
 use crate::query::{self, Answer, Host, MacAddress, Question, Source, Total};
 use crate::store::flows::put_mac;

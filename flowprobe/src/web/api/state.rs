@@ -14,7 +14,7 @@ use crate::alert::PEERS;
 use crate::config;
 use crate::detect::finding::Severity;
 use crate::detect::findings::{Finding, State as Goes};
-use crate::detect::json::finding;
+use crate::detect::service::json::finding;
 use crate::detect::site::Range;
 use crate::detect::{Board, RULES};
 use crate::kernel::interface_speed;

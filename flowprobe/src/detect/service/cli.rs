@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::findings::{Finding, State};
+use super::super::findings::{Finding, State};
 use super::json;
 use super::keep::Keep;
 use crate::output::unless_closed;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::findings::Finding;
-use super::flow::{Flow, protocol};
+use super::super::findings::Finding;
+use super::super::flow::{Flow, protocol};
 
 /// A finding under the names of the API, with so many of its peers at most. Addresses are texts, times are milliseconds since 1970 UTC.
 #[must_use]

@@ -7,7 +7,7 @@ use flowprobe_ebpf::Direction;
 use flowprobe_ebpf::flow::{Extremes, FACT_FRAGMENT, FACT_INITIATOR};
 use hashbrown::HashMap;
 
-use super::flow::{Flow, Ip, Mac, flag};
+use super::super::flow::{Flow, Ip, Mac, flag};
 use crate::clock::WallOffset;
 use crate::collect::Said;
 use crate::record::{FlowDelta, FlowRecord, SamplingRate, TCP, tcp_flags};

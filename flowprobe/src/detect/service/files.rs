@@ -12,10 +12,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use super::device::Approvals;
-use super::handed::Handed;
-use super::indicator::{self, IndicatorSet, ListSettings, Parsed};
-use super::{Outside, Settings};
+use super::super::device::Approvals;
+use super::super::handed::Handed;
+use super::super::indicator::{self, IndicatorSet, ListSettings, Parsed};
+use super::super::{Outside, Settings};
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -159,7 +159,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flow::Ip;
+    use super::super::super::flow::Ip;
     use super::*;
 
     #[test]

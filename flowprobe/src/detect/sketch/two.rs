@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::flow::Ip;
+use super::super::flow::Ip;
 
 /// Two hosts in an order. It is written as text, since keys of maps must be text in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

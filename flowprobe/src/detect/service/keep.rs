@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::findings::Findings;
+use super::super::findings::Findings;
 
 /// How the files begin. The number changes with the layout of findings; detectors have numbers of their own.
 const MAGIC: &[u8] = b"flowprobe findings 1\n";
@@ -154,9 +154,9 @@ fn unpack<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::{Rule, Severity, Sighting};
-    use super::super::findings::State;
-    use super::super::flow::{Flow, Ip};
+    use super::super::super::finding::{Rule, Severity, Sighting};
+    use super::super::super::findings::State;
+    use super::super::super::flow::{Flow, Ip};
     use super::*;
 
     static RULE: Rule = Rule { name: "port-scan", technique: None, quiet_ms: 1000 };
