@@ -202,7 +202,7 @@ impl Detector for Amplification {
         victims.judge(context.now_ms, unasked, |(ip, port), victim, peak| {
             let is_long = octets_each(peak) >= LONG;
             let is_much = peak.score >= settings.octets.0;
-            let is_attack = is_much || is_long && victim.sources.count() >= settings.reflectors;
+            let is_attack = is_much || is_long && victim.sources() >= settings.reflectors;
             if is_attack {
                 seen.push(of_victim(*ip, *port, victim, peak, settings.octets.0));
             }
@@ -275,7 +275,7 @@ fn of_victim(ip: Ip, port: u16, victim: &Victim<COUNTS>, peak: &Peak<COUNTS>, ba
         peers: victim.main_sources(),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 
@@ -301,7 +301,7 @@ fn of_reflector(used: &Use, flows: &Victim<COUNTS>, peak: &Peak<COUNTS>, bar: u6
         peers: vec![*there],
         first_ms: flows.first_ms,
         last_ms: flows.last_ms,
-        evidence: flows.evidence.clone(),
+        evidence: flows.evidence(),
     }
 }
 

@@ -20,6 +20,9 @@ const SWEEP_MS: i64 = 2500;
 /// More packets than a client sends that gets no answer; from there on it is a conversation one way, such as a stream of RTP.
 const ONE_WAY: u64 = 8;
 
+/// The first of the ports that Linux gives to clients (`net.ipv4.ip_local_port_range`); Windows and macOS begin at 49152.
+const CLIENTS_PORT: u16 = 32_768;
+
 /// Packets and octets from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
@@ -87,6 +90,8 @@ pub struct Connection {
     /// Where the client's packets came in, or the server's as long as there are none.
     pub interface: u32,
     judged: bool,
+    /// Whether the client was seen to open it.
+    opened: bool,
     /// When it was first and last heard of: records of exporters come long after the flow.
     heard_ms: (i64, i64),
 }
@@ -108,6 +113,7 @@ impl Connection {
             client_mac: flow.source_mac,
             interface: flow.interface,
             judged: false,
+            opened: flow.opens,
             heard_ms: (now_ms, now_ms),
         };
         new.add(flow);
@@ -124,15 +130,26 @@ impl Connection {
             self.sent.add(flow);
             self.client_flags |= flow.tcp_flags;
         } else {
+            let is_first = self.received.packets == 0;
             self.received.add(flow);
             self.server_flags |= flow.tcp_flags;
-            let began_earlier = flow.start_ms < self.start_ms && self.client_flags & flag::SYN == 0;
-            if flow.opens || began_earlier && !flow.is_icmp() {
+            if flow.opens || is_first && !self.opened && self.is_answered_by(flow) {
                 self.swap();
+                self.opened = flow.opens;
             }
         }
         self.start_ms = self.start_ms.min(flow.start_ms);
         self.end_ms = self.end_ms.max(flow.end_ms);
+    }
+
+    /// Whether the first of the other side shows that the one that was taken for the client answers it: it began earlier, or at once and from
+    /// a port such as clients have.
+    const fn is_answered_by(&self, flow: &Flow) -> bool {
+        !flow.is_icmp()
+            && (flow.start_ms < self.start_ms
+                || flow.start_ms == self.start_ms
+                    && self.client_port < CLIENTS_PORT
+                    && self.server_port >= CLIENTS_PORT)
     }
 
     /// The client was the server.
@@ -208,15 +225,10 @@ const fn answers(flow: &Flow) -> bool {
     if flow.is_icmp() {
         return is_icmp_answer(flow.protocol, flow.icmp_type());
     }
-    let has_syn = flow.tcp_flags & flag::SYN != 0;
     if flow.opens || flow.is_attempt() || flow.source_port == flow.destination_port {
         return false;
     }
-    // One packet with SYN and ACK; more of them may be a client's, or-ed.
-    if flow.protocol == protocol::TCP && has_syn && flow.packets == 1 {
-        return true;
-    }
-    flow.source_port != 0 && flow.source_port < 1024 && flow.destination_port >= 1024
+    flow.accepts() || flow.source_port != 0 && flow.source_port < 1024 && flow.destination_port >= 1024
 }
 
 /// Echo request, timestamp, information and address mask request (RFC 792, 950); echo request of ICMPv6 (RFC 4443).
@@ -462,6 +474,23 @@ mod tests {
         flows.push(tcp(client, server, 600_000, flag::FIN | flag::ACK));
         flows.push(tcp(client, server, 601_000, flag::SYN));
         assert_eq!(told(&flows, ANSWER_MS).len(), 3);
+    }
+
+    #[test]
+    fn records_with_all_flags_tell_the_client_by_time_or_port() {
+        let (client, server) = ((A, 50_000), (B, 3389));
+        let whole = |from, to, at_ms| Flow { packets: 70, end_ms: at_ms + 9000, ..tcp(from, to, at_ms, 0x1b) };
+        for (asks, answers) in [(1000, 1001), (1000, 1000)] {
+            let (ask, answer) = (whole(client, server, asks), whole(server, client, answers));
+            for both in [[ask, answer], [answer, ask]] {
+                let steps = told(&both, ANSWER_MS);
+                let (one, step) = steps[0];
+                assert_eq!((one.client, one.server_port, step), (ip(A), 3389, Step::Judged(Outcome::Answered)));
+            }
+        }
+        // The one that opens it is the client, whatever the ports and clocks.
+        let steps = told(&[tcp(server, client, 1000, flag::SYN), whole(client, server, 999)], ANSWER_MS);
+        assert_eq!(steps[0].0.client, ip(B));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::finding::{Rule, Seen, Severity, Sighting};
 use super::flow::{Flow, Ip};
 use super::settings::{Octets, Span};
 use super::sketch::recent::Recent;
+use super::sketch::two::Two;
 use super::words::{counted, octets, span};
 use super::{Context, Detector};
 use uploads::{DAY_MS, Destination, HOUR_MS, Host, Talkers, folded};
@@ -20,14 +21,23 @@ use uploads::{DAY_MS, Destination, HOUR_MS, Host, Talkers, folded};
 /// Exfiltration Over Alternative Protocol.
 static RULE: Rule = Rule { name: "exfiltration", technique: Some("T1048"), quiet_ms: 2 * HOUR_MS };
 
-/// Hosts inside whose habits are known, of 150 octets to 2.3 kB: 75 MB at most.
+/// Hosts inside whose habits are known, of 250 octets to 2.7 kB: 88 MB at most.
 const HOSTS: usize = 1 << 15;
 
-/// Outside hosts of which it is known who talks to them, of about 40 octets.
+/// Outside hosts of which it is known who talks to them.
 const OUTSIDE: usize = 1 << 17;
+
+/// Networks of such hosts.
+const NETWORKS: usize = 1 << 15;
+
+/// Pairs of an inside host and an outside one that asks it for something at a port that does not say so.
+const VISITS: usize = 1 << 14;
 
 /// The time between two looks at all hosts.
 const LOOK_MS: i64 = 30_000;
+
+/// So many others that talk to its network make an outside host likely to be a service's.
+const SHARED: usize = 2;
 
 /// From so many peers on there is something to compare with.
 const PEERS: usize = 10;
@@ -73,11 +83,18 @@ impl Default for ExfiltrationSettings {
 pub(crate) struct State {
     hosts: Recent<Ip, Host>,
     talkers: Recent<Ip, Talkers>,
+    networks: Recent<Ip, Talkers>,
+    visits: Recent<Two, ()>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { hosts: Recent::new(HOSTS), talkers: Recent::new(OUTSIDE) }
+        Self {
+            hosts: Recent::new(HOSTS),
+            talkers: Recent::new(OUTSIDE),
+            networks: Recent::new(NETWORKS),
+            visits: Recent::new(VISITS),
+        }
     }
 }
 
@@ -138,10 +155,20 @@ impl Exfiltration {
     }
 }
 
-/// Whether the sender is one that is asked: what clients outside fetch from a server is not its upload.
-const fn is_served(flow: &Flow) -> bool {
-    let port = flow.source_port;
-    port != 0 && flow.destination_port >= 1024 && (port < 1024 || matches!(port, 3389 | 8000 | 8080 | 8443))
+/// Whether the sender is one that is asked, as its port says: what clients outside fetch from a server is not its upload.
+const fn is_served(port: u16, client_port: u16) -> bool {
+    port != 0 && client_port >= 1024 && (port < 1024 || matches!(port, 3389 | 8000 | 8080 | 8443))
+}
+
+/// Who else talks to an outside host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Others {
+    /// To the host itself.
+    to_it: usize,
+    /// To its network (/24, /48).
+    to_network: usize,
+    /// It asked the inside host, and not the other way round.
+    is_visitor: bool,
 }
 
 impl Detector for Exfiltration {
@@ -151,7 +178,10 @@ impl Detector for Exfiltration {
             return;
         }
         let (inside, outside) = if is_up { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
-        if !outside.is_of_a_host() || !inside.is_of_a_host() || is_up && is_served(flow) {
+        if !outside.is_of_a_host()
+            || !inside.is_of_a_host()
+            || is_up && is_served(flow.source_port, flow.destination_port)
+        {
             return;
         }
         if is_up {
@@ -166,8 +196,16 @@ impl Detector for Exfiltration {
         let (inside, outside) = (connection.client, connection.server);
         // Who was visited from there does not talk to it, nor does a gateway that is seen to get the answers of others.
         let has_asked = !outcome.has_failed() && connection.sent.packets > 0;
+        let State { talkers, networks, visits, .. } = &mut self.state;
         if has_asked && context.site.is_inside(inside) && context.site.is_outside(outside) {
-            self.state.talkers.entry(outside, Talkers::default).add(folded(inside));
+            talkers.entry(outside, Talkers::default).add(folded(inside));
+            networks.entry(outside.network(), Talkers::default).add(folded(inside));
+        } else if has_asked
+            && context.site.is_outside(inside)
+            && context.site.is_inside(outside)
+            && !is_served(connection.server_port, connection.client_port)
+        {
+            visits.entry(Two(outside, inside), || ());
         }
     }
 
@@ -176,7 +214,7 @@ impl Detector for Exfiltration {
             return;
         }
         self.looked_ms = context.now_ms;
-        let Self { settings, state: State { hosts, talkers }, .. } = self;
+        let Self { settings, state: State { hosts, talkers, networks, visits }, .. } = self;
         hosts.iter_mut().for_each(|(_, host)| host.turn(context.now_ms));
         let peers = Peers::of(hosts.iter().map(|(_, host)| host));
         let mut others = HashMap::new();
@@ -185,9 +223,12 @@ impl Detector for Exfiltration {
             judge.look(
                 host,
                 &mut |outside| {
-                    *others
-                        .entry((*ip, outside))
-                        .or_insert_with(|| talkers.get(&outside).map_or(0, |known| known.others(folded(*ip))))
+                    let of = |known: Option<&Talkers>| known.map_or(0, |known| known.others(folded(*ip)));
+                    *others.entry((*ip, outside)).or_insert_with(|| Others {
+                        to_it: of(talkers.get(&outside)),
+                        to_network: of(networks.get(&outside.network())),
+                        is_visitor: visits.get(&Two(*ip, outside)).is_some(),
+                    })
                 },
                 seen,
             );
@@ -195,7 +236,7 @@ impl Detector for Exfiltration {
     }
 
     fn name(&self) -> &'static str {
-        "exfiltration-1"
+        "exfiltration-2"
     }
 
     fn learned(&self) -> Option<Vec<u8>> {
@@ -207,8 +248,11 @@ impl Detector for Exfiltration {
     }
 
     fn memory(&self) -> (usize, u64) {
-        let State { hosts, talkers } = &self.state;
-        (hosts.len() + talkers.len(), hosts.forgotten() + talkers.forgotten())
+        let State { hosts, talkers, networks, visits } = &self.state;
+        (
+            hosts.len() + talkers.len() + networks.len() + visits.len(),
+            hosts.forgotten() + talkers.forgotten() + networks.forgotten() + visits.forgotten(),
+        )
     }
 }
 
@@ -221,8 +265,8 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Looks at a host. `others` tells how many others talk to an outside host.
-    fn look(&self, host: &mut Host, others: &mut impl FnMut(Ip) -> usize, seen: &mut Seen) {
+    /// Looks at a host. `others` tells who else talks to an outside host.
+    fn look(&self, host: &mut Host, others: &mut impl FnMut(Ip) -> Others, seen: &mut Seen) {
         let is_new = self.now_ms - host.since_ms < DAY_MS;
         let is_strange = self.now_ms - host.since_ms < 7 * DAY_MS;
         let (this_hour, day_up) = (host.this_hour(), host.day_up());
@@ -237,7 +281,7 @@ impl Judge<'_> {
                 .for_each(|one| one.suspect = None);
             return;
         }
-        let (usual, usual_day) = (host.usual(), host.usual_day());
+        let (usual, usual_day, is_unknown) = (host.usual_uploads(), host.usual_day(), host.usual() == 0);
         let bar = usual.saturating_mul(self.settings.factor);
         for one in &mut host.destinations {
             if self.now_ms - one.last_ms > HOUR_MS || self.is_expected(one) {
@@ -248,7 +292,11 @@ impl Judge<'_> {
                 one.suspect = Some((self.now_ms, one.hour));
             }
             let is_slow = self.is_slow(one, usual_day, day_up);
-            if one.suspect.is_none() && !is_slow || others(one.ip) > 0 {
+            if one.suspect.is_none() && !is_slow {
+                continue;
+            }
+            let others = others(one.ip);
+            if others.to_it > 0 || others.is_visitor {
                 continue;
             }
             let is_held = is_strange && !self.peers.are_few();
@@ -258,15 +306,19 @@ impl Judge<'_> {
             }
             let up = one.suspect.map_or(0, |(_, exchange)| exchange.up.max(one.hour.up));
             let severity = match (is_due, is_new, usual_day) {
-                (true, true, _) if up < self.settings.hour.0.saturating_mul(5) => Severity::Low,
+                // A service with many servers, of which it met one of its own.
+                _ if others.to_network >= SHARED => Severity::Low,
+                (true, true, _) if up < self.settings.hour.0.saturating_mul(if is_unknown { 10 } else { 5 }) => {
+                    Severity::Low
+                }
                 (true, ..) | (false, _, Some(_)) => Severity::Medium,
                 _ => Severity::Low,
             };
             one.said = one.day.up;
-            seen.push(self.to_one(one, severity, usual, is_due));
+            seen.push(self.to_one(one, severity, usual, (is_due, others)));
         }
         if !is_new {
-            self.look_at_all(host, usual, seen);
+            self.look_at_all(host, host.usual(), seen);
         }
     }
 
@@ -305,7 +357,8 @@ impl Judge<'_> {
             && day.up >= day_up / 2
     }
 
-    fn to_one(&self, one: &Destination, severity: Severity, usual: u64, is_fast: bool) -> Sighting {
+    fn to_one(&self, one: &Destination, severity: Severity, usual: u64, (is_fast, who): (bool, Others)) -> Sighting {
+        let network = if who.to_network >= SHARED { ", though others talk to its network" } else { "" };
         let exchange = if is_fast {
             one.suspect.map_or(one.hour, |(_, then)| if one.hour.up >= then.up { one.hour } else { then })
         } else {
@@ -323,7 +376,7 @@ impl Judge<'_> {
         };
         let habit = match (is_fast, usual) {
             (true, 0) => String::new(),
-            (true, _) => format!(" It used to send {} in an hour.", octets(usual)),
+            (true, _) => format!(" It used to upload {} in an hour.", octets(usual)),
             (false, _) => format!(" It did so in {}.", counted(one.hours.into(), "hour")),
         };
         Sighting {
@@ -333,7 +386,7 @@ impl Judge<'_> {
             matter: one.ip.to_string(),
             title: format!("{} sent {} to {}, which no other host here talks to", self.ip, octets(exchange.up), one.ip),
             explanation: format!(
-                "{} sent {} to {} within {} and got {} back. No other host here talks to it.{habit} {others}.",
+                "{} sent {} to {} within {} and got {} back. No other host here talks to it{network}.{habit} {others}.",
                 self.ip,
                 octets(exchange.up),
                 one.ip,

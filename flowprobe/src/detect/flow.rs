@@ -18,6 +18,7 @@ pub(crate) mod flag {
     pub(crate) const FIN: u16 = 0x01;
     pub(crate) const SYN: u16 = 0x02;
     pub(crate) const RST: u16 = 0x04;
+    pub(crate) const PSH: u16 = 0x08;
     pub(crate) const ACK: u16 = 0x10;
 }
 
@@ -36,6 +37,12 @@ impl Ip {
     #[must_use]
     pub const fn is_v4(self) -> bool {
         self.0 >> 32 == 0xffff
+    }
+
+    /// The network that it is in as a rule, /24 or /48, by its first address.
+    #[must_use]
+    pub const fn network(self) -> Self {
+        Self(if self.is_v4() { self.0 & !0xff } else { self.0 >> 80 << 80 })
     }
 
     /// The lowest 32 bits: the IPv4 address, where it is one.
@@ -166,6 +173,12 @@ impl Flow {
     #[must_use]
     pub const fn is_attempt(&self) -> bool {
         self.protocol == protocol::TCP && self.tcp_flags & flag::SYN != 0 && self.tcp_flags & flag::ACK == 0
+    }
+
+    /// Whether it is the one packet with which a server accepts a TCP connection. Of more packets SYN and ACK may be a client's, or-ed.
+    pub(crate) const fn accepts(&self) -> bool {
+        const SHOWN: u16 = flag::FIN | flag::SYN | flag::RST | flag::PSH | flag::ACK;
+        self.protocol == protocol::TCP && self.packets == 1 && self.tcp_flags & SHOWN == flag::SYN | flag::ACK
     }
 
     /// Octets in each packet, rounded down; 0 without packets.

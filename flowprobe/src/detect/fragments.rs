@@ -102,7 +102,7 @@ impl Detector for Fragments {
             }
         };
         victims.judge(context.now_ms, score, |ip, victim, peak| {
-            let from_many = victim.sources.count() >= settings.sources;
+            let from_many = victim.sources() >= settings.sources;
             let fragments = peak.counts[is::SMALL] + peak.counts[is::LARGE];
             let is_tiny = is_tiny(&peak.counts);
             let sighting = if from_many && is_tiny && fragments >= settings.spread {
@@ -174,7 +174,7 @@ fn flood(ip: Ip, victim: &Victim<COUNTS>, peak: &Peak<COUNTS>, bar: u64) -> Sigh
     let fragments = peak.counts[is::SMALL] + peak.counts[is::LARGE];
     let sources = victim.about_sources();
     let of_what = if is_tiny(&peak.counts) { sizes(&peak.counts) } else { "of any size".to_owned() };
-    let each = ((victim.heavy.total() + sources / 2) / sources).max(1);
+    let each = ((victim.heavy().total() + sources / 2) / sources).max(1);
     Sighting {
         rule: &FRAGMENT_FLOOD,
         severity: if fragments >= bar.saturating_mul(FAR) { Severity::High } else { Severity::Medium },
@@ -194,7 +194,7 @@ fn flood(ip: Ip, victim: &Victim<COUNTS>, peak: &Peak<COUNTS>, bar: u64) -> Sigh
         peers: victim.main_sources(),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 
@@ -203,7 +203,7 @@ fn tiny(ip: Ip, victim: &Victim<COUNTS>, peak: &Peak<COUNTS>, bar: u64) -> Sight
     let by_one = victim.main_source();
     let sources = victim.about_sources();
     let who = by_one.map_or_else(|| counted(sources, "source"), |source| source.to_string());
-    let carries_tcp = victim.evidence.iter().any(|flow| flow.protocol == protocol::TCP);
+    let carries_tcp = victim.evidence().iter().any(|flow| flow.protocol == protocol::TCP);
     let why = if carries_tcp {
         " So little of TCP in each hides ports and flags from filters (RFC 1858, RFC 3128)."
     } else {
@@ -224,7 +224,7 @@ fn tiny(ip: Ip, victim: &Victim<COUNTS>, peak: &Peak<COUNTS>, bar: u64) -> Sight
         peers: by_one.map_or_else(|| victim.main_sources(), |_| vec![ip]),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 

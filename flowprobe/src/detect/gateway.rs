@@ -126,7 +126,7 @@ impl Hop {
     fn count(&mut self, flow: &Flow) {
         self.flows += 1;
         self.hosts.add(&flow.source);
-        self.networks.add(&(flow.destination.0 >> if flow.destination.is_v4() { 8 } else { 80 }));
+        self.networks.add(&flow.destination.network().0);
         if self.evidence.len() < EVIDENCE {
             self.evidence.push(*flow);
         }

@@ -181,7 +181,7 @@ fn sighting(ip: Ip, victim: &Victim<{ is::COUNTS }>, peak: &Peak<{ is::COUNTS }>
         peers: by_one.map_or_else(|| victim.main_sources(), |_| vec![ip]),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 

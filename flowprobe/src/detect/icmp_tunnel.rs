@@ -270,7 +270,12 @@ fn judge(pair: &Pair, is_outward: bool, settings: &IcmpTunnelSettings) -> Option
         );
         return Some((if is_much { Severity::High } else { Severity::Medium }, why));
     }
-    if is_both_ways && replies.octets > SOME && (replies.octets - SOME) as f64 > requests.octets as f64 * MORE {
+    // Where each reply holds as much as each request, records of requests are on their way, or some were lost.
+    if is_both_ways
+        && replies.octets > SOME
+        && replies.mean() > requests.mean()
+        && (replies.octets - SOME) as f64 > requests.octets as f64 * MORE
+    {
         return Some((Severity::Medium, "the replies hold more than was sent to be returned".to_owned()));
     }
     let sizes = requests.sizes.count().max(replies.sizes.count());

@@ -22,6 +22,12 @@ static RULE: Rule = Rule { name: "long-lived-connection", technique: Some("T1572
 /// Outside hosts whose inside talkers are counted.
 const SERVERS: usize = 1 << 14;
 
+/// Outside hosts whose long connections are counted.
+const HELD: usize = 1 << 12;
+
+/// From this share of [`LongLivedSettings::lasts`] on a connection counts among those of its server's network.
+const COUNTS: i64 = 8;
+
 /// One that goes on is said again after this time, so that its finding stays open.
 const AGAIN_MS: i64 = 2 * 3_600_000;
 
@@ -35,6 +41,8 @@ pub struct LongLivedSettings {
     pub lasts: Span,
     /// Records of the same addresses and ports are one connection as long as the pauses between them are no longer.
     pub pause: Span,
+    /// Fewer octets, of both together, are keep-alives: these are said only from three times [`LongLivedSettings::lasts`] on.
+    pub octets: Octets,
     /// Medium severity when the inside host has sent so much, and twice as much as it received.
     pub upload: Octets,
     /// An outside host is common, and nothing is said of it, when so many inside hosts talk to it on a day …
@@ -55,6 +63,7 @@ impl Default for LongLivedSettings {
             enabled: true,
             lasts: Span::hours(8),
             pause: Span::minutes(45),
+            octets: Octets(25_000),
             upload: Octets(1_000_000),
             common_hosts: 3,
             common_percent: 10,
@@ -69,11 +78,13 @@ impl Default for LongLivedSettings {
 pub(crate) struct LongLivedState {
     table: Table,
     prevalence: Prevalence,
+    /// The same of those that last: who holds one, of all that hold one.
+    holders: Prevalence,
 }
 
 impl Default for LongLivedState {
     fn default() -> Self {
-        Self { table: Table::default(), prevalence: Prevalence::new(SERVERS) }
+        Self { table: Table::default(), prevalence: Prevalence::new(SERVERS), holders: Prevalence::new(HELD) }
     }
 }
 
@@ -114,8 +125,8 @@ impl LongLived {
             // Two gateways that have a VPN between them.
             || flow.protocol == protocol::UDP && client_port == server_port
             || self.state.prevalence.is_prevalent(server, settings.common_hosts, settings.common_percent)
-            // A service that many use has many servers.
-            || self.state.prevalence.is_network_prevalent(server, 4 * settings.common_hosts, 3 * settings.common_percent)
+            // A service to which many stay connected has many servers.
+            || self.state.holders.is_network_prevalent(server, settings.common_hosts, settings.common_percent)
         {
             return;
         }
@@ -174,7 +185,15 @@ impl Detector for LongLived {
         }
         let Some(line) = self.state.table.take(flow, is_sent, self.settings.pause.0) else { return };
         let lasts_ms = line.lasts_ms();
-        if lasts_ms >= self.settings.lasts.0 && (line.said_ms() == 0 || lasts_ms >= line.said_ms() + AGAIN_MS) {
+        if !line.is_counted && line.who() != Who::Outside && lasts_ms >= self.settings.lasts.0 / COUNTS {
+            line.is_counted = true;
+            let (inside, outside) =
+                if is_sent { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
+            self.state.holders.note(inside, outside, context.now_ms);
+        }
+        let is_idle = line.sent.saturating_add(line.received) < self.settings.octets.0;
+        let enough_ms = self.settings.lasts.0.saturating_mul(if is_idle { 3 } else { 1 });
+        if lasts_ms >= enough_ms && (line.said_ms() == 0 || lasts_ms >= line.said_ms() + AGAIN_MS) {
             line.is_said();
             let found = *line;
             self.say(found, flow, is_sent, seen);
@@ -188,7 +207,7 @@ impl Detector for LongLived {
     }
 
     fn name(&self) -> &'static str {
-        "long-lived-1"
+        "long-lived-2"
     }
 
     fn learned(&self) -> Option<Vec<u8>> {
@@ -200,7 +219,8 @@ impl Detector for LongLived {
     }
 
     fn memory(&self) -> (usize, u64) {
-        let (table, prevalence) = (self.state.table.memory(), self.state.prevalence.memory());
-        (table.0 + prevalence.0, table.1 + prevalence.1)
+        let LongLivedState { table, prevalence, holders } = &self.state;
+        let parts = [table.memory(), prevalence.memory(), holders.memory()];
+        parts.into_iter().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
     }
 }

@@ -155,7 +155,7 @@ impl Prevalence {
         self.day = now_ms.div_euclid(DAY_MS);
         self.all.add(client, self.day);
         self.servers.entry(server, Talkers::default).add(client, self.day);
-        self.networks.entry(network(server), Talkers::default).add(client, self.day);
+        self.networks.entry(server.network(), Talkers::default).add(client, self.day);
     }
 
     /// Inside hosts that talk to it.
@@ -170,7 +170,7 @@ impl Prevalence {
 
     /// The same of its network.
     pub(crate) fn is_network_prevalent(&self, server: Ip, hosts: u64, percent: u64) -> bool {
-        let count = self.networks.get(&network(server)).map_or(0, |talkers| talkers.count(self.day));
+        let count = self.networks.get(&server.network()).map_or(0, |talkers| talkers.count(self.day));
         self.is_many(count, hosts, percent)
     }
 
@@ -182,10 +182,6 @@ impl Prevalence {
     pub(crate) fn memory(&self) -> (usize, u64) {
         (self.servers.len() + self.networks.len(), self.servers.forgotten() + self.networks.forgotten())
     }
-}
-
-fn network(ip: Ip) -> Ip {
-    Ip(ip.0 >> if ip.is_v4() { 8 } else { 80 })
 }
 
 #[cfg(test)]

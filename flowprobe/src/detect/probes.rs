@@ -141,7 +141,7 @@ impl Probed {
         self.attempts += 1;
         self.sources.add(&connection.client);
         self.ports.add(&(connection.protocol, connection.server_port));
-        let network = network_of(connection.client);
+        let network = connection.client.network().0;
         // Space-Saving (Metwally et al., 2005): who comes new takes the place of who has least, with its count.
         if let Some((_, count)) = self.networks.iter_mut().find(|(known, _)| *known == network) {
             *count += 1;
@@ -189,8 +189,4 @@ impl Probed {
             evidence: std::mem::take(&mut self.evidence),
         }
     }
-}
-
-fn network_of(ip: Ip) -> u128 {
-    if ip.is_v4() { ip.0 & !0xff } else { ip.0 >> 80 << 80 }
 }

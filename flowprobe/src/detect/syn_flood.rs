@@ -25,8 +25,8 @@ const JUDGED_MS: i64 = 12_000;
 const MANY_SOURCES: u64 = 500;
 
 /// Attempts of a source in ten seconds that are more than a client makes whose server is down (RFC 6298: again after 1, 3, 7 s), with
-/// several connections at once.
-const MANY_OF_ONE: u64 = 100;
+/// six connections at once, as browsers open.
+const MANY_OF_ONE: u64 = 32;
 
 /// From where on attempts are a flood.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -141,9 +141,9 @@ fn connections(counts: &[u64; is::COUNTS], end_ms: i64, now_ms: i64) -> u64 {
 
 /// Whether attempts are a flood, and not those of many clients whose server is down: those are some of each of some hundreds of clients.
 fn is_flood(victim: &Victim<{ is::COUNTS }>, attempts: u64, bar: u64) -> bool {
-    let sources = victim.sources.count().max(1);
-    let largest = victim.heavy.largest().first().map_or(0, |(_, count)| *count);
-    let of_largest = u128::from(largest) * u128::from(attempts) / u128::from(victim.heavy.total().max(1));
+    let sources = victim.sources().max(1);
+    let largest = victim.heavy().largest().first().map_or(0, |(_, count)| *count);
+    let of_largest = u128::from(largest) * u128::from(attempts) / u128::from(victim.heavy().total().max(1));
     sources >= MANY_SOURCES
         || attempts / sources >= MANY_OF_ONE
         || of_largest >= u128::from(bar) / 2
@@ -208,7 +208,7 @@ fn sighting(
         peers: by_one.map_or_else(|| victim.main_sources(), |_| vec![ip]),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 

@@ -150,12 +150,12 @@ const fn came(counts: &[u64; is::COUNTS]) -> u64 {
 /// What of it is a flood: all if there are many sources; else neither downloads nor what inside sources send as streams.
 fn of_flood(victim: &Victim<{ is::COUNTS }>, counts: &[u64; is::COUNTS], stream: u64, context: Context<'_>) -> u64 {
     let all = came(counts);
-    if victim.sources.count() >= MANY_SOURCES {
+    if victim.sources() >= MANY_SOURCES {
         return all;
     }
-    let total = u128::from(victim.heavy.total().max(1));
+    let total = u128::from(victim.heavy().total().max(1));
     let within = |count: u64| u64::try_from(u128::from(count) * u128::from(all) / total).unwrap_or(all);
-    let largest = victim.heavy.largest().into_iter().filter(|(source, _)| context.site.is_inside(*source));
+    let largest = victim.heavy().largest().into_iter().filter(|(source, _)| context.site.is_inside(*source));
     let heavy: u64 = largest.map(|(_, count)| within(count)).filter(|count| *count > stream).sum();
     counts[is::FROM_OUTSIDE] + heavy.min(counts[is::FROM_INSIDE])
 }
@@ -208,7 +208,7 @@ fn sighting(
         peers: by_one.map_or_else(|| victim.main_sources(), |_| vec![ip]),
         first_ms: victim.first_ms,
         last_ms: victim.last_ms,
-        evidence: victim.evidence.clone(),
+        evidence: victim.evidence(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::sketch::heavy::{Heavy, Sieve};
 use super::sketch::recent::Recent;
 use super::sketch::window::{Peak, SLOT_MS, TEN_SECONDS, Window};
 
-/// Hosts that are looked at closely at once, of one table: of 2 kB each, and 1 kB more where there are many sources.
+/// Hosts that are looked at closely at once, of one table: of 2 kB each, and 2 kB more where there are many sources.
 const MOST: usize = 4096;
 
 /// A rate must have been too high for so long before it is said, so that what goes the other way has been heard of as well.
@@ -31,12 +31,8 @@ const EVIDENCE: usize = 4;
 pub(crate) struct Victim<const N: usize> {
     /// Counts of the last minute.
     pub(crate) window: Window<N>,
-    /// Different sources of this minute and the time before.
-    pub(crate) sources: Distinct,
-    /// Which of them send most.
-    pub(crate) heavy: Heavy<Ip>,
-    /// Some of the flows.
-    pub(crate) evidence: Vec<Flow>,
+    /// Who sent it, in this period and the one before.
+    periods: [Blame; 2],
     /// The first packet of what is said, milliseconds since 1970 UTC.
     pub(crate) first_ms: i64,
     /// The last packet.
@@ -48,6 +44,15 @@ pub(crate) struct Victim<const N: usize> {
     /// Whether anything was counted since the last look.
     is_touched: bool,
     said: Option<Said>,
+}
+
+/// Who sends to a host.
+#[derive(Debug, Default)]
+struct Blame {
+    sources: Distinct,
+    /// Which of them send most.
+    heavy: Heavy<Ip>,
+    evidence: Vec<Flow>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,29 +74,51 @@ impl<const N: usize> Victim<N> {
 
     /// Remembers a flow to it, of so much weight, as part of what is counted.
     pub(crate) fn blame(&mut self, flow: &Flow, weight: u64) {
-        self.sources.add(&flow.source);
-        self.heavy.add(flow.source, weight);
-        self.last_ms = self.last_ms.max(flow.end_ms);
-        if self.evidence.len() < EVIDENCE {
-            self.evidence.push(*flow);
+        let [now, _] = &mut self.periods;
+        now.sources.add(&flow.source);
+        now.heavy.add(flow.source, weight);
+        if now.evidence.len() < EVIDENCE {
+            now.evidence.push(*flow);
         }
+        self.last_ms = self.last_ms.max(flow.end_ms);
+    }
+
+    /// The period in which more was sent: one that has just begun knows nothing yet.
+    fn blamed(&self) -> &Blame {
+        let [now, before] = &self.periods;
+        if now.heavy.total() >= before.heavy.total() { now } else { before }
+    }
+
+    /// Different sources, about.
+    pub(crate) fn sources(&self) -> u64 {
+        self.blamed().sources.count()
+    }
+
+    /// Which of them send most.
+    pub(crate) fn heavy(&self) -> &Heavy<Ip> {
+        &self.blamed().heavy
+    }
+
+    /// Some of the flows.
+    pub(crate) fn evidence(&self) -> Vec<Flow> {
+        self.blamed().evidence.clone()
     }
 
     /// About how many sources there are, at least one: exact up to 48, else to two digits, which is what the sketch is good for.
     pub(crate) fn about_sources(&self) -> u64 {
-        let count = self.sources.count().max(1);
+        let count = self.sources().max(1);
         let unit = if count <= 48 { 1 } else { 10_u64.pow(count.ilog10().saturating_sub(1)) };
         (count + unit / 2) / unit * unit
     }
 
     /// The source of more than half, if there is one.
     pub(crate) fn main_source(&self) -> Option<Ip> {
-        self.heavy.most().map(|(source, _)| source)
+        self.heavy().most().map(|(source, _)| source)
     }
 
     /// The largest sources, the first of them first.
     pub(crate) fn main_sources(&self) -> Vec<Ip> {
-        self.heavy.largest().into_iter().map(|(source, _)| source).collect()
+        self.heavy().largest().into_iter().map(|(source, _)| source).collect()
     }
 }
 
@@ -182,9 +209,8 @@ impl<const N: usize> Victim<N> {
             return;
         }
         self.since_ms = now_ms;
-        self.sources = Distinct::default();
-        self.heavy = Heavy::default();
-        self.evidence.clear();
+        self.periods.rotate_right(1);
+        self.periods[0] = Blame::default();
         if self.held_ms.is_none() {
             self.first_ms = self.last_ms;
         }

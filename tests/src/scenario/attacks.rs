@@ -166,9 +166,9 @@ impl Stage<'_> {
     }
 }
 
-/// A stranger with bad intentions.
+/// A stranger with bad intentions, in a network of its own.
 fn attacker(number: u8) -> Device {
-    Device::outside(Ipv4Addr::new(185, 220, 101, number))
+    Device::outside(Ipv4Addr::new(185, 220, number, 101))
 }
 
 /// Addresses of many strangers, or made up.

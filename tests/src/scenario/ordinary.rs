@@ -255,6 +255,12 @@ pub fn tolerances(network: &Network) -> Vec<Tolerance> {
             "copies to a server that only it knows, which is new where nothing was learned",
         ),
         tolerate(
+            &["exfiltration"],
+            people::with_file_stores(network),
+            Severity::Low,
+            "uploads of hundreds of megabytes to file stores",
+        ),
+        tolerate(
             &["beacon"],
             upkeep::with_programs_of_their_own(network),
             Severity::Low,

@@ -411,6 +411,10 @@ fn flags_of(way: Way, talk: &Talk, part: Amount, (is_first, is_last): (bool, boo
     if way.protocol != protocol::TCP {
         return 0;
     }
+    if is_first && talk.opens && part.packets == 1 {
+        // No packet holds more than its own flags.
+        return if way.from.ip == talk.client.ip { flag::SYN } else { flag::SYN | flag::ACK };
+    }
     let data = if part.octets > part.packets * 60 { flag::PSH } else { 0 };
     let opening = if is_first && talk.opens { flag::SYN } else { 0 };
     let ending = match talk.ending {

@@ -131,7 +131,7 @@ fn what_is_labelled_is_there_and_nowhere_else() {
         day.labels.iter().for_each(|label| must_be_there(&day, label));
     }
     let calm = ordinary_day(Kind::Weekday, seed());
-    let strangers: BTreeSet<IpAddr> = (1..=254).map(|last| IpAddr::from([185, 220, 101, last])).collect();
+    let strangers: BTreeSet<IpAddr> = (1..=254).map(|number| IpAddr::from([185, 220, number, 101])).collect();
     assert!(calm.labels.is_empty() && !calm.records.iter().any(|record| strangers.contains(&record.source)));
 }
 

@@ -21,6 +21,9 @@ const EACH: usize = 4;
 /// A card that has sent from the address within this time still has it.
 const LIVE_MS: i64 = 30_000;
 
+/// A card that had the address within this time has it back.
+const BACK_MS: i64 = 1_800_000;
+
 /// Changes that are further apart are not counted together.
 const APART_MS: i64 = 300_000;
 
@@ -97,14 +100,15 @@ impl Binding {
 
     /// Takes in that a card sent from the address; whether that is a change while the other is there.
     fn take(&mut self, flow: &Flow) -> bool {
-        let (mac, last_ms) = (flow.source_mac, self.last_ms(self.current));
+        let (mac, last_ms, had_ms) = (flow.source_mac, self.last_ms(self.current), self.last_ms(flow.source_mac));
         self.note(mac, flow.end_ms);
         // What was sent before the change may be told of after it.
         if mac == self.current || flow.end_ms <= last_ms {
             return false;
         }
         self.current = mac;
-        if flow.start_ms - last_ms > LIVE_MS {
+        // One that comes back to what it had was not replaced by it.
+        if flow.start_ms - last_ms > LIVE_MS && flow.start_ms - had_ms > BACK_MS {
             return false;
         }
         if flow.end_ms - self.changed_ms > APART_MS {

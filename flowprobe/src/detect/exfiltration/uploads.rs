@@ -13,6 +13,9 @@ const DESTINATIONS: usize = 8;
 /// Of a host that moves less in an hour it is not remembered whom it talks to.
 const TRACKED: u64 = 1_000_000;
 
+/// So many times more is sent than comes back in an upload.
+const UPLOAD: u64 = 2;
+
 /// Hours of a week.
 const WEEK: usize = 168;
 
@@ -65,6 +68,8 @@ pub(crate) struct Destination {
     rank: u64,
     pub(crate) hour: Exchange,
     pub(crate) day: Exchange,
+    /// Octets to and from it in this hour of the clock.
+    clock: (u64, u64),
     /// Hours of the day's exchange in which it got something.
     pub(crate) hours: u8,
     last_hour: i64,
@@ -81,8 +86,27 @@ impl Destination {
     fn new(ip: Ip, rank: u64) -> Self {
         let (hour, day) = (Exchange::default(), Exchange::default());
         let evidence = Flow::default();
-        Self { ip, rank, hour, day, hours: 0, last_hour: 0, last_ms: 0, suspect: None, said: 0, evidence }
+        Self {
+            ip,
+            rank,
+            hour,
+            day,
+            clock: (0, 0),
+            hours: 0,
+            last_hour: 0,
+            last_ms: 0,
+            suspect: None,
+            said: 0,
+            evidence,
+        }
     }
+}
+
+/// Levels of the last 24 hours and by hour of week.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Habit {
+    recent: [u8; 24],
+    week: Vec<u8>,
 }
 
 /// A host inside, and its habit.
@@ -105,6 +129,8 @@ pub(crate) struct Host {
     known: u8,
     /// Levels by hour of week; empty, or 0 where there was none.
     week: Vec<u8>,
+    /// The same of uploads alone, to hosts that got more than they gave.
+    uploads: Habit,
     /// Levels of the last 7 days, the latest first.
     days: [u8; 7],
     pub(crate) destinations: Vec<Destination>,
@@ -124,6 +150,7 @@ impl Host {
             most: 0,
             known: 0,
             week: Vec::new(),
+            uploads: Habit::default(),
             days: [0; 7],
             destinations: Vec::new(),
             said: 0,
@@ -149,6 +176,8 @@ impl Host {
         one.hour.add(flow, is_up, HOUR_MS);
         let before = one.day.since_ms;
         one.day.add(flow, is_up, DAY_MS);
+        let clock = if is_up { &mut one.clock.0 } else { &mut one.clock.1 };
+        *clock = clock.saturating_add(flow.share(flow.octets, HOUR_MS));
         if one.day.since_ms != before {
             (one.hours, one.said, one.rank) = (0, 0, one.rank / 2);
         }
@@ -197,23 +226,26 @@ impl Host {
             self.days.rotate_right(1);
             self.days[0] = level(self.sum);
         }
-        if self.week.is_empty() {
-            self.week = vec![0; WEEK];
+        learn(&mut self.week, self.hour, sent);
+        let mut uploaded = 0_u64;
+        for one in &mut self.destinations {
+            let (up, down) = std::mem::take(&mut one.clock);
+            uploaded = uploaded.saturating_add(if up / UPLOAD >= down { up } else { 0 });
         }
-        let usual = &mut self.week[index(self.hour)];
-        // One odd week moves the habit by no more than a factor of 4, once there is one.
-        *usual = if *usual == 0 { sent } else { sent.clamp(usual.saturating_sub(8), usual.saturating_add(8)) };
+        let uploaded = level(uploaded);
+        self.uploads.recent.rotate_right(1);
+        self.uploads.recent[0] = uploaded;
+        learn(&mut self.uploads.week, self.hour, uploaded);
     }
 
-    /// What it used to send in an hour such as this: at this hour of the week or one next to it, at this hour yesterday, and in the second
-    /// busiest of the last 24 hours.
+    /// What it used to send in an hour such as this, to all together.
     pub(crate) fn usual(&self) -> u64 {
-        let by_week = (-1..=1).filter_map(|next| self.week.get(index(self.hour + next)));
-        let yesterday = self.recent.iter().skip(22);
-        let mut sorted = self.recent;
-        sorted.sort_unstable();
-        let busy = if self.known >= 2 { sorted[22] } else { sorted[23] };
-        octets_of(by_week.chain(yesterday).copied().max().unwrap_or(0).max(busy))
+        usual(&self.recent, &self.week, self.hour, self.known)
+    }
+
+    /// The same of uploads: a call, in which as much comes back, says nothing about them.
+    pub(crate) fn usual_uploads(&self) -> u64 {
+        usual(&self.uploads.recent, &self.uploads.week, self.hour, self.known)
     }
 
     /// What it used to send on a day, the median of those that are known; none before the third.
@@ -242,6 +274,25 @@ impl Host {
     pub(crate) fn most_up(&self) -> u64 {
         self.most.max(self.up)
     }
+}
+
+/// Moves the habit of an hour of the week: one odd week by no more than a factor of 4, once there is one.
+fn learn(week: &mut Vec<u8>, hour: i64, sent: u8) {
+    if week.is_empty() {
+        *week = vec![0; WEEK];
+    }
+    let usual = &mut week[index(hour)];
+    *usual = if *usual == 0 { sent } else { sent.clamp(usual.saturating_sub(8), usual.saturating_add(8)) };
+}
+
+/// At this hour of the week or one next to it, at this hour yesterday, and in the second busiest of the last 24 hours: the most of them.
+fn usual(recent: &[u8; 24], week: &[u8], hour: i64, known: u8) -> u64 {
+    let by_week = (-1..=1).filter_map(|next| week.get(index(hour + next)));
+    let yesterday = recent.iter().skip(22);
+    let mut sorted = *recent;
+    sorted.sort_unstable();
+    let busy = if known >= 2 { sorted[22] } else { sorted[23] };
+    octets_of(by_week.chain(yesterday).copied().max().unwrap_or(0).max(busy))
 }
 
 /// The first hosts inside that talked to an outside host.

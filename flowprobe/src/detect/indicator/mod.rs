@@ -335,13 +335,19 @@ impl Detector for Indicator {
     fn judged(&mut self, connection: &Connection, outcome: Outcome, context: Context<'_>, seen: &mut Seen) {
         for meeting in self.meetings(connection.client, connection.server).into_iter().flatten() {
             let is_icmp = matches!(connection.protocol, protocol::ICMP | protocol::ICMPV6);
-            let sent = if meeting.is_first { connection.sent } else { connection.received };
+            let (sent, flags) = if meeting.is_first {
+                (connection.sent, connection.client_flags)
+            } else {
+                (connection.received, connection.server_flags)
+            };
+            // Who sends nothing but RST refuses, though the question was not seen, or is told of later.
+            let refuses = flags & (flag::SYN | flag::RST | flag::PSH | flag::FIN) == flag::RST && sent.packets <= 2;
             let kind = match (meeting.is_first, outcome) {
                 (true, Outcome::Answered) => Some(Kind::Opened),
                 (true, Outcome::Refused | Outcome::Unanswered) => Some(Kind::Tried),
                 // Those who only answer to echo requests have not let anybody in.
                 (false, Outcome::Answered) if !is_icmp => Some(Kind::Accepted),
-                (_, Outcome::Unknown) if sent.packets > 0 => Some(Kind::Unclear),
+                (_, Outcome::Unknown) if sent.packets > 0 && !refuses => Some(Kind::Unclear),
                 _ => None,
             };
             match kind {

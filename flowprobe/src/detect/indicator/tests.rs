@@ -148,6 +148,23 @@ fn who_began_and_who_answered_decides_how_bad_it_is() {
     assert_eq!(severities(Medium, &tried), [(Low, title("tries to reach"))]);
     assert_eq!(severities(Medium, &accepted), [(Low, title("answers"))]);
     assert_eq!(severities(High, &probed), []);
+    // The refusal may be told of before the question, or alone.
+    let refused = |bench: &mut Bench| {
+        bench.flow(&Flow {
+            source: ip(HOST),
+            destination: ip(BAD),
+            source_port: 22,
+            destination_port: 40_001,
+            protocol: protocol::TCP,
+            tcp_flags: flag::RST | flag::ACK,
+            packets: 1,
+            octets: 40,
+            start_ms: 1000,
+            end_ms: 1000,
+            ..Flow::default()
+        });
+    };
+    assert_eq!(severities(High, &refused), []);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Line {
     /// How long it had lasted when it was said, seconds.
     said: u32,
     who: Who,
+    /// Whether it was counted among those of its server.
+    pub(super) is_counted: bool,
 }
 
 impl Line {
@@ -89,7 +91,7 @@ impl Line {
         let has_syn = flow.protocol == protocol::TCP && flow.tcp_flags & flag::SYN != 0;
         if flow.opens || has_syn && flow.tcp_flags & flag::ACK == 0 {
             self.who = if is_sent { Who::Inside } else { Who::Outside };
-        } else if has_syn && flow.packets == 1 {
+        } else if flow.accepts() {
             self.who = if is_sent { Who::Outside } else { Who::Inside };
         }
     }

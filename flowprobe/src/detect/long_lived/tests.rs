@@ -1,5 +1,6 @@
 //! Connections that last, and what only seems to.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::flow::{Ip, protocol};
@@ -63,8 +64,8 @@ fn seen(flows: impl IntoIterator<Item = Flow>) -> Seen {
 /// A flow each so many milliseconds for so long, both ways.
 fn talk(port: u16, each_ms: i64, hours: i64) -> impl Iterator<Item = Flow> {
     (0..=hours * HOUR_MS / each_ms).flat_map(move |n| {
-        let one = sent(port, n * each_ms, n * each_ms, 100);
-        [one, received(&one, 90)]
+        let one = sent(port, n * each_ms, n * each_ms, 3000);
+        [one, received(&one, 2900)]
     })
 }
 
@@ -81,11 +82,11 @@ fn it_is_found_while_it_goes_on_however_it_is_told() {
         );
         assert!((8 * HOUR_MS..9 * HOUR_MS).contains(&(one.last_ms - START_MS)), "{each_ms}: {one:?}");
     }
-    let records = (0..20).map(|n| sent(443, n * 1_800_000, (n + 1) * 1_800_000 - 7, 1000));
+    let records = (0..20).map(|n| sent(443, n * 1_800_000, (n + 1) * 1_800_000 - 7, 3000));
     assert_eq!(seen(records).len(), 1);
-    let whole = seen([sent(22, 0, 10 * HOUR_MS, 5000)]);
+    let whole = seen([sent(22, 0, 10 * HOUR_MS, 50_000)]);
     assert_eq!(whole.len(), 1);
-    let text = "A connection of 10.0.0.7 to 198.51.100.9 tcp/22 has gone on for 10 h, in which 10.0.0.7 sent 5.00 kB and received 0 B.";
+    let text = "A connection of 10.0.0.7 to 198.51.100.9 tcp/22 has gone on for 10 h, in which 10.0.0.7 sent 50.0 kB and received 0 B.";
     assert!(whole[0].explanation.starts_with(text), "{}", whole[0].explanation);
     assert_eq!(seen(talk(443, 60_000, 7)).len(), 0);
 }
@@ -105,7 +106,7 @@ fn an_upload_is_of_medium_severity() {
     };
     assert_eq!(seen(flows(1_000_000, 10_000)).iter().map(|seen| seen.severity).max(), Some(Severity::Medium));
     assert_eq!(seen(flows(1_000_000, 900_000)).iter().map(|seen| seen.severity).max(), Some(Severity::Low));
-    assert_eq!(seen(flows(1000, 0)).iter().map(|seen| seen.severity).max(), Some(Severity::Low));
+    assert_eq!(seen(flows(5000, 0)).iter().map(|seen| seen.severity).max(), Some(Severity::Low));
 }
 
 #[test]
@@ -160,12 +161,39 @@ fn known_good_inside_and_inward_are_not_said() {
 }
 
 #[test]
+fn keep_alives_alone_are_said_on_the_second_day() {
+    let words = || talk(443, 1_680_000, 27).map(|flow| Flow { octets: 85, ..flow });
+    let seen = seen(words());
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(
+        seen[0].last_ms - START_MS >= 24 * HOUR_MS && seen[0].explanation.contains("has gone on for 24 h"),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn what_many_hosts_stay_connected_to_is_not_said() {
     let mut detector = new();
     for host in 0..3 {
         detector.state.prevalence.note(Ip(0xffff_0a00_0000 + host), ip(SERVER), START_MS + 8 * HOUR_MS);
     }
     assert!(watch(&mut detector, talk(443, 60_000, 12)).is_empty());
+    // Each has another server of the same network; one does not make a service.
+    for (others, found) in [(2, 0), (1, 2)] {
+        let of_another = |number: u32| {
+            talk(443, 60_000, 12).map(move |flow| {
+                let (host, server) =
+                    (Ip(0xffff_0a00_0100 + u128::from(number)), Ip(ip(SERVER).0 + 1 + u128::from(number)));
+                let is_sent = flow.source == ip(CLIENT);
+                let (source, destination) = if is_sent { (host, server) } else { (server, host) };
+                Flow { source, destination, ..flow }
+            })
+        };
+        let mut flows: Vec<Flow> = talk(443, 60_000, 12).chain((0..others).flat_map(of_another)).collect();
+        flows.sort_by_key(|flow| flow.start_ms);
+        let said: BTreeSet<_> = seen(flows).iter().map(|one| one.peers.clone()).collect();
+        assert_eq!(said.len(), found, "{said:?}");
+    }
 }
 
 #[test]
@@ -184,7 +212,7 @@ fn a_million_hosts_do_not_push_out_what_lasts() {
     let mut detector = new();
     let mut found = Seen::new();
     for hour in 0..9 {
-        found.extend(watch(&mut detector, [sent(443, hour * HOUR_MS, (hour + 1) * HOUR_MS, 100)]));
+        found.extend(watch(&mut detector, [sent(443, hour * HOUR_MS, (hour + 1) * HOUR_MS, 3000)]));
         let others = (0..300_000_u32).map(|host| Flow {
             source: Ip(0xffff_0a00_0000 + u128::from(host)),
             destination: Ip(0xffff_0b00_0000 + u128::from(host)),

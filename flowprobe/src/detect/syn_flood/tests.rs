@@ -74,6 +74,23 @@ fn floods_are_found_of_one_source_and_of_very_many() {
 }
 
 #[test]
+fn a_flood_that_goes_on_is_told_with_its_sources_every_time() {
+    for sources in [1, u32::MAX] {
+        let of = |number: u32| {
+            let from = (spoofed(number % sources), port(number));
+            tcp(from, server(), SYN, i64::from(number) * 2, 1)
+        };
+        let seen = said(&mut detector(), (0..500 * 200).map(of));
+        assert!(seen.len() >= 3, "{}", seen.len());
+        for (_, one) in seen {
+            assert_eq!(one.subject, if sources == 1 { spoofed(0).into() } else { ip(SERVER).into() });
+            assert!(!one.evidence.is_empty() && !one.explanation.contains("1 source,"), "{}", one.explanation);
+            assert!(sources == 1 || one.explanation.contains("00 sources, such as 8."), "{}", one.explanation);
+        }
+    }
+}
+
+#[test]
 fn a_flood_of_a_busy_server_is_found() {
     // 100 connections a second, and 1,000 attempts that are none. With many packets in each connection, it takes longer to tell.
     for (packets, within_ms) in [(1, 20_000), (20, 35_000)] {

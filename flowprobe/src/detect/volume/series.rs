@@ -13,6 +13,12 @@ const HOST_LEARNS: u64 = 1_000_000;
 /// Steps that are remembered while nothing is usual yet: an hour and ten minutes.
 const RECENT: usize = 14;
 
+/// What has fallen silent so often is not said to have any more: twice within three weeks.
+const HABIT: f32 = 1.5;
+
+/// Steps in four weeks.
+const FOUR_WEEKS: f32 = 8064.0;
+
 /// Steps in which an interface always had traffic, so that its silence is odd though nothing is known of this hour: half a day.
 const ALWAYS: u32 = 144;
 
@@ -31,6 +37,14 @@ pub(super) struct Series {
     /// Steps in a row that are too high, and too low.
     high: u32,
     low: u32,
+    /// Whether one of those that are too high was twice as much as ever before.
+    is_beyond: bool,
+    /// The highest level at each hour of the day, which fades likewise; of interfaces only.
+    peaks: Vec<f32>,
+    /// How often it has fallen silent, which fades by half in four weeks: what comes again and again is no news.
+    silences: f32,
+    /// Whether the silence that goes on has come often enough before.
+    is_habit: bool,
     /// Largest flow of this step.
     pub(super) largest: Option<Box<Flow>>,
 }
@@ -55,6 +69,11 @@ pub(super) struct Kind {
     pub(super) is_all: bool,
 }
 
+/// The hour of the day of a step, by UTC.
+fn hour(step: i64) -> usize {
+    usize::try_from((step * STEP_MS).div_euclid(3_600_000).rem_euclid(24)).unwrap_or(0)
+}
+
 impl Series {
     pub(super) fn add(&mut self, flow: &Flow) {
         self.now = self.now.saturating_add(flow.share(flow.octets, STEP_MS));
@@ -67,15 +86,20 @@ impl Series {
     pub(super) fn close(&mut self, step: i64, kind: Kind, settings: &VolumeSettings) -> Option<Odd> {
         let here = level(self.now);
         let odd = match self.baseline.usual_around(step) {
-            Some(usual) => self.judge(here, usual, kind, settings),
+            Some(usual) => self.judge((step, here), usual, kind, settings),
             None if kind.is_host => None,
             None => self.judge_cold(kind, settings),
         };
         if !kind.is_host || self.now >= HOST_LEARNS || self.peak > 0.0 {
             self.baseline.learn(step, here);
-            self.peak = here.max(self.peak - 1.0 / 8064.0);
+            self.peak = here.max(self.peak - 1.0 / FOUR_WEEKS);
         }
         if !kind.is_host {
+            self.silences *= 1.0 - std::f32::consts::LN_2 / FOUR_WEEKS;
+            self.peaks.resize(24, 0.0);
+            let peak = &mut self.peaks[hour(step)];
+            // Twelve steps of each day.
+            *peak = here.max(*peak - 24.0 / FOUR_WEEKS);
             self.recent.insert(0, self.now);
             self.recent.truncate(RECENT);
         }
@@ -85,16 +109,19 @@ impl Series {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    fn judge(&mut self, here: f32, usual: Usual, kind: Kind, settings: &VolumeSettings) -> Option<Odd> {
+    fn judge(&mut self, (step, here): (i64, f32), usual: Usual, kind: Kind, settings: &VolumeSettings) -> Option<Odd> {
         let bar = |times: u32, deviations: u32| {
             usual.level + (times.max(1) as f32).log2().max(deviations as f32 * usual.spread)
         };
         let times = if kind.is_host { settings.factor.saturating_mul(2) } else { settings.factor };
+        let is_beyond = here >= self.peak + 1.0;
+        // What an interface has had at such an hour it may have again.
+        let is_new = if kind.is_host { is_beyond } else { here >= self.peak_around(step) + 1.0 };
         let is_high = !kind.is_all
             && self.now >= kind.floor
             && here >= bar(times, settings.deviations)
             // Hosts download what they like; twice as fast as ever before is another thing.
-            && (!kind.is_host || self.high > 0 || here >= self.peak + 1.0);
+            && (self.high > 0 || is_new);
         let is_low = kind.is_all
             && usual.by != By::All
             && usual.level >= 4.0
@@ -102,13 +129,21 @@ impl Series {
             && here < usual.level - 6.0 * usual.spread;
         self.high = if is_high { self.high.saturating_add(1) } else { 0 };
         self.low = if is_low { self.low.saturating_add(1) } else { 0 };
+        self.is_beyond = is_high && (is_beyond || self.high > 1 && self.is_beyond);
         let is_twice = !kind.is_host
+            && self.is_beyond
             && usual.by == By::Week
             && here >= bar(settings.factor.saturating_mul(2), settings.deviations + 2);
         let severity = if is_high && is_twice { Severity::Medium } else { Severity::Low };
-        let steps = self.high.max(self.low);
-        let is_due = steps >= settings.steps.max(1) && (steps == settings.steps || steps.is_power_of_two());
-        is_due.then_some(Odd {
+        let (steps, enough) = (self.high.max(self.low), settings.steps.max(1));
+        if is_low && steps == enough {
+            self.is_habit = self.silences >= HABIT;
+            self.silences += 1.0;
+        }
+        let is_due = steps >= enough && (steps == enough || steps.is_power_of_two());
+        // At the first weekend, nothing of a weekend is known.
+        let is_news = is_high || !self.is_habit && usual.by == By::Week;
+        (is_due && is_news).then_some(Odd {
             is_high,
             severity,
             octets: self.now,
@@ -116,6 +151,12 @@ impl Series {
             by: Some(usual.by),
             steps,
         })
+    }
+
+    /// The highest level at this hour of the day or those next to it.
+    fn peak_around(&self, step: i64) -> f32 {
+        let near = [step - 12, step, step + 12];
+        near.into_iter().filter_map(|step| self.peaks.get(hour(step))).copied().fold(0.0, f32::max)
     }
 
     /// Judges by the last hour: a step that is at once many times the most of it, and stays there for another.
@@ -161,6 +202,7 @@ impl Series {
     /// Forgets what was going on: nothing was seen for some time.
     pub(super) fn skip(&mut self) {
         (self.now, self.high, self.low, self.busy) = (0, 0, 0, 0);
+        self.is_beyond = false;
         self.recent.clear();
     }
 }

@@ -96,11 +96,13 @@ fn a_tenfold_rise_in_the_first_night_is_found() {
 
 #[test]
 fn a_rise_against_what_is_usual_is_found() {
-    for (times, severity) in [(8, Severity::Low), (20, Severity::Medium)] {
-        let seen = run(&mut new(), 0..29 * DAY, with(28 * DAY + 36..28 * DAY + 40, times));
+    // By night, 20 times are no more than there is by day.
+    for (at, times, severity) in [(36, 8, Severity::Low), (36, 20, Severity::Low), (120, 20, Severity::Medium)] {
+        let at = 28 * DAY + at;
+        let seen = run(&mut new(), 0..29 * DAY, with(at..at + 4, times));
         let first = seen.iter().find(|one| one.matter == "TCP").expect("found");
         assert_eq!((first.rule.name, first.severity), ("volume-spike", severity), "{seen:?}");
-        assert_eq!(first.last_ms, (START + 28 * DAY + 39) * STEP_MS);
+        assert_eq!(first.last_ms, (START + at + 3) * STEP_MS);
         assert!(
             first.explanation.contains("At this hour of the week") && first.evidence.len() == 1,
             "{}",
@@ -141,14 +143,53 @@ fn silence_is_found_and_a_gap_in_what_is_seen_is_none() {
 }
 
 #[test]
+fn a_network_that_is_often_silent_is_not_said_to_be() {
+    // Guests, who are not there on some afternoons.
+    let idle = |days: &'static [i64]| {
+        move |step: i64| {
+            let is_idle = days.contains(&step.div_euclid(DAY)) && (160..170).contains(&step.rem_euclid(DAY));
+            if is_idle { 0 } else { ordinary(step) }
+        }
+    };
+    let days = |days: &'static [i64]| -> Vec<i64> {
+        let seen = run(&mut new(), 0..24 * DAY, idle(days));
+        assert!(seen.iter().all(|one| one.rule.name == "volume-silence"), "{seen:?}");
+        let mut days: Vec<i64> = seen.iter().map(|one| (one.last_ms / STEP_MS - START).div_euclid(DAY)).collect();
+        days.dedup();
+        days
+    };
+    assert_eq!(days(&[16, 17, 22]), [16, 17]);
+    assert_eq!(days(&[17, 22]), [17, 22]);
+}
+
+#[test]
+fn what_an_interface_had_at_such_an_hour_it_may_have_again() {
+    let at = |day: i64| day * DAY + 36..day * DAY + 42;
+    let twice = |days: [i64; 2]| {
+        let octets = move |step| ordinary(step) * if days.iter().any(|day| at(*day).contains(&step)) { 8 } else { 1 };
+        said(&run(&mut new(), 15 * DAY..16 * DAY, ordinary)).len()
+            + said(&run(&mut new(), 0..17 * DAY, octets))
+                .iter()
+                .filter(|(rule, matter, _)| *rule == "volume-spike" && matter == "TCP")
+                .count()
+    };
+    assert_eq!(twice([15, 16]), twice([15, 15]), "the second is as high as the first");
+    assert!(twice([15, 15]) > 0);
+}
+
+#[test]
 fn a_host_that_is_twice_as_fast_as_ever_is_found() {
     let seen = run(&mut new(), 0..16 * DAY, |step| {
         let is_flood = (15 * DAY + 36..15 * DAY + 40).contains(&step);
         if is_flood { 3000 * MB } else { ordinary(step) }
     });
     let host = seen.iter().find(|one| one.subject == A.into()).expect("found");
-    assert_eq!((host.matter.as_str(), host.severity), ("in", Severity::Low));
-    assert!(host.explanation.starts_with("Traffic in of 10.0.0.7 has been high for 15 min"), "{}", host.explanation);
+    assert_eq!((host.matter.as_str(), host.severity), ("from outside", Severity::Low));
+    assert!(
+        host.explanation.starts_with("Traffic of 10.0.0.7 from outside has been high for 15 min"),
+        "{}",
+        host.explanation
+    );
 }
 
 #[test]

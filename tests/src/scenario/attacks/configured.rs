@@ -64,11 +64,13 @@ pub(super) fn stage(stage: &mut Stage<'_>) {
     }
     let time = (at_ms, at_ms + HOUR_MS);
     let label = stage.label("indicator, names from a listed network", &indicator, &[client, server], time, within_ms);
-    label.also = vec!["beacon"];
+    label.also = vec!["beacon", "outside-resolver"];
 
     let (server, web, at_ms) = (listed(192, 0, 2, 9), stage.server(Server::Web), stage.at(15, 0));
-    stage.traffic.refused(server, web, 22, at_ms);
-    stage
-        .label("indicator, a knock from a listed network", &indicator, &[server, web], (at_ms, at_ms + 1), within_ms)
-        .also = vec!["probes"];
+    for number in 0..12 {
+        stage.traffic.refused(server, web, 22, at_ms + number * 5 * MINUTE_MS);
+    }
+    let (time, rules) = ((at_ms, at_ms + HOUR_MS), ["indicator-probe"]);
+    stage.label("indicator, 12 knocks from a listed network", &rules, &[server, web], time, 50 * MINUTE_MS).also =
+        vec!["probes"];
 }

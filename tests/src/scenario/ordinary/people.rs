@@ -1,8 +1,10 @@
 //! What people do: pages, films, calls, files in a cloud, messages that are pushed, BitTorrent.
 
+use std::net::IpAddr;
+
 use super::{Day, HOUR_MS, Kind, MINUTE_MS, TORRENTS, Window};
 use crate::scenario::record::{Amount, Ending, Talk, heavy};
-use crate::scenario::site::{Device, Outside, Server};
+use crate::scenario::site::{Device, Network, Outside, Server};
 
 /// Pages, by employees all through their hours and by guests, with what they are made of.
 pub(super) fn browse(day: &mut Day<'_>) {
@@ -143,10 +145,20 @@ fn call(day: &mut Day<'_>, person: Device, relay: Device, start_ms: u64, lasts_m
     day.traffic.talk(Talk::tcp(person, relay, 443, start_ms, (lasts_ms / 30, lasts_ms / 20)).lasting(lasts_ms));
 }
 
+const fn has_file_store(number: usize) -> bool {
+    number % 4 == 1
+}
+
+/// Those who have files in a cloud.
+pub(super) fn with_file_stores(network: &Network) -> Vec<IpAddr> {
+    let office = network.office.iter().enumerate().filter(|(number, _)| has_file_store(*number));
+    office.map(|(_, person)| person.ip).collect()
+}
+
 /// Files that go to a cloud as they change: many small exchanges, and uploads of up to hundreds of megabytes by several.
 pub(super) fn synchronise(day: &mut Day<'_>) {
     for (number, person) in day.network.office.clone().into_iter().enumerate() {
-        if number % 4 != 1 {
+        if !has_file_store(number) {
             continue;
         }
         for window in day.at_work[number].clone() {
