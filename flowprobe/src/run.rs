@@ -72,13 +72,14 @@ pub async fn run(config: Config, read_again: impl Fn() -> Result<Config, ConfigE
     let status::State { tick, interfaces } = state;
     interfaces.send_replace(interface_status(meter.as_ref()));
     let url = web_server.as_ref().map(web::Server::url);
-    let watched = watched.with_history(shelf)?.with_enrichment(Arc::clone(&enrichment)).with_web(url);
+    let board = detectors.as_ref().map(|stage| stage.board().clone());
+    let watched = watched.with_history(shelf)?.with_enrichment(Arc::clone(&enrichment)).with_findings(board.clone());
+    let watched = watched.with_web(url);
     let status_server = status_server.map(|server| tokio::spawn(server.run(watched.clone())));
     let live = web_server.is_some().then(Live::new);
     let web_server = match (web_server, &live) {
         (Some(server), Some(live)) => {
             info!("the dashboard is at {}", server.url());
-            let board = detectors.as_ref().map(|stage| stage.board().clone());
             Some(tokio::spawn(server.run(WebState::new(watched, Arc::clone(live), board))))
         }
         _ => None,

@@ -19,6 +19,9 @@ use crate::export::{Condition, Health, Share};
 use crate::losses::{Losses, Lost, Noted};
 use crate::record::{FlowDelta, FlowRecord, numbered_conversations};
 
+/// The sink of the thread that looks for findings.
+pub const FINDINGS: &str = "findings";
+
 /// What a sink is told.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -26,7 +26,7 @@ use crate::metering::{Change, Metering};
 use crate::output::{self, JsonLines, WhenFull};
 use crate::probe::{Hook, Probe};
 use crate::reload::{Difference, beyond, merged};
-use crate::sink::{Patience, Sink, Tick, Wants};
+use crate::sink::{FINDINGS, Patience, Sink, Tick, Wants};
 use crate::store::{self, Store};
 use crate::summary::{Screen, Summary};
 use crate::web::Live;
@@ -136,7 +136,7 @@ impl Stages {
             live.start(queue)?;
         }
         let detectors = detectors.map(|stage| {
-            let (sink, queue) = Sink::new("findings", Wants::AsItComes);
+            let (sink, queue) = Sink::new(FINDINGS, Wants::AsItComes);
             sinks.push(sink);
             stage.start(queue)
         });

@@ -92,6 +92,7 @@ fn floods_scans_and_strange_devices_are_said_within_half_a_minute_and_kept() -> 
         Ok(sink["failed"] == 0 && sink["sent"].as_u64() >= Some(3))
     };
     wait_until("findings that are told", are_told)?;
+    is_shown(&gateway, &daemon, &http)?;
     daemon.stop()?;
 
     let told = fs::read_to_string(&lines)?;
@@ -130,6 +131,28 @@ fn floods_scans_and_strange_devices_are_said_within_half_a_minute_and_kept() -> 
     ensure!(row["others"] == "10.9.0.1" && row["packets"].as_i64() > Some(120), "{hunted}");
     let outside = read(&mut flowprobe(&gateway, &["hunt", &list, "--store", &store, "--json"])?)?;
     ensure!(serde_json::from_str::<Value>(&outside)?["rows"].as_array().is_some_and(Vec::is_empty), "{outside}");
+    Ok(())
+}
+
+/// Status and metrics say how many findings there are, and name the worst.
+fn is_shown(gateway: &Namespace, daemon: &Daemon, http: &Http<'_>) -> Result<()> {
+    let shown = daemon.status()?["findings"].take();
+    let open = ["critical", "high", "medium", "low"].map(|severity| shown["open"][severity].as_u64().unwrap_or(0));
+    let listed = http.json("/api/v1/findings?state=open")?["findings"].as_array().context("findings")?.len() as u64;
+    ensure!(listed >= 3 && open.iter().sum::<u64>() == listed, "{listed} are open: {shown}");
+    let scans = shown["rules"].as_array().and_then(|rules| rules.iter().find(|rule| rule["rule"] == "port-scan"));
+    ensure!(scans.is_some_and(|rule| rule["open"] == 1 && rule["opened"] == 1), "{shown}");
+    ensure!(shown["flows"].as_u64() > Some(60) && shown["missedFlows"] == 0, "{shown}");
+    ensure!(shown["sinks"][0]["sent"].as_u64() >= Some(3) && shown["hasFailed"] == false, "{shown}");
+    let worst = shown["worst"][0]["title"].as_str().context("a title")?;
+    let socket = format!("/run/flowprobe/{}.sock", daemon.id());
+    let table = read(&mut flowprobe(gateway, &["status", "--socket", &socket])?)?;
+    ensure!(table.contains(worst) && table.contains("Changes of findings told"), "{worst} is not in {table}");
+    let page = read(&mut flowprobe(gateway, &["status", "--metrics", "--socket", &socket])?)?;
+    let high = format!("flowprobe_findings_open{{severity=\"high\"}} {}", open[1]);
+    for line in [&high, "flowprobe_findings_rule_opened_total{rule=\"port-scan\"} 1", "flowprobe_findings_stopped 0"] {
+        ensure!(page.lines().any(|found| found == line), "{line} is not in {page}");
+    }
     Ok(())
 }
 

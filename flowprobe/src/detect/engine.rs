@@ -1,5 +1,6 @@
 //! All detectors together.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -165,10 +166,10 @@ impl Default for Outside {
 }
 
 /// What a detector keeps in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Its name.
-    pub detector: &'static str,
+    pub detector: Cow<'static, str>,
     /// Hosts, pairs of hosts or whatever it follows.
     pub entries: usize,
     /// Those that were forgotten for room since the start.
@@ -304,11 +305,12 @@ impl Detection {
     pub fn memory(&self) -> Vec<Memory> {
         let one = |detector: &(dyn Detector + Send)| {
             let (entries, forgotten) = detector.memory();
-            Memory { detector: detector.name().rsplit_once('-').map_or("", |(name, _)| name), entries, forgotten }
+            let name = detector.name().rsplit_once('-').map_or("", |(name, _)| name);
+            Memory { detector: name.into(), entries, forgotten }
         };
         let connections = &self.connections;
         let conversations =
-            Memory { detector: "conversations", entries: connections.len(), forgotten: connections.hurried };
+            Memory { detector: "conversations".into(), entries: connections.len(), forgotten: connections.hurried };
         std::iter::once(conversations).chain(self.detectors.iter().map(|detector| one(&**detector))).collect()
     }
 

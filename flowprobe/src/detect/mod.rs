@@ -44,7 +44,7 @@ pub use engine::{Detection, Memory, Outside, RULES, Settings};
 use finding::Seen;
 use flow::Flow;
 pub(crate) use service::in_words;
-pub use service::{Board, Feed, FindingsArgs, Interfaces, Stage, print};
+pub use service::{Board, Condition, Feed, FindingsArgs, Interfaces, Stage, print};
 use site::Site;
 
 /// What every detector may look at.

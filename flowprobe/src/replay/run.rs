@@ -24,7 +24,7 @@ use crate::export::elements::{Extras, Schema};
 use crate::losses::Losses;
 use crate::metering::Metering;
 use crate::output::{self, CsvLines, IpfixFile, JsonLines, WhenFull};
-use crate::sink::{Patience, Sink, Wants};
+use crate::sink::{FINDINGS, Patience, Sink, Wants};
 use crate::stages::start_lanes;
 use crate::summary::{Summary, file_name};
 use crate::table::TableConfig;
@@ -80,7 +80,7 @@ pub async fn run(
     let looking = match &detect {
         None => None,
         Some(settings) => {
-            let (sink, queue) = Sink::new("findings", Wants::AsItComes);
+            let (sink, queue) = Sink::new(FINDINGS, Wants::AsItComes);
             sinks.push(sink);
             Some(Looking::start(settings, &selection, queue)?)
         }

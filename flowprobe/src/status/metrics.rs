@@ -25,6 +25,7 @@ macro_rules! metrics {
 }
 
 mod enrichment;
+mod findings;
 mod history;
 mod listening;
 mod metering;
@@ -75,6 +76,9 @@ fn registry(snapshot: &Snapshot) -> Registry {
         if let Some(remote) = &history.remote {
             remote::Metrics::register(ours).set(remote);
         }
+    }
+    if let Some(found) = &snapshot.findings {
+        findings::Metrics::register(ours).set(found);
     }
     enrichment::Metrics::register(ours).set(&snapshot.enrichment.files);
     if let Some(names) = snapshot.enrichment.reverse_dns {

@@ -17,9 +17,10 @@ use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
 use super::{FOLDER, InterfaceStatus, Snapshot};
+use crate::detect::{self, Board};
 use crate::enrich::Enrichment;
 use crate::query::{self, Pool, Reply, Request, Unanswered};
-use crate::sink::Tick;
+use crate::sink::{FINDINGS, Tick};
 use crate::store::Shelf;
 
 /// Clients that are answered at a time; others wait a while.
@@ -54,6 +55,8 @@ pub struct Watched {
     /// History, and where questions to it are taken in.
     history: Option<(Arc<Shelf>, Pool)>,
     enrichment: Option<Arc<Enrichment>>,
+    /// What was found.
+    board: Option<Board>,
     /// Where the dashboard is.
     web: Option<Arc<str>>,
 }
@@ -72,6 +75,12 @@ impl Watched {
     #[must_use]
     pub fn with_enrichment(self, enrichment: Arc<Enrichment>) -> Self {
         Self { enrichment: Some(enrichment), ..self }
+    }
+
+    /// Says how the looking for findings fares.
+    #[must_use]
+    pub fn with_findings(self, board: Option<Board>) -> Self {
+        Self { board, ..self }
     }
 
     /// Says that the dashboard is there.
@@ -104,7 +113,12 @@ impl Watched {
         let history = self.history.as_ref().map(|(shelf, _)| shelf.condition());
         let enrichment = self.enrichment.as_ref().map(|enrichment| enrichment.condition()).unwrap_or_default();
         let snapshot = Snapshot::of(&tick, self.started.elapsed(), interfaces, history, enrichment);
-        Some(Snapshot { web: self.web.as_deref().map(str::to_owned), ..snapshot })
+        let findings = self.board.as_ref().map(|board| {
+            let queue = tick.sinks.iter().find(|sink| *sink.name == *FINDINGS);
+            let missed_flows = queue.map_or(0, |sink| sink.lost.records);
+            detect::Condition { missed_flows, ..(*board.condition()).clone() }
+        });
+        Some(Snapshot { findings, web: self.web.as_deref().map(str::to_owned), ..snapshot })
     }
 }
 
@@ -120,6 +134,7 @@ impl State {
             started: Instant::now(),
             history: None,
             enrichment: None,
+            board: None,
             web: None,
         };
         (Self { tick, interfaces }, watched)

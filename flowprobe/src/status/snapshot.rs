@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Process;
 use crate::accounting::{Accounting, NamedDestination, direction_name};
 use crate::collect::Listening;
+use crate::detect;
 use crate::enrich;
 use crate::export::Condition;
 use crate::losses::Lost;
@@ -47,6 +48,9 @@ pub struct Snapshot {
     /// How history fares, where it is kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub history: Option<store::Condition>,
+    /// How the looking for findings fares, where they are looked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub findings: Option<detect::Condition>,
     /// Where the dashboard is, if there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub web: Option<String>,
@@ -145,6 +149,7 @@ impl Snapshot {
             accounting: tick.accounting.iter().map(Sum::of).collect(),
             sinks: tick.sinks.iter().map(SinkStatus::of).collect(),
             history,
+            findings: None,
             web: None,
             enrichment,
             process: Process::this(),
@@ -278,6 +283,7 @@ pub(super) fn example() -> Snapshot {
                 problems: 4,
             }),
         }),
+        findings: Some(detect::service::condition::example()),
         web: Some("http://127.0.0.1:8739".to_owned()),
         enrichment: enrich::Condition {
             files: vec![enrich::FileCondition {

@@ -1,6 +1,7 @@
 //! Detection as the daemon runs it: flows are fed to it, files of settings are watched, what was found is kept, shown and printed.
 
 mod cli;
+pub mod condition;
 mod feed;
 pub mod files;
 pub mod json;
@@ -9,5 +10,6 @@ mod stage;
 
 pub(crate) use cli::in_words;
 pub use cli::{FindingsArgs, print};
+pub use condition::Condition;
 pub use feed::{Feed, Interfaces};
 pub use stage::{Board, Stage};

@@ -11,14 +11,15 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::super::capacity::{Line, Lines};
-use super::super::findings::{Finding, Findings};
+use super::super::findings::{Change, Finding, Findings};
 use super::super::handed::Handed;
 use super::super::settings::Rate;
 use super::super::suppress::Suppression;
-use super::super::{Detection, Memory};
+use super::super::{Detection, RULES};
+use super::condition::{self, Condition};
 use super::feed::{Feed, Interfaces};
 use super::keep::{Keep, KeepError};
-use crate::alert::{Condition, Sinks};
+use crate::alert::Sinks;
 use crate::kernel::interface_speed;
 use crate::sink::Event;
 
@@ -26,6 +27,8 @@ use crate::sink::Event;
 #[derive(Clone, Debug, Default)]
 pub struct Board {
     state: Arc<Mutex<State>>,
+    /// As of the last drain, so that whoever asks waits for nobody.
+    condition: Arc<Mutex<Arc<Condition>>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,16 +37,29 @@ struct State {
     suppressions: Vec<Suppression>,
     /// Sightings that were not said, for each suppression.
     suppressed: Vec<u64>,
-    memory: Vec<Memory>,
-    sinks: Vec<Condition>,
+    /// Findings that were opened since the start, for each of [`RULES`].
+    opened: Vec<u64>,
+    /// Findings that earlier runs had forgotten.
+    forgotten_before: u64,
 }
 
 impl Board {
     /// One that goes on with these findings.
     #[must_use]
     pub fn new(findings: Findings, suppressions: Vec<Suppression>) -> Self {
-        let suppressed = vec![0; suppressions.len()];
-        Self { state: Arc::new(Mutex::new(State { findings, suppressions, suppressed, ..State::default() })) }
+        let (suppressed, opened) = (vec![0; suppressions.len()], vec![0; RULES.len()]);
+        let state = State { findings, suppressions, suppressed, opened, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), condition: Arc::default() }
+    }
+
+    /// How it fares, as of the last drain.
+    #[must_use]
+    pub fn condition(&self) -> Arc<Condition> {
+        Arc::clone(&self.condition.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn say(&self, condition: Condition) {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(condition);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -57,13 +73,6 @@ impl Board {
         let mut found: Vec<&Finding> = state.findings.iter().filter(|one| is_wanted(one)).collect();
         found.sort_by_key(|one| std::cmp::Reverse(one.last_ms));
         found.into_iter().take(most).cloned().collect()
-    }
-
-    /// What detectors keep in memory, how those fare that findings go to, and how many findings there was no room for any more.
-    #[must_use]
-    pub fn health(&self) -> (Vec<Memory>, Vec<Condition>, u64) {
-        let state = self.lock();
-        (state.memory.clone(), state.sinks.clone(), state.findings.forgotten())
     }
 
     /// Each suppression with the sightings that it has kept quiet.
@@ -82,6 +91,8 @@ pub struct Stage {
     sinks: Option<Sinks>,
     keep: Option<Keeping>,
     lines: Speeds,
+    /// Flows that were looked at.
+    flows: u64,
 }
 
 /// What interfaces can do, as it was last handed to the detector that asks.
@@ -107,8 +118,8 @@ struct Keeping {
     found: Instant,
     /// Whether one has changed since.
     is_due: bool,
-    /// Whether that has failed, which is said once.
-    fails: bool,
+    /// Why that has failed, which is said once.
+    problem: Option<String>,
 }
 
 /// How long sinks may take to send what they have at the end.
@@ -134,7 +145,7 @@ impl Stage {
             new_lines: Handed::default(),
             looked: None,
         };
-        Self { detection, feed, board, sinks: None, keep: None, lines }
+        Self { detection, feed, board, sinks: None, keep: None, lines, flows: 0 }
     }
 
     /// Hands on what interfaces can do: as it is set, or as those of this machine say if they are the ones that are metered.
@@ -159,7 +170,11 @@ impl Stage {
             warn!("{error}: {what} anew");
         };
         match keep.findings() {
-            Ok(findings) => self.board.lock().findings = findings,
+            Ok(findings) => {
+                let mut state = self.board.lock();
+                state.forgotten_before = findings.forgotten();
+                state.findings = findings;
+            }
             Err(error) => of_no_use(&error, "findings begin"),
         }
         match keep.learned() {
@@ -180,7 +195,7 @@ impl Stage {
             return self;
         }
         let now = Instant::now();
-        self.keep = Some(Keeping { keep, learned: now, found: now, is_due: false, fails: false });
+        self.keep = Some(Keeping { keep, learned: now, found: now, is_due: false, problem: None });
         self
     }
 
@@ -196,7 +211,7 @@ impl Stage {
     /// The thread cannot be started.
     pub fn start(mut self, mut queue: mpsc::Receiver<Event>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("findings".into()).spawn(move || {
-            let _guard = SaysFailure;
+            let _guard = SaysFailure(self.board.clone());
             while let Some(event) = queue.blocking_recv() {
                 self.take(&event);
             }
@@ -219,6 +234,7 @@ impl Stage {
             Event::Deltas(deltas) => {
                 for delta in deltas.iter() {
                     if let Some(flow) = self.feed.of_delta(delta) {
+                        self.flows += 1;
                         self.detection.take(&flow);
                     }
                 }
@@ -226,6 +242,7 @@ impl Stage {
             Event::Records(batch) => {
                 for (index, record) in batch.records.iter().enumerate() {
                     if let Some(flow) = self.feed.of_record(record, batch.beyond.get(index)) {
+                        self.flows += 1;
                         self.detection.take(&flow);
                     }
                 }
@@ -234,14 +251,32 @@ impl Stage {
                 let now_ms = self.feed.tick(tick.offset, tick.now_ns);
                 self.lines.look(&self.feed.interfaces());
                 self.detection.advance(now_ms);
-                let (memory, sinks) = (self.detection.memory(), self.sinks.as_ref().map(Sinks::conditions));
-                let mut state = self.board.lock();
-                (state.memory, state.sinks) = (memory, sinks.unwrap_or_default());
-                state.findings.advance(self.detection.now_ms());
+                self.board.lock().findings.advance(self.detection.now_ms());
+                self.put_up();
+                self.say();
+                return;
             }
             Event::ReceivedDeltas(_) | Event::Datagrams(_) => return,
         }
         self.put_up();
+    }
+
+    /// Says how it fares.
+    fn say(&self) {
+        let (forgotten, suppressed, counted) = {
+            let state = self.board.lock();
+            let forgotten = state.findings.forgotten() - state.forgotten_before;
+            (forgotten, state.suppressed.iter().sum(), Condition::count(state.findings.iter(), &state.opened))
+        };
+        self.board.say(Condition {
+            forgotten,
+            suppressed,
+            flows: self.flows,
+            detectors: self.detection.memory(),
+            sinks: self.sinks.as_ref().map(Sinks::conditions).unwrap_or_default(),
+            problem: self.keep.as_ref().and_then(|keeping| keeping.problem.clone()),
+            ..counted
+        });
     }
 
     /// Puts on the board what was seen, and tells of what has changed.
@@ -249,14 +284,20 @@ impl Stage {
         let now_ms = self.detection.now_ms();
         let changes = {
             let mut state = self.board.lock();
-            let State { findings, suppressions, suppressed, .. } = &mut *state;
+            let State { findings, suppressions, suppressed, opened, .. } = &mut *state;
             for sighting in self.detection.seen() {
                 match suppressions.iter().position(|one| one.holds(&sighting, now_ms)) {
                     Some(index) => suppressed[index] += 1,
                     None => findings.see(sighting, now_ms),
                 }
             }
-            findings.changes()
+            let changes = findings.changes();
+            for (finding, _) in changes.iter().filter(|(_, change)| *change == Change::Opened) {
+                if let Some(count) = condition::number(&finding.rule).and_then(|rule| opened.get_mut(rule)) {
+                    *count += 1;
+                }
+            }
+            changes
         };
         // Told before it is kept: rather twice than never.
         let is_news = !changes.is_empty();
@@ -271,12 +312,13 @@ impl Stage {
 }
 
 /// Says so when the thread fails, which nobody waits for.
-struct SaysFailure;
+struct SaysFailure(Board);
 
 impl Drop for SaysFailure {
     fn drop(&mut self) {
         if thread::panicking() {
             error!("the thread \"findings\" has failed: nothing is looked for until a restart");
+            self.0.say(Condition { has_failed: true, ..(*self.0.condition()).clone() });
         }
     }
 }
@@ -329,17 +371,12 @@ impl Keeping {
     }
 
     fn note(&mut self, saved: io::Result<()>) {
-        match (saved, self.fails) {
-            (Ok(()), true) => {
-                info!("findings are kept again");
-                self.fails = false;
-            }
-            (Err(problem), false) => {
-                let folder = self.keep.folder().display();
-                error!("findings are not kept over a restart: cannot write to {folder}: {problem}");
-                self.fails = true;
-            }
+        let problem = saved.err().map(|error| format!("cannot write to {}: {error}", self.keep.folder().display()));
+        match (&problem, &self.problem) {
+            (None, Some(_)) => info!("findings are kept again"),
+            (Some(problem), None) => error!("findings are not kept over a restart: {problem}"),
             _ => {}
         }
+        self.problem = problem;
     }
 }

@@ -60,6 +60,25 @@ fn the_page_has_every_number_of_the_snapshot() {
         "flowprobe_listener_kernel_drops_total{listener=\"udp://0.0.0.0:2055\"} 9",
         "flowprobe_exporter_missing{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} 5",
         "flowprobe_exporter_clock_skew_seconds{listener=\"udp://0.0.0.0:2055\",exporter=\"fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd\",domain=\"4294967295\",version=\"10\"} -1.5",
+        "flowprobe_findings_open{severity=\"high\"} 1",
+        "flowprobe_findings_open{severity=\"critical\"} 0",
+        "flowprobe_findings_rule_open{rule=\"port-scan\"} 33",
+        "flowprobe_findings_rule_opened_total{rule=\"port-scan\"} 44",
+        "flowprobe_findings_kept 55",
+        "flowprobe_findings_forgotten_total 1",
+        "flowprobe_findings_unsaved 1",
+        "flowprobe_findings_stopped 0",
+        "flowprobe_findings_suppressed_sightings_total 7",
+        "flowprobe_findings_seen_flows_total 120000",
+        "flowprobe_findings_missed_flows_total 12",
+        "flowprobe_detector_entries{detector=\"scan\"} 900",
+        "flowprobe_detector_forgotten_entries_total{detector=\"scan\"} 3",
+        "flowprobe_findings_sink_sent_changes_total{sink=\"webhook https://alerts.example\"} 40",
+        "flowprobe_findings_sink_waiting_changes{sink=\"webhook https://alerts.example\"} 5",
+        "flowprobe_findings_sink_failed_changes_total{sink=\"webhook https://alerts.example\"} 2",
+        "flowprobe_findings_sink_refused_changes_total{sink=\"webhook https://alerts.example\"} 1",
+        "flowprobe_findings_sink_failed_attempts_total{sink=\"webhook https://alerts.example\"} 9",
+        "flowprobe_findings_sink_failing{sink=\"webhook https://alerts.example\"} 1",
         "process_cpu_seconds_total 12.25",
         "process_resident_memory_bytes 91234304",
         "process_open_fds 33",
@@ -79,11 +98,14 @@ fn a_sum_that_does_not_hold_is_told_and_what_there_is_not_has_no_metrics() {
     snapshot.accounting[0].seen.octets += (1 << 60) + 1;
     snapshot.accounting[0].exported.octets += 1 << 60;
     snapshot.history = None;
+    snapshot.findings = None;
     snapshot.enrichment.reverse_dns = None;
     snapshot.process = None;
     let page = open_metrics(&snapshot);
     assert!(page.contains("flowprobe_accounting_balances{interface=\"eth0\",direction=\"ingress\"} 0\n"), "{page}");
-    for prefix in ["flowprobe_store_", "flowprobe_reverse_dns_", "process_"] {
+    for prefix in
+        ["flowprobe_store_", "flowprobe_findings_", "flowprobe_detector_", "flowprobe_reverse_dns_", "process_"]
+    {
         assert!(!page.contains(prefix), "{prefix}: {page}");
     }
 }
@@ -180,12 +202,13 @@ fn read(file: &str) -> String {
 }
 
 /// The titles of the page's tables, and how the names in each begin. Each metric is in the first that it fits.
-const TABLES: [(&str, &[&str]); 9] = [
+const TABLES: [(&str, &[&str]); 10] = [
     ("Process", &["process_", "flowprobe_build_", "flowprobe_uptime_"]),
     ("Accounting", &["flowprobe_packets_", "flowprobe_bytes_", "flowprobe_held_", "flowprobe_accounting_"]),
     ("What is in no record", &["flowprobe_overflow_", "flowprobe_unparsed_"]),
     ("Sinks and collectors", &["flowprobe_sink_", "flowprobe_collector_"]),
     ("History", &["flowprobe_store_"]),
+    ("Findings", &["flowprobe_findings_", "flowprobe_detector_"]),
     ("Enrichment", &["flowprobe_enrichment_", "flowprobe_reverse_dns_"]),
     ("Listeners", &["flowprobe_listener_"]),
     ("Exporters", &["flowprobe_exporter_"]),

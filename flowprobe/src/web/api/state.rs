@@ -110,15 +110,15 @@ pub(super) async fn exporters(State(state): State<Arc<WebState>>, uri: Uri) -> R
 
 fn findings_of(board: &Board, most: usize, peers: usize, is_wanted: impl Fn(&Finding) -> bool) -> Value {
     let found = board.findings(most, is_wanted);
-    let (detectors, sinks, forgotten) = board.health();
+    let condition = board.condition();
     let suppressions = board.suppressed().into_iter().map(|(one, count)| {
         json!({ "rule": one.rule, "reason": one.reason, "untilMilliseconds": one.until_ms, "count": count })
     });
     json!({
         "findings": found.iter().map(|one| finding(one, peers)).collect::<Vec<_>>(),
-        "forgotten": forgotten,
-        "detectors": detectors,
-        "sinks": sinks,
+        "forgotten": condition.forgotten,
+        "detectors": condition.detectors,
+        "sinks": condition.sinks,
         "suppressions": suppressions.collect::<Vec<_>>(),
     })
 }
