@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Amount, SinkStatus, Snapshot, Sum};
 use crate::collect::{Exporter, Listener, Listening};
+use crate::detect;
 use crate::enrich;
 use crate::export::Condition;
 use crate::summary::protocol_name;
@@ -48,6 +49,9 @@ pub(super) fn table(snapshot: &Snapshot) -> String {
     }
     collectors(&snapshot.sinks, &mut line);
     history(snapshot, &mut line);
+    if let Some(found) = &snapshot.findings {
+        findings(found, &mut line);
+    }
     enrichment(snapshot, &mut line);
     listeners(snapshot, &mut line);
     text
@@ -76,6 +80,49 @@ fn history(snapshot: &Snapshot, line: &mut impl FnMut(String)) {
     line(format!("  {:width$}{numbers}", fitting(&remote.name, LABEL - 3), width = LABEL - 2));
     if let Some(problem) = &remote.problem {
         line(format!("  not sent: {}", fitting(problem, 68)));
+    }
+}
+
+/// What looks wrong, and how those fare that are told.
+fn findings(found: &detect::Condition, line: &mut impl FnMut(String)) {
+    let (open, number) = (found.open, 10);
+    line(String::new());
+    line(format!(
+        "{:LABEL$}{:>number$}{:>number$}{:>number$}{:>number$}",
+        "Findings", "critical", "high", "medium", "low"
+    ));
+    let numbers = [open.critical, open.high, open.medium, open.low].map(|count| format!("{count:>number$}")).concat();
+    line(format!("  {:width$}{numbers}", "open", width = LABEL - 2));
+    for one in &found.worst {
+        line(format!("      {:<9}{}", one.severity.to_string(), beginning(&one.title, 64)));
+    }
+    for (what, count) in [
+        ("suppressed sightings", found.suppressed),
+        ("flows that were not looked at, the queue was full", found.missed_flows),
+        ("findings that there was no room for", found.forgotten),
+    ] {
+        if count > 0 {
+            line(format!("  {what}: {count}"));
+        }
+    }
+    if let Some(problem) = &found.problem {
+        line(format!("  not kept over a restart: {}", fitting(problem, 50)));
+    }
+    if found.has_failed {
+        line("  NOTHING IS LOOKED FOR: THE THREAD HAS FAILED, SEE THE LOG".to_owned());
+    }
+    if found.sinks.is_empty() {
+        return;
+    }
+    let number = 13;
+    line(String::new());
+    line(format!("{:LABEL$}{:>number$}{:>number$}{:>number$}", "Changes of findings told", "sent", "waiting", "lost"));
+    for sink in &found.sinks {
+        let numbers = format!("{:>number$}{:>number$}{:>number$}", sink.sent, sink.waiting, sink.failed + sink.refused);
+        line(format!("  {:width$}{numbers}", fitting(&sink.name, LABEL - 3), width = LABEL - 2));
+        if let Some(trouble) = &sink.trouble {
+            line(format!("      not delivered: {}", beginning(trouble, 58)));
+        }
     }
 }
 
@@ -280,6 +327,19 @@ History                                      stored      waiting        hours
 Hours of history elsewhere                     sent      waiting       missed
   s3://bucket/flowprobe                          20            2            1
   not sent: hour=2026-11-24T09: Connection refused (os error 111)
+
+Findings                                critical      high    medium       low
+  open                                         0         1         2        30
+      high     172.16.0.8 scans ports of 64.13.134.52
+      medium   10.0.0.17 talks to 203.0.113.66 like a machine 10.0.0.17 talks …
+  suppressed sightings: 7
+  flows that were not looked at, the queue was full: 12
+  findings that there was no room for: 1
+  not kept over a restart: No space left on device (os error 28)
+
+Changes of findings told                       sent      waiting         lost
+  webhook https://alerts.example                 40            5            3
+      not delivered: Connection refused (os error 111)
 
 Names                                    in use for      reloads       failed
   /var/lib/GeoIP/GeoLite2-ASN.mmdb      16 min 40 s            2            1
