@@ -288,7 +288,7 @@ impl Connections {
     }
 
     /// Takes in a flow. `tell` hears what happens to conversations.
-    pub(crate) fn take(&mut self, flow: &Flow, now_ms: i64, tell: &mut impl FnMut(&Connection, Step)) {
+    pub(crate) fn take(&mut self, flow: &Flow, now_ms: i64, tell: &mut (impl FnMut(&Connection, Step) + ?Sized)) {
         let is_talk = !flow.is_icmp()
             || is_icmp_question(flow.protocol, flow.icmp_type())
             || is_icmp_answer(flow.protocol, flow.icmp_type());
@@ -321,7 +321,7 @@ impl Connections {
     }
 
     /// Judges what has had its time, and ends what is over.
-    pub(crate) fn advance(&mut self, now_ms: i64, tell: &mut impl FnMut(&Connection, Step)) {
+    pub(crate) fn advance(&mut self, now_ms: i64, tell: &mut (impl FnMut(&Connection, Step) + ?Sized)) {
         if now_ms - self.swept_ms >= SWEEP_MS {
             self.swept_ms = now_ms;
             self.sweep(now_ms, ANSWER_MS, IDLE_MS, tell);
@@ -329,14 +329,20 @@ impl Connections {
     }
 
     /// Ends all of them.
-    pub(crate) fn finish(&mut self, tell: &mut impl FnMut(&Connection, Step)) {
+    pub(crate) fn finish(&mut self, tell: &mut (impl FnMut(&Connection, Step) + ?Sized)) {
         for connection in self.open.values_mut() {
             finish(connection, tell);
         }
         self.open.clear();
     }
 
-    fn sweep(&mut self, now_ms: i64, answer_ms: i64, idle_ms: i64, tell: &mut impl FnMut(&Connection, Step)) {
+    fn sweep(
+        &mut self,
+        now_ms: i64,
+        answer_ms: i64,
+        idle_ms: i64,
+        tell: &mut (impl FnMut(&Connection, Step) + ?Sized),
+    ) {
         self.open.retain(|_, connection| {
             let quiet_ms = now_ms - connection.heard_ms.1;
             if !connection.judged && now_ms - connection.heard_ms.0 >= answer_ms {
@@ -363,23 +369,34 @@ impl Connections {
         });
     }
 
-    /// Ends what has been quiet, for ever shorter times until an eighth is free.
-    fn make_room(&mut self, now_ms: i64, tell: &mut impl FnMut(&Connection, Step)) {
-        let before = self.open.len();
-        for part in [4, 16, 64, 256] {
-            self.sweep(now_ms, ANSWER_MS / part, IDLE_MS / part, tell);
-            if self.open.len() <= self.most - self.most.div_ceil(8) {
+    /// Ends what has been quiet for longest, at least a quarter of all.
+    fn make_room(&mut self, now_ms: i64, tell: &mut (impl FnMut(&Connection, Step) + ?Sized)) {
+        // How many have been quiet for less than so many doublings of a millisecond, and no less than one fewer.
+        let mut quiet = [0_usize; 64];
+        for connection in self.open.values() {
+            quiet[doublings(now_ms - connection.heard_ms.1)] += 1;
+        }
+        let (mut ended, mut least) = (0, quiet.len() - 1);
+        while least > 0 {
+            ended += quiet[least];
+            if ended >= self.open.len() / 4 {
                 break;
             }
+            least -= 1;
         }
-        if self.open.len() >= self.most {
-            self.sweep(now_ms, i64::MIN, i64::MIN, tell);
-        }
+        let quiet_ms = if least == 0 { i64::MIN } else { 1 << (least - 1) };
+        let before = self.open.len();
+        self.sweep(now_ms, quiet_ms.min(ANSWER_MS), quiet_ms.min(IDLE_MS), tell);
         self.hurried += (before - self.open.len()) as u64;
     }
 }
 
-fn finish(connection: &mut Connection, tell: &mut impl FnMut(&Connection, Step)) {
+/// 0 for nothing, else the number of the highest bit.
+const fn doublings(ms: i64) -> usize {
+    if ms <= 0 { 0 } else { ms.ilog2() as usize + 1 }
+}
+
+fn finish(connection: &mut Connection, tell: &mut (impl FnMut(&Connection, Step) + ?Sized)) {
     let outcome = connection.outcome();
     if !connection.judged {
         connection.judged = true;

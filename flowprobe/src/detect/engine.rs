@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -165,7 +166,7 @@ impl Default for Outside {
     }
 }
 
-/// What a detector keeps in memory.
+/// What a detector keeps in memory, and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Its name.
@@ -174,7 +175,12 @@ pub struct Memory {
     pub entries: usize,
     /// Those that were forgotten for room since the start.
     pub forgotten: u64,
+    /// Time that it has taken since the start.
+    pub nanoseconds: u64,
 }
+
+/// Flows that each detector looks at before the next one does: more would not stay in the processor's cache, fewer cost it its own.
+const TOGETHER: usize = 256;
 
 /// Conversations that are followed at once.
 const CONNECTIONS: usize = 1 << 18;
@@ -185,6 +191,10 @@ pub struct Detection {
     guess: Option<Guess>,
     connections: Connections,
     detectors: Vec<Box<dyn Detector + Send>>,
+    /// Time that conversations have taken, and each detector.
+    spent: (Duration, Vec<Duration>),
+    /// What has happened to conversations that detectors have not been told yet.
+    steps: Vec<(Connection, Step)>,
     seen: Seen,
     now_ms: i64,
     advanced_ms: i64,
@@ -234,7 +244,9 @@ impl Detection {
             site,
             guess: None,
             connections: Connections::new(CONNECTIONS),
+            spent: (Duration::ZERO, vec![Duration::ZERO; detectors.len()]),
             detectors,
+            steps: Vec::with_capacity(TOGETHER),
             seen: Seen::new(),
             now_ms: 0,
             advanced_ms: 0,
@@ -248,13 +260,15 @@ impl Detection {
         Self { guess: Some(Guess::default()), ..self }
     }
 
-    /// Takes in a flow. It does not move the clock: what exporters say of the time may be wrong.
-    pub fn take(&mut self, flow: &Flow) {
-        match &mut self.guess {
-            None => self.look_at(flow),
-            Some(guess) => {
-                if guess.take(flow) {
-                    self.settle();
+    /// Takes in flows. They do not move the clock: what exporters say of the time may be wrong.
+    pub fn take(&mut self, flows: &[Flow]) {
+        for (index, flow) in flows.iter().enumerate() {
+            match &mut self.guess {
+                None => return flows[index..].chunks(TOGETHER).for_each(|flows| self.look_at(flows)),
+                Some(guess) => {
+                    if guess.take(flow) {
+                        self.settle();
+                    }
                 }
             }
         }
@@ -274,18 +288,46 @@ impl Detection {
             return;
         }
         self.advanced_ms = self.now_ms;
-        let Self { site, connections, detectors, seen, now_ms, .. } = self;
-        let context = Context { site, now_ms: *now_ms };
-        connections.advance(*now_ms, &mut |connection, step| tell(detectors, connection, step, context, seen));
-        detectors.iter_mut().for_each(|detector| detector.advance(context, seen));
+        let now_ms = self.now_ms;
+        self.converse(|connections, tell| connections.advance(now_ms, tell));
+        let Self { site, detectors, spent, seen, .. } = self;
+        let (context, mut watch) = (Context { site, now_ms }, Watch::start());
+        for (detector, spent) in detectors.iter_mut().zip(&mut spent.1) {
+            detector.advance(context, seen);
+            *spent += watch.lap();
+        }
+    }
+
+    /// Does something to conversations, and tells detectors what happens to them by that.
+    fn converse(&mut self, what: impl FnOnce(&mut Connections, &mut dyn FnMut(&Connection, Step))) {
+        let Self { site, connections, detectors, spent, steps, seen, now_ms, .. } = self;
+        let (context, mut watch, mut told) = (Context { site, now_ms: *now_ms }, Watch::start(), Duration::ZERO);
+        let mut tell_all = |steps: &mut Vec<(Connection, Step)>| {
+            let mut watch = Watch::start();
+            for (detector, spent) in detectors.iter_mut().zip(&mut spent.1) {
+                steps.iter().for_each(|(connection, step)| tell(&mut **detector, connection, *step, context, seen));
+                let lap = watch.lap();
+                *spent += lap;
+                told += lap;
+            }
+            steps.clear();
+        };
+        what(connections, &mut |connection, step| {
+            steps.push((*connection, step));
+            if steps.len() >= TOGETHER {
+                tell_all(steps);
+            }
+        });
+        tell_all(steps);
+        spent.0 += watch.lap().saturating_sub(told);
     }
 
     /// There is no more to come: all conversations are over.
     pub fn finish(&mut self) {
         self.settle();
-        let Self { site, connections, detectors, seen, now_ms, .. } = self;
+        self.converse(|connections, tell| connections.finish(tell));
+        let Self { site, detectors, seen, now_ms, .. } = self;
         let context = Context { site, now_ms: *now_ms };
-        connections.finish(&mut |connection, step| tell(detectors, connection, step, context, seen));
         // Some wait until what they see has held for some seconds.
         for later in 1..=3 {
             let context = Context { now_ms: *now_ms + later * ADVANCE_MS, ..context };
@@ -303,15 +345,21 @@ impl Detection {
     /// What each detector keeps in memory, and the conversations that are followed.
     #[must_use]
     pub fn memory(&self) -> Vec<Memory> {
-        let one = |detector: &(dyn Detector + Send)| {
+        let nanoseconds = |spent: Duration| u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        let one = |detector: &(dyn Detector + Send), spent: &Duration| {
             let (entries, forgotten) = detector.memory();
             let name = detector.name().rsplit_once('-').map_or("", |(name, _)| name);
-            Memory { detector: name.into(), entries, forgotten }
+            Memory { detector: name.into(), entries, forgotten, nanoseconds: nanoseconds(*spent) }
         };
-        let connections = &self.connections;
-        let conversations =
-            Memory { detector: "conversations".into(), entries: connections.len(), forgotten: connections.hurried };
-        std::iter::once(conversations).chain(self.detectors.iter().map(|detector| one(&**detector))).collect()
+        let (connections, spent) = (&self.connections, &self.spent);
+        let conversations = Memory {
+            detector: "conversations".into(),
+            entries: connections.len(),
+            forgotten: connections.hurried,
+            nanoseconds: nanoseconds(spent.0),
+        };
+        let each = self.detectors.iter().zip(&spent.1).map(|(detector, spent)| one(&**detector, spent));
+        std::iter::once(conversations).chain(each).collect()
     }
 
     /// Goes on with what detectors had learned. Returns the names of those that cannot use it.
@@ -348,35 +396,47 @@ impl Detection {
         // Those that have waited come with their own time.
         for flow in guess.decide(&mut self.site) {
             self.advance(flow.end_ms);
-            self.look_at(&flow);
+            self.look_at(&[flow]);
         }
         self.advance(self.waiting_ms);
     }
 
-    fn look_at(&mut self, flow: &Flow) {
-        if self.now_ms == 0 {
+    fn look_at(&mut self, flows: &[Flow]) {
+        if self.now_ms == 0
+            && let Some(flow) = flows.first()
+        {
             // Nobody has said yet how late it is.
             self.advance(flow.end_ms);
         }
-        let Self { site, connections, detectors, seen, now_ms, .. } = self;
-        let context = Context { site, now_ms: *now_ms };
-        detectors.iter_mut().for_each(|detector| detector.flow(flow, context, seen));
-        connections.take(flow, *now_ms, &mut |connection, step| tell(detectors, connection, step, context, seen));
+        let now_ms = self.now_ms;
+        let Self { site, detectors, spent, seen, .. } = self;
+        let (context, mut watch) = (Context { site, now_ms }, Watch::start());
+        for (detector, spent) in detectors.iter_mut().zip(&mut spent.1) {
+            flows.iter().for_each(|flow| detector.flow(flow, context, seen));
+            *spent += watch.lap();
+        }
+        self.converse(|connections, tell| flows.iter().for_each(|flow| connections.take(flow, now_ms, tell)));
     }
 }
 
-fn tell(
-    detectors: &mut [Box<dyn Detector + Send>],
-    connection: &Connection,
-    step: Step,
-    context: Context<'_>,
-    seen: &mut Seen,
-) {
-    for detector in detectors {
-        match step {
-            Step::Judged(outcome) => detector.judged(connection, outcome, context, seen),
-            Step::Over => detector.over(connection, context, seen),
-        }
+/// Tells what each of several things takes that are done one after the other.
+struct Watch(Instant);
+
+impl Watch {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.0, Instant::now());
+        self.0 - before
+    }
+}
+
+fn tell(detector: &mut dyn Detector, connection: &Connection, step: Step, context: Context<'_>, seen: &mut Seen) {
+    match step {
+        Step::Judged(outcome) => detector.judged(connection, outcome, context, seen),
+        Step::Over => detector.over(connection, context, seen),
     }
 }
 

@@ -247,7 +247,7 @@ impl Gateways {
         if hop.is_known {
             return;
         }
-        hop.flows += flow.packets.max(1);
+        hop.flows = hop.flows.saturating_add(flow.packets.max(1));
         if hop.evidence.len() < EVIDENCE {
             hop.evidence.push(*flow);
         }

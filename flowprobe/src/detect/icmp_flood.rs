@@ -134,16 +134,17 @@ const fn only(kind: usize, packets: u64) -> [u64; is::COUNTS] {
 
 /// What came that nobody asked for.
 const fn came(counts: &[u64; is::COUNTS]) -> u64 {
-    counts[is::ASKED] + counts[is::ERROR] / ERRORS_FOR_ONE + counts[is::REPLY].saturating_sub(counts[is::ASKS])
+    let unasked = counts[is::REPLY].saturating_sub(counts[is::ASKS]);
+    counts[is::ASKED].saturating_add(counts[is::ERROR] / ERRORS_FOR_ONE).saturating_add(unasked)
 }
 
 fn sighting(ip: Ip, victim: &Victim<{ is::COUNTS }>, peak: &Peak<{ is::COUNTS }>, bar: u64) -> Sighting {
     let unasked = peak.counts[is::REPLY].saturating_sub(peak.counts[is::ASKS]);
     let errors = peak.counts[is::ERROR];
     let sources = victim.about_sources();
-    let packets = peak.counts[is::ASKED] + errors + unasked;
+    let packets = peak.counts[is::ASKED].saturating_add(errors).saturating_add(unasked);
     // A little of what was counted may be solicited; the rate is that of the rest.
-    let all: u64 = peak.counts.iter().sum();
+    let all: u64 = peak.counts.iter().fold(0, |sum, count| sum.saturating_add(*count));
     let rate = grouped(share(peak.fastest, packets, all).max(packets / SECONDS));
     let by_one = victim.main_source();
     let lasts = span((victim.last_ms - victim.first_ms).max(1000));

@@ -140,7 +140,7 @@ impl Pair {
     }
 
     const fn packets(&self) -> u64 {
-        self.requests.packets + self.replies.packets
+        self.requests.packets.saturating_add(self.replies.packets)
     }
 }
 

@@ -78,7 +78,7 @@ impl Pair {
     }
 
     pub(super) const fn octets(&self) -> u64 {
-        self.queries.octets + self.answers.octets + self.tcp_sent
+        self.queries.octets.saturating_add(self.answers.octets).saturating_add(self.tcp_sent)
     }
 }
 

@@ -156,7 +156,7 @@ pub(crate) fn example() -> Condition {
         suppressed: 7,
         flows: 120_000,
         missed_flows: 12,
-        detectors: vec![Memory { detector: "scan".into(), entries: 900, forgotten: 3 }],
+        detectors: vec![Memory { detector: "scan".into(), entries: 900, forgotten: 3, nanoseconds: 1_500_000_000 }],
         sinks: vec![alert::Condition {
             name: "webhook https://alerts.example".to_owned(),
             sent: 40,

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::super::capacity::{Line, Lines};
 use super::super::findings::{Change, Finding, Findings};
+use super::super::flow::Flow;
 use super::super::handed::Handed;
 use super::super::settings::Rate;
 use super::super::suppress::Suppression;
@@ -87,6 +88,8 @@ impl Board {
 pub struct Stage {
     detection: Detection,
     feed: Feed,
+    /// What the event brings that is taken in.
+    batch: Vec<Flow>,
     board: Board,
     sinks: Option<Sinks>,
     keep: Option<Keeping>,
@@ -145,7 +148,7 @@ impl Stage {
             new_lines: Handed::default(),
             looked: None,
         };
-        Self { detection, feed, board, sinks: None, keep: None, lines, flows: 0 }
+        Self { detection, feed, batch: Vec::new(), board, sinks: None, keep: None, lines, flows: 0 }
     }
 
     /// Hands on what interfaces can do: as it is set, or as those of this machine say if they are the ones that are metered.
@@ -232,20 +235,15 @@ impl Stage {
     fn take(&mut self, event: &Event) {
         match event {
             Event::Deltas(deltas) => {
-                for delta in deltas.iter() {
-                    if let Some(flow) = self.feed.of_delta(delta) {
-                        self.flows += 1;
-                        self.detection.take(&flow);
-                    }
-                }
+                let Self { feed, batch, .. } = self;
+                batch.extend(deltas.iter().filter_map(|delta| feed.of_delta(delta)));
+                self.look();
             }
-            Event::Records(batch) => {
-                for (index, record) in batch.records.iter().enumerate() {
-                    if let Some(flow) = self.feed.of_record(record, batch.beyond.get(index)) {
-                        self.flows += 1;
-                        self.detection.take(&flow);
-                    }
-                }
+            Event::Records(records) => {
+                let Self { feed, batch, .. } = self;
+                let of_record = |(index, record)| feed.of_record(record, records.beyond.get(index));
+                batch.extend(records.records.iter().enumerate().filter_map(of_record));
+                self.look();
             }
             Event::Tick(tick) => {
                 let now_ms = self.feed.tick(tick.offset, tick.now_ns);
@@ -277,6 +275,12 @@ impl Stage {
             problem: self.keep.as_ref().and_then(|keeping| keeping.problem.clone()),
             ..counted
         });
+    }
+
+    fn look(&mut self) {
+        self.flows += self.batch.len() as u64;
+        self.detection.take(&self.batch);
+        self.batch.clear();
     }
 
     /// Puts on the board what was seen, and tells of what has changed.

@@ -1,6 +1,7 @@
 //! What was found, how the looking for it fares, and those that findings go to.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -56,6 +57,8 @@ metrics! {
     detector_entries: Family<Detector, Gauge<u64, AtomicU64>>,
     /// What a detector followed and has forgotten for room.
     detector_forgotten_entries: Family<Detector, Counter>,
+    /// Time that the thread that looks for findings has spent in a detector, or in joining flows to conversations.
+    detector_busy_seconds: Family<Detector, Counter<f64, AtomicU64>>,
     /// Changes of findings that were delivered to a sink.
     findings_sink_sent_changes: Family<Sink, Counter>,
     /// Changes of findings that wait for a sink.
@@ -94,6 +97,9 @@ impl Metrics {
             let detector = Detector { detector: memory.detector.clone().into_owned() };
             self.detector_entries.get_or_create(&detector).set(memory.entries as u64);
             self.detector_forgotten_entries.get_or_create(&detector).inc_by(memory.forgotten);
+            self.detector_busy_seconds
+                .get_or_create(&detector)
+                .inc_by(Duration::from_nanos(memory.nanoseconds).as_secs_f64());
         }
         found.sinks.iter().for_each(|sink| self.set_sink(sink));
     }
