@@ -1,7 +1,8 @@
 //! How a sink fares, as status and metrics show it: told by its thread, read by who asks.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
@@ -27,6 +28,12 @@ pub struct Condition {
     pub failed_attempts: u64,
     /// What is wrong, while something is.
     pub trouble: Option<String>,
+    /// How often what waits could not be written to disk.
+    #[serde(default)]
+    pub failed_saves: u64,
+    /// Why what waits would not survive a restart, while that is so.
+    #[serde(default)]
+    pub unsaved: Option<String>,
 }
 
 /// The same, shared.
@@ -42,6 +49,8 @@ struct Shared {
     waiting: AtomicU64,
     failed_attempts: AtomicU64,
     trouble: Mutex<Option<String>>,
+    failed_saves: AtomicU64,
+    unsaved: Mutex<Option<String>>,
     is_full: AtomicBool,
 }
 
@@ -56,6 +65,8 @@ impl Health {
             waiting: zero(),
             failed_attempts: zero(),
             trouble: Mutex::new(None),
+            failed_saves: zero(),
+            unsaved: Mutex::new(None),
             is_full: AtomicBool::new(false),
         }))
     }
@@ -115,13 +126,27 @@ impl Health {
 
     /// Takes note of what is wrong. Returns whether nothing was before.
     fn ail(&self, trouble: &str) -> bool {
-        let mut known = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        known.replace(trouble.to_owned()).is_none()
+        lock(&self.0.trouble).replace(trouble.to_owned()).is_none()
     }
 
-    fn well(&self) {
-        let known = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if known.is_some() {
+    /// What waits could not be written to disk. Said once, until it can be.
+    pub(super) fn not_saved(&self, error: &io::Error) {
+        self.0.failed_saves.fetch_add(1, Ordering::Relaxed);
+        if lock(&self.0.unsaved).replace(error.to_string()).is_none() {
+            warn!(sink = self.name(), "what waits would not survive a restart: {error}");
+        }
+    }
+
+    /// What waits is on disk.
+    pub(super) fn saved(&self) {
+        if lock(&self.0.unsaved).take().is_some() {
+            info!(sink = self.name(), "what waits would survive a restart again");
+        }
+    }
+
+    /// It can be told.
+    pub(super) fn well(&self) {
+        if lock(&self.0.trouble).take().is_some() {
             info!(sink = self.name(), "findings are delivered again");
         }
     }
@@ -133,12 +158,24 @@ impl Health {
 
     /// All of it.
     pub(super) fn condition(&self) -> Condition {
-        let Shared { name, sent, failed, refused, waiting, failed_attempts, trouble, .. } = &*self.0;
-        let [sent, failed, refused, waiting, failed_attempts] =
-            [sent, failed, refused, waiting, failed_attempts].map(|number| number.load(Ordering::Relaxed));
-        let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Condition { name: name.clone(), sent, failed, refused, waiting, failed_attempts, trouble }
+        let shared = &*self.0;
+        let number = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Condition {
+            name: shared.name.clone(),
+            sent: number(&shared.sent),
+            failed: number(&shared.failed),
+            refused: number(&shared.refused),
+            waiting: number(&shared.waiting),
+            failed_attempts: number(&shared.failed_attempts),
+            trouble: lock(&shared.trouble).clone(),
+            failed_saves: number(&shared.failed_saves),
+            unsaved: lock(&shared.unsaved).clone(),
+        }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -24,6 +24,14 @@ pub(super) enum Event {
 
 /// Where changes go, one by one.
 pub(super) trait Sink: Send {
+    /// Whether changes could be told, as far as can be seen without one.
+    ///
+    /// # Errors
+    /// They could not.
+    fn check(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Tells of a change.
     ///
     /// # Errors
@@ -31,14 +39,9 @@ pub(super) trait Sink: Send {
     fn tell(&mut self, notice: &Notice) -> Result<(), Trouble>;
 }
 
-/// Why a change was not told, in words.
+/// Why a change was not told, in words. It may work later.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// It may work later.
-    Later(String),
-    /// It is of no use to wait.
-    Never(String),
-}
+pub(super) struct Trouble(pub(super) String);
 
 /// Hands changes on until the end.
 pub(super) struct Worker<S> {
@@ -49,7 +52,8 @@ pub(super) struct Worker<S> {
 
 impl<S: Sink> Worker<S> {
     pub(super) fn run(mut self, events: &Receiver<Event>) {
-        let mut held = Held { changes: VecDeque::new(), failures: 0, due: Instant::now(), end: None };
+        let mut held =
+            Held { changes: VecDeque::new(), is_checked: false, failures: 0, due: Instant::now(), end: None };
         loop {
             // What came meanwhile is heard first: it may be the end.
             events.try_iter().for_each(|event| held.hear(event));
@@ -57,11 +61,12 @@ impl<S: Sink> Worker<S> {
             if held.end.is_some_and(|end| held.changes.is_empty() || now >= end) {
                 break;
             }
-            if now >= held.due && !held.changes.is_empty() {
-                self.tell_first(&mut held);
+            let has_work = !held.changes.is_empty() || !held.is_checked;
+            if now >= held.due && has_work {
+                self.work(&mut held);
                 continue;
             }
-            let due = (!held.changes.is_empty()).then_some(held.due);
+            let due = has_work.then_some(held.due);
             let event = match held.end.into_iter().chain(due).min() {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(until) => events.recv_timeout(until.saturating_duration_since(now)),
@@ -80,12 +85,17 @@ impl<S: Sink> Worker<S> {
         }
     }
 
-    fn tell_first(&mut self, held: &mut Held) {
-        let Some(notice) = held.changes.front() else { return };
-        match self.sink.tell(notice) {
-            Ok(()) => self.health.sent(),
-            Err(Trouble::Never(why)) => self.health.lost(&why),
-            Err(Trouble::Later(why)) => {
+    /// Tells the first change; before any, looks whether that could be done, so that it is known early where it cannot.
+    fn work(&mut self, held: &mut Held) {
+        let first = held.changes.front();
+        let done = match first {
+            Some(notice) => self.sink.tell(notice),
+            None => self.sink.check(),
+        };
+        match done {
+            Ok(()) if first.is_some() => self.health.sent(),
+            Ok(()) => self.health.well(),
+            Err(Trouble(why)) => {
                 self.health.attempt_failed(&why);
                 held.failures += 1;
                 held.due = Instant::now() + self.pace.wait(held.failures);
@@ -93,13 +103,15 @@ impl<S: Sink> Worker<S> {
             }
         }
         held.changes.pop_front();
-        held.failures = 0;
+        (held.is_checked, held.failures) = (true, 0);
     }
 }
 
 /// What waits, and for when.
 struct Held {
     changes: VecDeque<Arc<Notice>>,
+    /// Whether it has worked once.
+    is_checked: bool,
     /// In a row.
     failures: u32,
     /// Nothing is tried before.
