@@ -160,10 +160,10 @@ impl Sinks {
                     notice = Some(Arc::new(Notice::new(finding, change, now_ms)));
                 }
                 if let Some(notice) = &notice
-                    && sink.health.admit()
+                    && sink.health.admit(severity)
                     && sink.events.send(Event::Tell(notice.clone())).is_err()
                 {
-                    sink.health.lost("its thread has ended");
+                    sink.health.lost(severity, "its thread has ended");
                 }
             }
         }

@@ -181,3 +181,34 @@ fn a_place_is_told_once_and_what_can_never_work_is_refused() {
         refused(&[one("type = 'webhook'\nurl = 'https://h/'\nca = '/nonexistent/ca'")]).contains("/nonexistent/ca")
     );
 }
+
+#[test]
+fn a_full_queue_keeps_the_worst() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("log");
+    let settings = [one(&format!("type = 'syslog'\nurl = 'unix://{}'", socket.display()))];
+    let sinks = Sinks::start_at(&settings, &observer(), None, QUICK).expect("sinks");
+    for _ in 0..ROOM {
+        sinks.tell(told(Severity::Low), NOON);
+    }
+    for severity in [Severity::High, Severity::Low, Severity::Critical] {
+        sinks.tell(told(severity), NOON);
+    }
+    while sinks.conditions()[0].refused < 3 {
+        std::thread::yield_now();
+    }
+    let said = sinks.conditions().remove(0);
+    assert_eq!((said.sent, said.waiting, said.refused, said.failed), (0, ROOM, 3, 0));
+    let log = UnixDatagram::bind(&socket).expect("a socket");
+    log.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    let mut severities = Vec::new();
+    for _ in 0..ROOM {
+        let mut buffer = [0; 2048];
+        let length = log.recv(&mut buffer).expect("a message");
+        severities.push(String::from_utf8_lossy(&buffer[1..length]).split('>').next().expect("one").to_owned());
+    }
+    let of = |severity: u8| (16 * 8 + severity).to_string();
+    assert!(severities[..998].iter().all(|one| *one == of(5)), "{severities:?}");
+    assert_eq!(severities[998..], [of(3), of(2)], "in the order in which they came");
+    assert!(sinks.stop(Duration::from_secs(20)));
+}

@@ -74,8 +74,10 @@ impl Webhook {
                 health.not_saved(&error);
                 again = Some(now + AGAIN);
             }
-            health.restored(left.len() as u64);
-            left.into_iter().for_each(|stored| book.restore(stored, now));
+            for stored in left {
+                health.restored(stored.severity);
+                book.restore(stored, now);
+            }
             journal
         });
         Ok(Self { book, journal, health, jobs, in_flight: None, unsaved: Vec::new(), again })
@@ -85,6 +87,7 @@ impl Webhook {
     pub(super) fn run(mut self, events: &Receiver<Event>) {
         let mut end: Option<Instant> = None;
         loop {
+            self.give_way();
             let now = Instant::now();
             self.save(now, false);
             let mut until = end;
@@ -119,6 +122,7 @@ impl Webhook {
                 end = self.hear(event).or(end);
             }
         }
+        self.give_way();
         self.save(Instant::now(), true);
         let left = self.health.waiting();
         match (left, &self.journal) {
@@ -141,8 +145,19 @@ impl Webhook {
     }
 
     fn take(&mut self, notice: &Notice) {
-        let stored = self.book.add(notice.finding.id.clone(), notice.key(), json::line(notice), Instant::now());
+        let (severity, finding) = (notice.finding.severity, notice.finding.id.clone());
+        let stored = self.book.add(severity, finding, notice.key(), json::line(notice), Instant::now());
         self.unsaved.push(Record::Add(stored));
+    }
+
+    /// Puts those away whose places worse ones have taken.
+    fn give_way(&mut self) {
+        while let Some(severity) = self.health.giving_way() {
+            // One that is on its way, or was not heard of yet, is waited for.
+            let Some(number) = self.book.give_way(severity, self.in_flight) else { break };
+            self.health.gave_way(severity);
+            self.unsaved.push(Record::Done(number));
+        }
     }
 
     fn settle(&mut self, answered: &Answered) {
@@ -150,17 +165,15 @@ impl Webhook {
         if let Some(trouble) = &answered.trouble {
             self.health.attempt_failed(trouble);
         }
-        let given_up = self.book.done(answered.number, answered.outcome, Instant::now());
+        let gone = self.book.done(answered.number, answered.outcome, Instant::now());
         if answered.outcome == Outcome::Delivered {
-            self.health.sent();
-            self.unsaved.push(Record::Done(answered.number));
-        }
-        if !given_up.is_empty() {
-            let lost = given_up.len() as u64;
-            self.health.failed(lost);
+            gone.iter().for_each(|stored| self.health.sent(stored.severity));
+        } else if !gone.is_empty() {
+            gone.iter().for_each(|stored| self.health.failed(stored.severity));
+            let lost = gone.len();
             error!(sink = self.health.name(), "{lost} changes of findings are given up: they were refused for a day");
-            self.unsaved.extend(given_up.into_iter().map(Record::Done));
         }
+        self.unsaved.extend(gone.iter().map(|stored| Record::Done(stored.number)));
     }
 
     /// Tells the journal. Where it cannot be written, that is tried again now and then, and at the end.

@@ -57,6 +57,7 @@ impl<S: Sink> Worker<S> {
         loop {
             // What came meanwhile is heard first: it may be the end.
             events.try_iter().for_each(|event| held.hear(event));
+            self.give_way(&mut held);
             let now = Instant::now();
             if held.end.is_some_and(|end| held.changes.is_empty() || now >= end) {
                 break;
@@ -79,22 +80,32 @@ impl<S: Sink> Worker<S> {
             }
         }
         if !held.changes.is_empty() {
-            let lost = held.changes.len() as u64;
-            self.health.failed(lost);
+            let lost = held.changes.len();
+            held.changes.iter().for_each(|notice| self.health.failed(notice.finding.severity));
             error!(sink = self.health.name(), "{lost} changes of findings could not be delivered before the end");
+        }
+    }
+
+    /// Puts those away whose places worse ones have taken: of each severity the latest.
+    fn give_way(&self, held: &mut Held) {
+        while let Some(severity) = self.health.giving_way() {
+            // One that was not heard of yet is put away when it is.
+            let Some(at) = held.changes.iter().rposition(|notice| notice.finding.severity == severity) else { break };
+            held.changes.remove(at);
+            self.health.gave_way(severity);
         }
     }
 
     /// Tells the first change; before any, looks whether that could be done, so that it is known early where it cannot.
     fn work(&mut self, held: &mut Held) {
         let first = held.changes.front();
+        let severity = first.map(|notice| notice.finding.severity);
         let done = match first {
             Some(notice) => self.sink.tell(notice),
             None => self.sink.check(),
         };
         match done {
-            Ok(()) if first.is_some() => self.health.sent(),
-            Ok(()) => self.health.well(),
+            Ok(()) => severity.map_or_else(|| self.health.well(), |severity| self.health.sent(severity)),
             Err(Trouble(why)) => {
                 self.health.attempt_failed(&why);
                 held.failures += 1;

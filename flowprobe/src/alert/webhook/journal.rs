@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::finding::Severity;
+
 /// Lines beyond which a journal is written anew.
 const LINES: usize = 4000;
 
@@ -18,12 +20,19 @@ const IDLE_LINES: usize = 20;
 pub(super) struct Stored {
     /// Counted up for each.
     pub(super) number: u64,
+    /// The finding's; one that was written without gives way to none.
+    #[serde(default = "worst")]
+    pub(super) severity: Severity,
     /// The finding's identifier.
     pub(super) finding: String,
     /// The same for each attempt.
     pub(super) key: String,
     /// What is sent.
     pub(super) body: String,
+}
+
+const fn worst() -> Severity {
+    Severity::Critical
 }
 
 /// A line.
@@ -135,7 +144,8 @@ mod tests {
     use super::*;
 
     fn stored(number: u64) -> Stored {
-        Stored { number, finding: format!("f{}", number % 3), key: format!("k{number}"), body: "{\n}".into() }
+        let finding = format!("f{}", number % 3);
+        Stored { number, severity: Severity::High, finding, key: format!("k{number}"), body: "{\n}".into() }
     }
 
     fn open(path: &Path) -> (Journal, Vec<Stored>) {
@@ -161,6 +171,9 @@ mod tests {
         assert_eq!(left, [stored(0), stored(2)]);
         journal.write(&[Record::Add(stored(4))], none).expect("written");
         assert_eq!(open(&path).1, [stored(0), stored(2), stored(4)]);
+        let before = r#"{"add":{"number":5,"finding":"f","key":"k","body":""}}"#;
+        fs::write(&path, before).expect("written");
+        assert_eq!(open(&path).1[0].severity, Severity::Critical);
     }
 
     #[test]

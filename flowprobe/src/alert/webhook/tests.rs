@@ -233,8 +233,10 @@ fn what_waits_survives_a_restart_and_the_rest_is_refused() {
     assert_eq!(all.len(), 750);
     sinks.tell(all.clone(), NOON);
     sinks.tell(all, NOON);
-    let said = condition(&sinks);
-    assert_eq!((said.waiting, said.refused), (1000, 500));
+    while condition(&sinks).waiting > 1000 {
+        std::thread::yield_now();
+    }
+    assert_eq!(condition(&sinks).refused, 500);
     assert!(sinks.stop(Duration::from_secs(20)), "nothing is tried at the end while the receiver is away");
     let sinks = start(&url, folder.path(), patient);
     assert_eq!(condition(&sinks).waiting, 1000);
@@ -245,7 +247,8 @@ fn what_waits_survives_a_restart_and_the_rest_is_refused() {
     assert!(names.iter().any(|name| name.starts_with("webhook-") && name.ends_with(".jsonl")), "{names:?}");
     let journal = names.iter().find(|name| name.ends_with(".jsonl")).expect("a journal");
     let (_, left, _) = Journal::open(folder.path().join(journal));
-    assert_eq!((left.len(), left[0].key.contains("opened"), left[999].number), (1000, true, 999));
+    assert_eq!((left.len(), left[0].number, left[999].number), (1000, 250, 1499));
+    assert!(left.iter().all(|stored| stored.severity == Severity::High), "the medium ones have given way");
 }
 
 #[test]
