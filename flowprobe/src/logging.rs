@@ -205,10 +205,43 @@ impl Write for RecentLines {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    /// What is logged by a thread.
+    #[derive(Clone, Default)]
+    pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        /// What this logs, without colours and times.
+        pub(crate) fn of(what: impl FnOnce()) -> String {
+            let page = Self::default();
+            let subscriber =
+                tracing_subscriber::fmt().with_writer(page.clone()).with_ansi(false).without_time().finish();
+            tracing::subscriber::with_default(subscriber, what);
+            String::from_utf8(page.0.lock().expect("no panic").clone()).expect("UTF-8")
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Page {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
 
     /// Takes a line only when it is let.
     struct Gate {

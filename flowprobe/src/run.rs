@@ -162,7 +162,8 @@ fn open_detectors(config: &Config, keeps_history: bool, enrichment: &Arc<Enrichm
     let board = detect::Board::new(detect::findings::Findings::default(), settings.suppress.clone());
     let keep = config.store.folder.as_ref().filter(|_| keeps_history).map(|folder| Keep::in_folder(folder));
     if let Some(keep) = &keep {
-        keep.make_folder()?;
+        // Those who write there say that they cannot, and try again.
+        let _ = keep.make_folder();
     }
     let sinks = alert::start(&settings.sink, keep.as_ref().map(Keep::folder))?;
     files.watch()?;

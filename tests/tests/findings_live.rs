@@ -1,5 +1,5 @@
 //! Holds that a running daemon says what looks wrong within half a minute, in its API and in a file, keeps it over a restart, and keeps quiet
-//! about what is suppressed.
+//! about what is suppressed; disks that refuse do not stop it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -153,6 +153,47 @@ fn is_shown(gateway: &Namespace, daemon: &Daemon, http: &Http<'_>) -> Result<()>
     for line in [&high, "flowprobe_findings_rule_opened_total{rule=\"port-scan\"} 1", "flowprobe_findings_stopped 0"] {
         ensure!(page.lines().any(|found| found == line), "{line} is not in {page}");
     }
+    Ok(())
+}
+
+/// Daemons start, look and tell although nothing that they find can be written; all of it is written once it can be.
+#[test]
+fn files_that_cannot_be_written_keep_nothing_from_starting() -> Result<()> {
+    require!();
+    let room = Namespace::new()?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (store, settings, kept, later) = (path("store"), path("findings.toml"), path("store/findings"), path("later"));
+    fs::create_dir(&store)?;
+    fs::write(&kept, "no folder")?;
+    let sinks = "[[sink]]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n[[sink]]\ntype = \"file\"\n";
+    fs::write(&settings, format!("{sinks}path = \"{later}/lines\"\n"))?;
+    let listen = "udp://127.0.0.1:2055";
+    let arguments = ["--listen", listen, "--interval", "200ms", "--store", &store, "--findings", &settings];
+    let daemon = Daemon::start(&room, &arguments)?;
+    let troubles = || -> Result<[bool; 3]> {
+        let shown = daemon.status()?["findings"].take();
+        let (hook, file) = (&shown["sinks"][0], &shown["sinks"][1]);
+        Ok([shown["problem"].is_string(), hook["unsaved"].is_string(), file["trouble"].is_string()])
+    };
+    wait_until("all three troubles", || Ok(troubles()? == [true; 3]))?;
+    let shown = daemon.status()?["findings"].take();
+    ensure!(
+        shown["failedSaves"].as_u64() >= Some(1) && shown["sinks"][0]["failedSaves"].as_u64() >= Some(1),
+        "{shown}"
+    );
+    ensure!(shown["problem"].as_str().is_some_and(|said| said.contains(&kept)), "{shown}");
+
+    fs::remove_file(&kept)?;
+    fs::create_dir(&kept)?;
+    fs::create_dir(&later)?;
+    // Half a minute is the longest pause.
+    for _ in 0..2 {
+        let _ = wait_until("no trouble", || Ok(troubles()? == [false; 3]));
+    }
+    ensure!(troubles()? == [false; 3], "{}", daemon.status()?["findings"]);
+    ensure!(fs::exists(format!("{kept}/found"))? && fs::exists(format!("{later}/lines"))?, "files");
+    daemon.stop()?;
     Ok(())
 }
 

@@ -29,14 +29,9 @@ struct Open {
 }
 
 impl Lines {
-    /// Opens the file, or makes it.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub(super) fn new(path: PathBuf, format: FileFormat, observer: Observer) -> io::Result<Self> {
-        let mut lines = Self { path, format, observer, open: None };
-        lines.open()?;
-        Ok(lines)
+    /// Lines of this file, which is opened or made when it is needed.
+    pub(super) const fn new(path: PathBuf, format: FileFormat, observer: Observer) -> Self {
+        Self { path, format, observer, open: None }
     }
 
     /// The file that has the name now: a rotation may have given it to another.
@@ -74,16 +69,24 @@ impl Lines {
         }
         Ok(())
     }
+
+    fn trouble(&self, error: &io::Error) -> Trouble {
+        Trouble(format!("cannot write `{}`: {error}", self.path.display()))
+    }
 }
 
 impl Sink for Lines {
+    fn check(&mut self) -> Result<(), Trouble> {
+        let opened = self.open().map(drop);
+        opened.map_err(|error| self.trouble(&error))
+    }
+
     fn tell(&mut self, notice: &Notice) -> Result<(), Trouble> {
         let line = match self.format {
             FileFormat::Ecs => ecs::line(notice, &self.observer),
             FileFormat::Flowprobe => json::line(notice),
         };
-        // A full disk may stay full for days: what does not fit is lost, and counted.
-        self.write(line).map_err(|error| Trouble::Never(format!("cannot write `{}`: {error}", self.path.display())))
+        self.write(line).map_err(|error| self.trouble(&error))
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
     fn lines_go_to_the_file_that_has_the_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, aside) = (folder.path().join("findings.json"), folder.path().join("findings.json.1"));
-        let mut lines = Lines::new(path.clone(), FileFormat::Ecs, observer()).expect("a file");
+        let mut lines = Lines::new(path.clone(), FileFormat::Ecs, observer());
         let tell = |lines: &mut Lines| lines.tell(&notice(sighting(), Change::Opened)).expect("written");
         tell(&mut lines);
         tell(&mut lines);
@@ -123,7 +126,8 @@ mod tests {
     fn a_line_after_one_that_was_cut_off_is_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("findings.json");
-        let mut lines = Lines::new(path.clone(), FileFormat::Flowprobe, observer()).expect("a file");
+        let mut lines = Lines::new(path.clone(), FileFormat::Flowprobe, observer());
+        lines.check().expect("a file");
         fs::write(&path, "{\"half").expect("written");
         lines.open.as_mut().expect("open").is_torn = true;
         for _ in 0..2 {
@@ -136,12 +140,19 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_no_reason_to_wait() {
-        let mut lines = Lines::new("/dev/full".into(), FileFormat::Ecs, observer()).expect("open");
+    fn what_cannot_be_written_may_be_later() {
+        let mut lines = Lines::new("/dev/full".into(), FileFormat::Ecs, observer());
         match lines.tell(&notice(sighting(), Change::Opened)) {
-            Err(Trouble::Never(why)) => assert!(why.contains("/dev/full") && why.contains("No space left"), "{why}"),
+            Err(Trouble(why)) => assert!(why.contains("/dev/full") && why.contains("No space left"), "{why}"),
             other => panic!("{other:?}"),
         }
-        assert!(Lines::new("/nonexistent/findings".into(), FileFormat::Ecs, observer()).is_err());
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("later/findings");
+        let mut lines = Lines::new(path.clone(), FileFormat::Ecs, observer());
+        assert!(lines.check().is_err() && lines.tell(&notice(sighting(), Change::Opened)).is_err());
+        fs::create_dir(folder.path().join("later")).expect("a folder");
+        lines.check().expect("a file");
+        lines.tell(&notice(sighting(), Change::Opened)).expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("text").lines().count(), 1);
     }
 }

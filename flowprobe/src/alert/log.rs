@@ -42,42 +42,14 @@ pub fn tell(notice: &Notice) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::fmt::MakeWriter;
-
     use super::super::notice::tests::{notice, sighting};
     use super::*;
     use crate::detect::finding::{Severity, Sighting};
     use crate::detect::findings::Change;
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(octets)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Page {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::logging::tests::Page;
 
     fn said(sighting: Sighting, change: Change) -> String {
-        let page = Page::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(page.clone()).with_ansi(false).without_time().finish();
-        tracing::subscriber::with_default(subscriber, || tell(&notice(sighting, change)));
-        String::from_utf8(page.0.lock().expect("no panic").clone()).expect("UTF-8")
+        Page::of(|| tell(&notice(sighting, change)))
     }
 
     #[test]

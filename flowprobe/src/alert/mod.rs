@@ -38,7 +38,7 @@ use pace::Pace;
 use settings::{LogSettings, SinkSettings, SyslogFormat, SyslogSettings, SyslogUrl, WebhookSettings};
 use syslog::{Style, Syslog, Transport};
 pub use webhook::PostError;
-use webhook::{Journal, Post, Webhook};
+use webhook::{Post, Webhook};
 use worker::{Event, Sink, Worker};
 
 /// How long threads may take to end when the time is up.
@@ -70,14 +70,6 @@ pub struct SinkError {
 /// What is wrong with a sink.
 #[derive(Debug, Error)]
 pub enum SinkFault {
-    /// A file, or what goes to it, cannot be had.
-    #[error("cannot open `{}`: {error}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
     /// Certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -116,7 +108,8 @@ pub fn start(settings: &[SinkSettings], folder: Option<&Path>) -> Result<Sinks, 
 }
 
 impl Sinks {
-    /// Starts all of them. What waits for webhooks is kept in `folder`, which has to be there; without one it is lost with the process.
+    /// Starts all of them. What waits for webhooks is kept in `folder`; without one it is lost with the process. Files that cannot be written
+    /// keep nothing from starting: they are tried again.
     ///
     /// # Errors
     /// One of them cannot be had. None runs then.
@@ -167,10 +160,10 @@ impl Sinks {
                     notice = Some(Arc::new(Notice::new(finding, change, now_ms)));
                 }
                 if let Some(notice) = &notice
-                    && sink.health.admit()
+                    && sink.health.admit(severity)
                     && sink.events.send(Event::Tell(notice.clone())).is_err()
                 {
-                    sink.health.lost("its thread has ended");
+                    sink.health.lost(severity, "its thread has ended");
                 }
             }
         }
@@ -236,17 +229,12 @@ fn prepare(
     Ok(match settings {
         SinkSettings::Syslog(settings) => Ready::Syslog(working(syslog(settings, observer, pace)?, health, pace)),
         SinkSettings::Webhook(settings) => {
-            let post = Post::new(settings, &pace)?;
-            let (journal, left) = match folder.map(|folder| journal(settings, folder)).transpose()? {
-                Some((journal, left)) => (Some(journal), left),
-                None => (None, Vec::new()),
-            };
-            let webhook = Webhook::new(post, journal, left, health, pace, events.clone());
+            let journal = folder.map(|folder| folder.join(journal(settings)));
+            let webhook = Webhook::new(Post::new(settings, &pace)?, journal, health, pace, events.clone());
             Ready::Webhook(webhook.map_err(SinkFault::Thread)?)
         }
         SinkSettings::File(settings) => {
             let lines = Lines::new(settings.path.clone(), settings.format, observer.clone());
-            let lines = lines.map_err(|error| SinkFault::Open { path: settings.path.clone(), error })?;
             Ready::File(working(lines, health, pace))
         }
         SinkSettings::Log(_) => Ready::Log(working(Log, health, pace)),
@@ -283,9 +271,8 @@ fn syslog(settings: &SyslogSettings, observer: &Observer, pace: Pace) -> Result<
 }
 
 /// What waits for a receiver is in a file that is named after all of its URL, so that no other ever gets it.
-fn journal(settings: &WebhookSettings, folder: &Path) -> Result<(Journal, Vec<webhook::Stored>), SinkFault> {
+fn journal(settings: &WebhookSettings) -> PathBuf {
     let digest = digest::digest(&digest::SHA256, settings.url.uri().to_string().as_bytes());
     let name = digest.as_ref()[..8].iter().fold("webhook-".to_owned(), |name, octet| format!("{name}{octet:02x}"));
-    let path = folder.join(name).with_extension("jsonl");
-    Journal::open(path.clone()).map_err(|error| SinkFault::Open { path, error })
+    Path::new(&name).with_extension("jsonl")
 }

@@ -51,7 +51,7 @@ pub(super) struct Syslog {
 impl Sink for Syslog {
     fn tell(&mut self, notice: &Notice) -> Result<(), Trouble> {
         let message = self.style.message(notice);
-        self.transport.send(&message).map_err(|error| Trouble::Later(error.to_string()))
+        self.transport.send(&message).map_err(|error| Trouble(error.to_string()))
     }
 }
 

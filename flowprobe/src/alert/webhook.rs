@@ -9,8 +9,9 @@ mod post;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
@@ -20,9 +21,7 @@ use super::notice::Notice;
 use super::pace::Pace;
 use super::worker::Event;
 use book::{Book, Next};
-pub(super) use journal::Journal;
-use journal::Record;
-pub(super) use journal::Stored;
+use journal::{Journal, Record};
 use post::Job;
 use post::Outcome;
 pub use post::PostError;
@@ -38,19 +37,22 @@ pub(super) struct Webhook {
     in_flight: Option<u64>,
     /// What the journal has yet to be told.
     unsaved: Vec<Record>,
-    is_saving: bool,
+    /// When the journal is written again, where that has failed.
+    again: Option<Instant>,
 }
 
+/// So soon a journal is tried to be written again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 impl Webhook {
-    /// Starts the thread that makes the requests; their answers come as events. `journal` is where what waits is kept, and `left` what an
-    /// earlier run has left there.
+    /// Starts the thread that makes the requests; their answers come as events. `journal` is where what waits is kept; what an earlier run
+    /// has left there is sent first.
     ///
     /// # Errors
     /// There is no thread to be had.
     pub(super) fn new(
         post: Post,
-        journal: Option<Journal>,
-        left: Vec<Stored>,
+        journal: Option<PathBuf>,
         health: Health,
         pace: Pace,
         answers: Sender<Event>,
@@ -64,19 +66,30 @@ impl Webhook {
                 }
             }
         })?;
-        health.restored(left.len() as u64);
         let now = Instant::now();
-        let mut book = Book::new(pace, now);
-        left.into_iter().for_each(|stored| book.restore(stored, now));
-        Ok(Self { book, journal, health, jobs, in_flight: None, unsaved: Vec::new(), is_saving: true })
+        let (mut book, mut again) = (Book::new(pace, now), None);
+        let journal = journal.map(|path| {
+            let (journal, left, opened) = Journal::open(path);
+            if let Err(error) = opened {
+                health.not_saved(&error);
+                again = Some(now + AGAIN);
+            }
+            for stored in left {
+                health.restored(stored.severity);
+                book.restore(stored, now);
+            }
+            journal
+        });
+        Ok(Self { book, journal, health, jobs, in_flight: None, unsaved: Vec::new(), again })
     }
 
     /// Hands changes on until the end. What waits then is left to the next run.
     pub(super) fn run(mut self, events: &Receiver<Event>) {
         let mut end: Option<Instant> = None;
         loop {
-            self.save();
+            self.give_way();
             let now = Instant::now();
+            self.save(now, false);
             let mut until = end;
             if self.in_flight.is_none() {
                 match self.book.next(now) {
@@ -91,6 +104,7 @@ impl Webhook {
                     _ => {}
                 }
             }
+            until = until.into_iter().chain(self.again).min();
             if end.is_some_and(|end| self.in_flight.is_none() || now >= end) {
                 break;
             }
@@ -108,11 +122,12 @@ impl Webhook {
                 end = self.hear(event).or(end);
             }
         }
-        self.save();
+        self.give_way();
+        self.save(Instant::now(), true);
         let left = self.health.waiting();
         match (left, &self.journal) {
             (0, _) => {}
-            (_, Some(_)) if self.is_saving => {
+            (_, Some(_)) if self.again.is_none() => {
                 warn!(sink = self.health.name(), "{left} changes of findings wait for the next start");
             }
             _ => error!(sink = self.health.name(), "{left} changes of findings could not be delivered before the end"),
@@ -130,8 +145,19 @@ impl Webhook {
     }
 
     fn take(&mut self, notice: &Notice) {
-        let stored = self.book.add(notice.finding.id.clone(), notice.key(), json::line(notice), Instant::now());
+        let (severity, finding) = (notice.finding.severity, notice.finding.id.clone());
+        let stored = self.book.add(severity, finding, notice.key(), json::line(notice), Instant::now());
         self.unsaved.push(Record::Add(stored));
+    }
+
+    /// Puts those away whose places worse ones have taken.
+    fn give_way(&mut self) {
+        while let Some(severity) = self.health.giving_way() {
+            // One that is on its way, or was not heard of yet, is waited for.
+            let Some(number) = self.book.give_way(severity, self.in_flight) else { break };
+            self.health.gave_way(severity);
+            self.unsaved.push(Record::Done(number));
+        }
     }
 
     fn settle(&mut self, answered: &Answered) {
@@ -139,32 +165,35 @@ impl Webhook {
         if let Some(trouble) = &answered.trouble {
             self.health.attempt_failed(trouble);
         }
-        let given_up = self.book.done(answered.number, answered.outcome, Instant::now());
+        let gone = self.book.done(answered.number, answered.outcome, Instant::now());
         if answered.outcome == Outcome::Delivered {
-            self.health.sent();
-            self.unsaved.push(Record::Done(answered.number));
-        }
-        if !given_up.is_empty() {
-            let lost = given_up.len() as u64;
-            self.health.failed(lost);
+            gone.iter().for_each(|stored| self.health.sent(stored.severity));
+        } else if !gone.is_empty() {
+            gone.iter().for_each(|stored| self.health.failed(stored.severity));
+            let lost = gone.len();
             error!(sink = self.health.name(), "{lost} changes of findings are given up: they were refused for a day");
-            self.unsaved.extend(given_up.into_iter().map(Record::Done));
         }
+        self.unsaved.extend(gone.iter().map(|stored| Record::Done(stored.number)));
     }
 
-    /// Tells the journal. Where it cannot be written, it is once it can be.
-    fn save(&mut self) {
+    /// Tells the journal. Where it cannot be written, that is tried again now and then, and at the end.
+    fn save(&mut self, now: Instant, is_end: bool) {
         let Some(journal) = &mut self.journal else { return };
-        if self.unsaved.is_empty() && self.is_saving {
-            return;
-        }
-        match journal.write(&self.unsaved, || self.book.stored()) {
-            Ok(()) => self.is_saving = true,
-            Err(error) => {
-                if self.is_saving {
-                    warn!(sink = self.health.name(), "what waits will not survive a restart: {error}");
+        let is_due = match self.again {
+            Some(again) => now >= again || is_end,
+            None => !self.unsaved.is_empty(),
+        };
+        // After a failure all that waits is written, and not what is new.
+        if is_due {
+            match journal.write(&self.unsaved, || self.book.stored()) {
+                Ok(()) => {
+                    self.again = None;
+                    self.health.saved();
                 }
-                self.is_saving = false;
+                Err(error) => {
+                    self.again = Some(now + AGAIN);
+                    self.health.not_saved(&error);
+                }
             }
         }
         self.unsaved.clear();

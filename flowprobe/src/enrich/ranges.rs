@@ -5,6 +5,8 @@
 pub(crate) trait Address: Copy + Ord {
     /// The first of all.
     const FIRST: Self;
+    /// The last of all.
+    const LAST: Self;
 
     /// The next one; none after the last.
     fn next(self) -> Option<Self>;
@@ -15,6 +17,7 @@ pub(crate) trait Address: Copy + Ord {
 
 impl Address for u32 {
     const FIRST: Self = 0;
+    const LAST: Self = Self::MAX;
 
     fn next(self) -> Option<Self> {
         self.checked_add(1)
@@ -27,6 +30,7 @@ impl Address for u32 {
 
 impl Address for u128 {
     const FIRST: Self = 0;
+    const LAST: Self = Self::MAX;
 
     fn next(self) -> Option<Self> {
         self.checked_add(1)
@@ -96,6 +100,12 @@ impl<A: Address> Ranges<A> {
         let (from, to) = (self.tops[top] as usize, self.tops[top + 1] as usize);
         let before = self.starts[from + 1..=to].partition_point(|start| *start <= address);
         self.values[from + before]
+    }
+
+    /// All ranges: the first address, that of the next range if there is one, and the number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (A, Option<A>, u32)> {
+        let next = self.starts.iter().skip(1).copied().map(Some).chain([None]);
+        self.starts.iter().zip(next).zip(&self.values).map(|((start, next), value)| (*start, next, *value))
     }
 
     /// Ranges.

@@ -21,6 +21,7 @@ use flowprobe_ebpf::selection::Verdict;
 use flowprobe_ebpf::{Direction, FlowValue, InterfaceStats, Selection, Tunnels, Weight};
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::clock::WallOffset;
 use crate::config::SelectionConfig;
@@ -68,6 +69,9 @@ pub struct Replay {
     by_source: HashMap<(PathBuf, u32), usize>,
     /// The interface of the packet before, by its number in the capture that is being read.
     latest: Option<(u32, usize)>,
+    /// A file of which nothing was read yet, if it matters which comes first.
+    begins: Option<PathBuf>,
+    minds_order: bool,
     /// The capture's clock: the latest packet's time stamp.
     now_ns: u64,
     reported_ns: u64,
@@ -104,6 +108,8 @@ impl Replay {
             interfaces: Vec::new(),
             by_source: HashMap::new(),
             latest: None,
+            begins: None,
+            minds_order: false,
             now_ns: 0,
             reported_ns: 0,
             packets: 0,
@@ -113,11 +119,18 @@ impl Replay {
         }
     }
 
+    /// Warns of files that begin before the end of what was read before them, as detectors take them for late.
+    #[must_use]
+    pub fn minding_order(self, minds_order: bool) -> Self {
+        Self { minds_order, ..self }
+    }
+
     /// Reads `input` to its end. `progress` is told now and then how many octets of it were read.
     ///
     /// # Errors
     /// The file is damaged or of an unknown kind; everything before the damage has been handed on.
     pub fn read(&mut self, input: Input, progress: &mut dyn FnMut(u64)) -> Result<(), ReplayError> {
+        self.begins = self.minds_order.then(|| input.path().to_owned());
         if input.kind() == Kind::Messages {
             return self.read_messages(input, progress);
         }
@@ -171,6 +184,14 @@ impl Replay {
 
     /// Sets the clock; whether so much of it has gone by since the last report.
     fn is_time_to_report(&mut self, time_ns: u64, step_ns: u64) -> bool {
+        if let Some(path) = self.begins.take().filter(|_| time_ns < self.now_ns) {
+            let early = Duration::from_nanos(self.now_ns - time_ns);
+            warn!(
+                "{}: begins {early:.1?} before the end of what was read before it, which is late for detectors: some of it may not be \
+                 found. Name files in the order of their times",
+                path.display()
+            );
+        }
         self.now_ns = self.now_ns.max(time_ns);
         if self.reported_ns == 0 {
             self.reported_ns = self.now_ns;
@@ -256,5 +277,62 @@ struct InterfaceOf<'a> {
 impl hashbrown::Equivalent<(PathBuf, u32)> for InterfaceOf<'_> {
     fn equivalent(&self, (path, number): &(PathBuf, u32)) -> bool {
         self.path == path && self.number == *number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::logging::tests::Page;
+
+    /// A capture of one frame of each of these seconds.
+    fn capture(path: &str, seconds: &[u32]) -> Input {
+        let mut octets = Vec::new();
+        for number in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1_u32] {
+            octets.extend(number.to_le_bytes());
+        }
+        for second in seconds {
+            for number in [*second, 0, 14, 14] {
+                octets.extend(number.to_le_bytes());
+            }
+            octets.extend([2; 14]);
+        }
+        Input::from_stream(Path::new(path), std::io::Cursor::new(octets)).expect("a capture")
+    }
+
+    /// A file of one message without records.
+    fn message(path: &str, second: u32) -> Input {
+        let octets = [&[0, 10, 0, 16][..], &second.to_be_bytes(), &[0; 8]].concat();
+        Input::from_stream(Path::new(path), std::io::Cursor::new(octets)).expect("a file")
+    }
+
+    fn said(minds_order: bool, inputs: Vec<Input>) -> String {
+        let selection = crate::config::SelectionSettings::default().check().expect("a selection");
+        let ((out, drained), (_open, closed)) = (sync_channel(1000), mpsc::channel(1));
+        let mut replay = Replay::new(out, closed, 1, &selection).minding_order(minds_order);
+        let said = Page::of(|| inputs.into_iter().for_each(|input| replay.read(input, &mut |_| ()).expect("read")));
+        drop(drained);
+        said
+    }
+
+    #[test]
+    fn files_that_are_not_in_the_order_of_time_are_named() {
+        // Frames within one file may be late, as those of several CPUs are.
+        let files = || {
+            vec![
+                capture("first", &[100, 90, 200]),
+                capture("late", &[150, 300]),
+                capture("next", &[300, 400]),
+                message("older", 310),
+                message("newer", 500),
+            ]
+        };
+        let text = said(true, files());
+        let named: Vec<&str> = text.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+        assert_eq!(named, ["late", "older"], "{text}");
+        assert!(text.contains("late: begins 50.0s before the end") && text.contains("older: begins 90.0s"), "{text}");
+        assert_eq!(said(false, files()), "");
     }
 }

@@ -90,7 +90,7 @@ pub async fn run(
     let metering = Metering::new(table, schema, sinks, Patience::Forever).selecting(selection.remarks());
     let metering = metering.enriching(Some(Enricher::new(&enrichment)));
     let metering = thread::Builder::new().name("metering".into()).spawn(move || metering.run(&drained))?;
-    let replay = Replay::new(out, closed, readers, &selection);
+    let replay = Replay::new(out, closed, readers, &selection).minding_order(detect.is_some());
     let outcome = tokio::task::spawn_blocking(move || read_all(replay, inputs)).await?;
     let ended = tokio::task::spawn_blocking(move || {
         metering.join().map_err(|_| anyhow!("the metering thread has failed"))?;

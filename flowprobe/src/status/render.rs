@@ -123,6 +123,9 @@ fn findings(found: &detect::Condition, line: &mut impl FnMut(String)) {
         if let Some(trouble) = &sink.trouble {
             line(format!("      not delivered: {}", beginning(trouble, 58)));
         }
+        if let Some(unsaved) = &sink.unsaved {
+            line(format!("      what waits is not on disk: {}", beginning(unsaved, 46)));
+        }
     }
 }
 
@@ -340,6 +343,7 @@ Findings                                critical      high    medium       low
 Changes of findings told                       sent      waiting         lost
   webhook https://alerts.example                 40            5            3
       not delivered: Connection refused (os error 111)
+      what waits is not on disk: Read-only file system (os error 30)
 
 Names                                    in use for      reloads       failed
   /var/lib/GeoIP/GeoLite2-ASN.mmdb      16 min 40 s            2            1

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::pace::Pace;
 use super::journal::Stored;
 use super::post::{Job, Outcome};
+use crate::detect::finding::Severity;
 
 /// All changes that wait, in the order in which they came.
 ///
@@ -44,8 +45,15 @@ impl Book {
     }
 
     /// Puts one at the end.
-    pub(super) fn add(&mut self, finding: String, key: String, body: String, now: Instant) -> Stored {
-        let stored = Stored { number: self.next, finding, key, body };
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        finding: String,
+        key: String,
+        body: String,
+        now: Instant,
+    ) -> Stored {
+        let stored = Stored { number: self.next, severity, finding, key, body };
         self.restore(stored.clone(), now);
         stored
     }
@@ -59,6 +67,13 @@ impl Book {
     /// What waits.
     pub(super) fn stored(&self) -> impl Iterator<Item = &Stored> {
         self.items.iter().map(|item| &item.stored)
+    }
+
+    /// Puts the latest of this severity away that is not on its way, and returns its number.
+    pub(super) fn give_way(&mut self, severity: Severity, in_flight: Option<u64>) -> Option<u64> {
+        let may = |item: &Item| item.stored.severity == severity && Some(item.stored.number) != in_flight;
+        let at = self.items.iter().rposition(may)?;
+        self.items.remove(at).map(|item| item.stored.number)
     }
 
     /// What to do now.
@@ -82,8 +97,8 @@ impl Book {
         soonest.map_or(Next::Nothing, Next::At)
     }
 
-    /// Takes note of what has become of one. Returns those that are given up.
-    pub(super) fn done(&mut self, number: u64, outcome: Outcome, now: Instant) -> Vec<u64> {
+    /// Takes note of what has become of one. Returns those that do not wait any more: the one that was delivered, or those that are given up.
+    pub(super) fn done(&mut self, number: u64, outcome: Outcome, now: Instant) -> Vec<Stored> {
         let Some(position) = self.items.iter().position(|item| item.stored.number == number) else {
             return Vec::new();
         };
@@ -91,25 +106,22 @@ impl Book {
         let is_old = |item: &Item| now.saturating_duration_since(item.since) >= keeps;
         match outcome {
             Outcome::Delivered => {
-                self.items.remove(position);
                 self.failures = 0;
                 self.due = now;
-                Vec::new()
+                self.items.remove(position).map(|item| item.stored).into_iter().collect()
             }
             Outcome::Away { retry_after } => {
                 self.failures = self.failures.saturating_add(1);
                 self.due = now + self.wait(self.failures, retry_after);
-                let old: Vec<u64> =
-                    self.items.iter().filter(|item| is_old(item)).map(|item| item.stored.number).collect();
-                self.items.retain(|item| !is_old(item));
-                old
+                let (old, young) = std::mem::take(&mut self.items).into_iter().partition::<VecDeque<_>, _>(is_old);
+                self.items = young;
+                old.into_iter().map(|item| item.stored).collect()
             }
             Outcome::Refused { retry_after } => {
                 self.failures = 0;
                 self.due = now;
                 if is_old(&self.items[position]) {
-                    self.items.remove(position);
-                    return vec![number];
+                    return self.items.remove(position).map(|item| item.stored).into_iter().collect();
                 }
                 let wait = self.wait(self.items[position].failures.saturating_add(1), retry_after);
                 let item = &mut self.items[position];

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::finding::Severity;
+
 /// Lines beyond which a journal is written anew.
 const LINES: usize = 4000;
 
@@ -15,15 +17,22 @@ const IDLE_LINES: usize = 20;
 
 /// A change that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::alert) struct Stored {
+pub(super) struct Stored {
     /// Counted up for each.
     pub(super) number: u64,
+    /// The finding's; one that was written without gives way to none.
+    #[serde(default = "worst")]
+    pub(super) severity: Severity,
     /// The finding's identifier.
     pub(super) finding: String,
     /// The same for each attempt.
     pub(super) key: String,
     /// What is sent.
     pub(super) body: String,
+}
+
+const fn worst() -> Severity {
+    Severity::Critical
 }
 
 /// A line.
@@ -37,23 +46,27 @@ pub(super) enum Record {
 }
 
 /// The file.
-pub(in crate::alert) struct Journal {
+pub(super) struct Journal {
     path: PathBuf,
     /// What lines are added to; none where the last could not be.
     file: Option<File>,
     lines: usize,
+    /// Whether there is a file that cannot be read. It is put aside before another takes its name.
+    is_unread: bool,
 }
 
 impl Journal {
-    /// Reads what waits, in the order in which it came, and goes on from there. Lines that are cut off or damaged are passed over.
-    ///
-    /// # Errors
-    /// The file can be neither read nor written.
-    pub(in crate::alert) fn open(path: PathBuf) -> io::Result<(Self, Vec<Stored>)> {
-        let octets = match fs::read(&path) {
+    /// Reads what waits, in the order in which it came, and goes on from there. Lines that are cut off or damaged are passed over. An error
+    /// says that the file could not be read, or could not be written: that is tried again with each [`Journal::write`].
+    pub(super) fn open(path: PathBuf) -> (Self, Vec<Stored>, io::Result<()>) {
+        let read = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
+        };
+        let mut journal = Self { path, file: None, lines: 0, is_unread: read.is_err() };
+        let octets = match read {
             Ok(octets) => octets,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
+            Err(error) => return (journal, Vec::new(), Err(error)),
         };
         let mut waiting: Vec<Stored> = Vec::new();
         for line in octets.split(|octet| *octet == b'\n') {
@@ -63,9 +76,8 @@ impl Journal {
                 Err(_) => {}
             }
         }
-        let mut journal = Self { path, file: None, lines: 0 };
-        journal.rewrite(waiting.iter())?;
-        Ok((journal, waiting))
+        let written = journal.rewrite(waiting.iter());
+        (journal, waiting, written)
     }
 
     /// Adds lines, or writes all that waits where there are too many or the last could not be added.
@@ -107,6 +119,10 @@ impl Journal {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&text)?;
         file.sync_data()?;
+        if self.is_unread {
+            fs::rename(&self.path, self.path.with_extension("unreadable"))?;
+            self.is_unread = false;
+        }
         fs::rename(&new, &self.path)?;
         if let Some(folder) = self.path.parent() {
             File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
@@ -128,14 +144,21 @@ mod tests {
     use super::*;
 
     fn stored(number: u64) -> Stored {
-        Stored { number, finding: format!("f{}", number % 3), key: format!("k{number}"), body: "{\n}".into() }
+        let finding = format!("f{}", number % 3);
+        Stored { number, severity: Severity::High, finding, key: format!("k{number}"), body: "{\n}".into() }
+    }
+
+    fn open(path: &Path) -> (Journal, Vec<Stored>) {
+        let (journal, left, opened) = Journal::open(path.to_owned());
+        opened.expect("a journal");
+        (journal, left)
     }
 
     #[test]
     fn what_waits_is_there_again_whatever_was_cut_off() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("webhook.jsonl");
-        let (mut journal, left) = Journal::open(path.clone()).expect("a journal");
+        let (mut journal, left) = open(&path);
         assert_eq!(left, []);
         let none = || std::iter::empty();
         let add = [0, 1, 2].map(|number| Record::Add(stored(number)));
@@ -144,17 +167,20 @@ mod tests {
         drop(journal);
         let text = fs::read(&path).expect("text");
         fs::write(&path, [&text[..], b"{\"add\":{\"number\":3,\"find"].concat()).expect("cut off");
-        let (mut journal, left) = Journal::open(path.clone()).expect("a journal");
+        let (mut journal, left) = open(&path);
         assert_eq!(left, [stored(0), stored(2)]);
         journal.write(&[Record::Add(stored(4))], none).expect("written");
-        assert_eq!(Journal::open(path).expect("a journal").1, [stored(0), stored(2), stored(4)]);
+        assert_eq!(open(&path).1, [stored(0), stored(2), stored(4)]);
+        let before = r#"{"add":{"number":5,"finding":"f","key":"k","body":""}}"#;
+        fs::write(&path, before).expect("written");
+        assert_eq!(open(&path).1[0].severity, Severity::Critical);
     }
 
     #[test]
     fn a_journal_does_not_grow_without_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("webhook.jsonl");
-        let (mut journal, _) = Journal::open(path.clone()).expect("a journal");
+        let (mut journal, _) = open(&path);
         let waits = [stored(9999)];
         let mut most = 0;
         for number in 0..3 * LINES as u64 {
@@ -175,15 +201,29 @@ mod tests {
     fn a_disk_that_refuses_is_asked_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, inside) = (folder.path().join("spool/webhook.jsonl"), folder.path().join("spool"));
-        assert!(Journal::open(path.clone()).is_err());
+        assert!(Journal::open(path.clone()).2.is_err());
         fs::create_dir(&inside).expect("a folder");
-        let (mut journal, _) = Journal::open(path.clone()).expect("a journal");
+        let (mut journal, _) = open(&path);
         fs::remove_dir_all(&inside).expect("removed");
         journal.file = None;
         let waits = [stored(1)];
         assert!(journal.write(&[Record::Add(stored(1))], || waits.iter()).is_err());
         fs::create_dir(&inside).expect("a folder");
         journal.write(&[], || waits.iter()).expect("written");
-        assert_eq!(Journal::open(path).expect("a journal").1, waits);
+        assert_eq!(open(&path).1, waits);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_put_aside_when_there_is_something_to_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("webhook.jsonl");
+        // Nobody can read a folder as a file, root neither.
+        fs::create_dir_all(path.join("precious")).expect("a folder");
+        let (mut journal, left, opened) = Journal::open(path.clone());
+        assert!(opened.is_err() && left.is_empty() && path.join("precious").is_dir());
+        let waits = [stored(1)];
+        journal.write(&[Record::Add(stored(1))], || waits.iter()).expect("written");
+        assert!(folder.path().join("webhook.unreadable/precious").is_dir());
+        assert_eq!(open(&path).1, waits);
     }
 }

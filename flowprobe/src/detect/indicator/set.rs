@@ -137,19 +137,25 @@ impl IndicatorSet {
 
     /// Of each list in which an address is, the smallest entry.
     pub(crate) fn listed(&self, found: Found) -> Vec<Listed<'_>> {
+        let listed = |index: usize| {
+            let (note, of) = (self.notes.get(index)?, self.lists.partition_point(|list| list.notes <= index));
+            let list = self.lists.get(of.checked_sub(1)?)?;
+            let reason = if note.reason.is_empty() { list.reason.as_str() } else { &note.reason };
+            Some(Listed { list, score: note.score, reason })
+        };
+        self.noted(found).into_iter().filter_map(listed).collect()
+    }
+
+    /// Indices of the notes behind what was found, of each list one.
+    fn noted(&self, found: Found) -> Vec<usize> {
         let mut out = Vec::new();
         let mut open = vec![found as usize];
         while let Some(found) = open.pop() {
             if let Some((one, other)) = found.checked_sub(self.notes.len() + 1).and_then(|index| self.pairs.get(index))
             {
                 open.extend([*other as usize, *one as usize]);
-            } else if let Some((index, note)) =
-                found.checked_sub(1).and_then(|index| Some((index, self.notes.get(index)?)))
-            {
-                let of = self.lists.partition_point(|list| list.notes <= index) - 1;
-                let list = &self.lists[of];
-                let reason = if note.reason.is_empty() { list.reason.as_str() } else { &note.reason };
-                out.push(Listed { list, score: note.score, reason });
+            } else {
+                out.extend(found.checked_sub(1));
             }
         }
         out
@@ -165,6 +171,27 @@ impl IndicatorSet {
     #[must_use]
     pub fn lists(&self) -> &[ListInfo] {
         &self.lists
+    }
+
+    /// One of the lists as if it had been read again: the same addresses are listed for the same reasons. Entries that lie in each other have
+    /// become ranges that do not.
+    #[must_use]
+    pub fn taken_out(&self, at: usize) -> Option<Parsed> {
+        let list = self.lists.get(at)?;
+        let end = self.lists.get(at + 1).map_or(self.notes.len(), |next| next.notes);
+        let mut known = HashMap::new();
+        let mut note = |found: Found| {
+            let of_list = || self.noted(found).into_iter().find(|index| (list.notes..end).contains(index));
+            *known.entry(found).or_insert_with(|| u32::try_from(of_list()? - list.notes).ok())
+        };
+        Some(Parsed {
+            v4: of_list(&self.v4, &mut note),
+            v6: of_list(&self.v6, &mut note),
+            notes: self.notes[list.notes..end].to_vec(),
+            name: Some(list.name.clone()),
+            category: Some(list.reason.clone()),
+            ..Parsed::default()
+        })
     }
 
     /// Whether nothing is listed.
@@ -202,6 +229,23 @@ fn ranges<A: Address + Sub<Output = A> + From<u8>>(mut entries: Vec<(A, A, u32)>
     }
     nest(&mut entries);
     Ranges::of(entries)
+}
+
+/// Ranges with a note of one list. Those that only other lists have divided are one.
+fn of_list<A: Address + Sub<Output = A> + From<u8>>(
+    all: &Ranges<A>,
+    mut note: impl FnMut(Found) -> Option<u32>,
+) -> Vec<(A, A, u32)> {
+    let mut out: Vec<(A, A, u32)> = Vec::new();
+    for (first, next, found) in all.iter() {
+        let Some(note) = note(found) else { continue };
+        let last = next.map_or(A::LAST, |next| next - A::from(1));
+        match out.last_mut() {
+            Some(before) if before.2 == note && before.1.next() == Some(first) => before.1 = last,
+            _ => out.push((first, last, note)),
+        }
+    }
+    out
 }
 
 /// Of two ranges that overlap without one lying in the other, cuts the first off where the second begins. Networks never do.
@@ -297,6 +341,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_taken_out_says_what_it_has_said() {
+        let all = "192.0.2.0/24 # net\n192.0.2.9 # host\n2001:db8::/32\nffff::/16 # end\n255.255.255.0/24\n";
+        let others = set(&[("a", "192.0.2.8/30\n2001:db8:1::1\n"), ("b", all), ("c", "192.0.0.0/16 # wide\n")]);
+        let again = IndicatorSet::of([(ListSettings::default(), others.taken_out(1).expect("a list"))]);
+        assert_eq!((again.lists()[0].name.as_str(), again.lists()[0].id), ("b", others.lists()[1].id));
+        for address in
+            ["192.0.2.0", "192.0.2.9", "192.0.2.255", "192.0.3.0", "2001:db8:1::1", "ffff::1", "255.255.255.255"]
+        {
+            let before: Vec<_> = names(&others, address).into_iter().filter(|(name, _)| name == "b").collect();
+            assert_eq!(names(&again, address), before, "{address}");
+        }
+        assert_eq!(again.lists()[0].entries, 6, "the network is divided by the host in it");
+        assert!(others.taken_out(3).is_none());
+    }
+
+    #[test]
     fn overlapping_ranges_cover_what_they_cover() {
         for seed in 0..300 {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -323,6 +383,18 @@ mod tests {
                     .filter(|list| lists[*list].iter().any(|(first, last)| (*first..=*last).contains(&address)))
                     .collect();
                 assert_eq!(found, plainly, "{address} with seed {seed}");
+            }
+            // Each list can be had out of it again.
+            let again = IndicatorSet::of((0..lists.len()).map(|at| {
+                let taken = set.taken_out(at).expect("a list");
+                assert!(taken.len() <= 2 * lists[at].len(), "{taken:?}");
+                (ListSettings::default(), taken)
+            }));
+            for address in (0..210_u32).map(|address| std::net::Ipv4Addr::from_bits(address).into()) {
+                let of = |set: &IndicatorSet| {
+                    set.look_up(address).iter().map(|listed| listed.list.name.clone()).collect::<Vec<_>>()
+                };
+                assert_eq!(of(&again), of(&set), "seed {seed}");
             }
         }
     }

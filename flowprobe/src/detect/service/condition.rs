@@ -39,6 +39,8 @@ pub struct Condition {
     /// Why findings are not kept over a restart, while that is so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// How often keeping them has failed.
+    pub failed_saves: u64,
     /// Whether the thread that looks has failed, so that nothing is looked for any more.
     pub has_failed: bool,
 }
@@ -165,8 +167,11 @@ pub(crate) fn example() -> Condition {
             waiting: 5,
             failed_attempts: 9,
             trouble: Some("Connection refused (os error 111)".to_owned()),
+            failed_saves: 4,
+            unsaved: Some("Read-only file system (os error 30)".to_owned()),
         }],
         problem: Some("No space left on device (os error 28)".to_owned()),
+        failed_saves: 6,
         has_failed: false,
     }
 }

@@ -36,11 +36,13 @@ pub struct Files {
     lists: Vec<ListSettings>,
     approvals: Option<PathBuf>,
     stamps: Vec<Option<Stamp>>,
+    /// As they were last handed on.
+    indicators: Arc<IndicatorSet>,
     new_indicators: Handed<Arc<IndicatorSet>>,
     new_approvals: Handed<Approvals>,
 }
 
-/// What tells that a file has changed: device, inode, size, time of change.
+/// What tells that a file has changed, or who may read it: device, inode, size, time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl Files {
@@ -53,16 +55,17 @@ impl Files {
             lists: settings.indicators.list.clone(),
             approvals: settings.device.approvals.clone(),
             stamps: Vec::new(),
+            indicators: Arc::default(),
             new_indicators: Handed::default(),
             new_approvals: Handed::default(),
         };
         files.stamps = files.stamps();
-        let indicators = Arc::new(files.read_lists()?);
-        for list in indicators.lists() {
+        files.indicators = Arc::new(files.read_lists()?);
+        for list in files.indicators.lists() {
             info!("indicators: {}: {} entries", list.name, list.entries);
         }
         let outside = Outside {
-            indicators,
+            indicators: Arc::clone(&files.indicators),
             new_indicators: files.new_indicators.clone(),
             approvals: files.read_approvals()?,
             new_approvals: files.new_approvals.clone(),
@@ -97,14 +100,7 @@ impl Files {
         let (before, now) = (self.stamps.split_at(self.lists.len()), stamps.split_at(self.lists.len()));
         let (lists_differ, approvals_differ) = (before.0 != now.0, before.1 != now.1);
         if lists_differ {
-            match self.read_lists() {
-                Ok(set) => {
-                    let entries: u64 = set.lists().iter().map(|list| list.entries).sum();
-                    info!("indicators were read again: {entries} entries");
-                    self.new_indicators.put(Arc::new(set));
-                }
-                Err(problem) => error!("indicators stay as they were: {problem}"),
-            }
+            self.read_lists_again();
         }
         if approvals_differ {
             match self.read_approvals() {
@@ -127,6 +123,27 @@ impl Files {
     fn read_lists(&self) -> Result<IndicatorSet, FilesError> {
         let read = |list: &ListSettings| Ok((list.clone(), read_list(list)?));
         Ok(IndicatorSet::of(self.lists.iter().map(read).collect::<Result<Vec<_>, FilesError>>()?))
+    }
+
+    /// One that cannot be used stays as it was, and the others do not.
+    fn read_lists_again(&mut self) {
+        let mut broken = 0;
+        let read = |(at, list): (usize, &ListSettings)| {
+            let parsed = read_list(list).or_else(|problem| {
+                broken += 1;
+                error!("{problem}; what was read of it before stays in use");
+                self.indicators.taken_out(at).ok_or(problem)
+            });
+            Some((list.clone(), parsed.ok()?))
+        };
+        let lists: Vec<(ListSettings, Parsed)> = self.lists.iter().enumerate().filter_map(read).collect();
+        if broken == self.lists.len() {
+            return;
+        }
+        self.indicators = Arc::new(IndicatorSet::of(lists));
+        let entries: u64 = self.indicators.lists().iter().map(|list| list.entries).sum();
+        info!("indicators were read again: {} lists, {entries} entries", self.lists.len() - broken);
+        self.new_indicators.put(Arc::clone(&self.indicators));
     }
 
     fn read_approvals(&self) -> Result<Option<Approvals>, FilesError> {
@@ -154,7 +171,7 @@ pub fn read_list(list: &ListSettings) -> Result<Parsed, FilesError> {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+    Some((file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
 }
 
 #[cfg(test)]
@@ -187,5 +204,46 @@ mod tests {
         assert!(outside.new_indicators.take().is_none());
         assert!(outside.new_approvals.take().is_some_and(|all| all.len() == 2));
         assert!(Files::open(&settings).is_err_and(|error| error.to_string().contains("list.txt")));
+    }
+
+    #[test]
+    fn a_broken_list_stays_as_it_was_and_keeps_no_other_from_being_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lists = ["a", "b", "c"].map(|name| folder.path().join(name));
+        for (list, text) in
+            lists.iter().zip(["192.0.2.0/24 # net\n192.0.2.9 # host\n", "192.0.2.9\n", "198.51.100.1\n"])
+        {
+            fs::write(list, text).expect("written");
+        }
+        let text: String = lists.iter().map(|list| format!("[[indicators.list]]\nfile = {list:?}\n")).collect();
+        let settings: Settings = toml::from_str(&text).expect("settings");
+        let (mut files, outside) = Files::open(&settings).expect("files");
+        let said = |set: &IndicatorSet, address: &str| {
+            let address: std::net::IpAddr = address.parse().expect("an address");
+            set.look_up(address.into()).iter().map(|by| format!("{} {}", by.list.name, by.why())).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&outside.indicators, "192.0.2.9"), ["a host", "b "]);
+
+        // One is broken, one is gone, one is newer; twice, so that what stays stays again.
+        for newest in ["198.51.100.2", "198.51.100.33"] {
+            fs::write(&lists[0], "nothing of the kind, really\n").expect("written");
+            let _ = fs::remove_file(&lists[1]);
+            fs::write(&lists[2], format!("{newest}\n")).expect("written");
+            files.look();
+            let set = outside.new_indicators.take().expect("newer lists");
+            assert_eq!(said(&set, "192.0.2.9"), ["a host", "b "]);
+            assert_eq!(
+                (said(&set, "192.0.2.8"), said(&set, newest)),
+                (vec!["a net".to_owned()], vec!["c ".to_owned()])
+            );
+            assert_eq!(said(&set, "198.51.100.1"), Vec::<String>::new());
+        }
+
+        fs::write(&lists[0], "192.0.2.77\n").expect("written");
+        fs::write(&lists[1], "192.0.2.78\n").expect("written");
+        files.look();
+        let set = outside.new_indicators.take().expect("newer lists");
+        let all = ["192.0.2.9", "192.0.2.77", "192.0.2.78", "198.51.100.33"].map(|address| said(&set, address).len());
+        assert_eq!(all, [0, 1, 1, 1]);
     }
 }

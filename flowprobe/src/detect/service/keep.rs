@@ -82,12 +82,20 @@ impl Keep {
         read(&self.folder.join("learned"))
     }
 
-    /// Puts a file aside that is of no use; whether it was one, and not one that cannot be read.
-    pub fn put_aside(error: &KeepError) -> bool {
-        let KeepError::Damaged { path } = error else { return false };
-        // Where that cannot be done, it is written over.
-        let _ = fs::rename(path, path.with_extension("damaged"));
-        true
+    /// Puts a file aside that cannot be used, so that it is not written over.
+    ///
+    /// # Errors
+    /// It cannot be renamed, and is where it was.
+    pub fn put_aside(error: &KeepError) -> io::Result<()> {
+        let (path, ending) = match error {
+            KeepError::Io { path, .. } => (path, "unreadable"),
+            KeepError::Damaged { path } => (path, "damaged"),
+        };
+        match fs::rename(path, path.with_extension(ending)) {
+            // Somebody else has.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
     }
 
     /// Findings as they are written.
@@ -199,7 +207,7 @@ mod tests {
             fs::write(&path, damaged).expect("written");
             let error = keep.findings().expect_err("damage");
             assert!(path.exists() && error.to_string().contains("damaged"), "{error}");
-            assert!(Keep::put_aside(&error));
+            Keep::put_aside(&error).expect("renamed");
             assert!(!path.exists() && path.with_extension("damaged").exists(), "{at}");
         }
     }

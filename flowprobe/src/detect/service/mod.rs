@@ -6,6 +6,7 @@ mod feed;
 pub mod files;
 pub mod json;
 pub mod keep;
+mod keeping;
 mod stage;
 
 pub(crate) use cli::in_words;

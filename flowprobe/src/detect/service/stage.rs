@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::super::capacity::{Line, Lines};
 use super::super::findings::{Change, Finding, Findings};
@@ -19,7 +19,8 @@ use super::super::suppress::Suppression;
 use super::super::{Detection, RULES};
 use super::condition::{self, Condition};
 use super::feed::{Feed, Interfaces};
-use super::keep::{Keep, KeepError};
+use super::keep::Keep;
+use super::keeping::{INTERFACES, Keeping};
 use crate::alert::Sinks;
 use crate::kernel::interface_speed;
 use crate::sink::Event;
@@ -67,6 +68,11 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Findings as they are kept. Whoever asks waits until they are packed, and not until they are on disk.
+    pub(super) fn packed(&self) -> io::Result<Vec<u8>> {
+        Keep::packed(&self.lock().findings)
+    }
+
     /// The findings that are wanted, the latest first, at most so many.
     #[must_use]
     pub fn findings(&self, most: usize, is_wanted: impl Fn(&Finding) -> bool) -> Vec<Finding> {
@@ -112,30 +118,8 @@ struct Speeds {
 /// How often it is looked for interfaces that are new, or that have another speed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Where and when it is kept what was found.
-struct Keeping {
-    keep: Keep,
-    /// When what was learned was kept, on a clock that only runs.
-    learned: Instant,
-    /// When findings were.
-    found: Instant,
-    /// Whether one has changed since.
-    is_due: bool,
-    /// Why that has failed, which is said once.
-    problem: Option<String>,
-}
-
 /// How long sinks may take to send what they have at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Under which name it is kept which number an interface has: some detectors have learned by number.
-const INTERFACES: &str = "interfaces-1";
-
-/// What detectors have learned is kept this often.
-const LEARNED_EVERY: Duration = Duration::from_secs(300);
-
-/// Findings are kept so soon after one has changed.
-const FOUND_SOON: Duration = Duration::from_secs(5);
 
 impl Stage {
     /// Detectors that are fed so, and put on this board what they see.
@@ -167,18 +151,17 @@ impl Stage {
     /// Keeps there what is found and learned, and goes on with what was kept.
     #[must_use]
     pub fn keeping(mut self, keep: Keep) -> Self {
-        let mut is_readable = true;
-        let mut of_no_use = |error: &KeepError, what: &str| {
-            is_readable &= Keep::put_aside(error);
-            warn!("{error}: {what} anew");
-        };
+        let mut of_no_use = Vec::new();
         match keep.findings() {
             Ok(findings) => {
                 let mut state = self.board.lock();
                 state.forgotten_before = findings.forgotten();
                 state.findings = findings;
             }
-            Err(error) => of_no_use(&error, "findings begin"),
+            Err(error) => {
+                warn!("{error}: findings begin anew");
+                of_no_use.push(error);
+            }
         }
         match keep.learned() {
             Ok(learned) => {
@@ -190,15 +173,12 @@ impl Stage {
                     warn!("what the detector \"{name}\" had learned is of another version: it learns anew");
                 }
             }
-            Err(error) => of_no_use(&error, "detectors learn"),
+            Err(error) => {
+                warn!("{error}: detectors learn anew");
+                of_no_use.push(error);
+            }
         }
-        if !is_readable {
-            // What cannot be read now may be read another time.
-            error!("findings of this run are not kept");
-            return self;
-        }
-        let now = Instant::now();
-        self.keep = Some(Keeping { keep, learned: now, found: now, is_due: false, problem: None });
+        self.keep = Some(Keeping::new(keep, of_no_use, &self.board));
         self
     }
 
@@ -272,7 +252,8 @@ impl Stage {
             flows: self.flows,
             detectors: self.detection.memory(),
             sinks: self.sinks.as_ref().map(Sinks::conditions).unwrap_or_default(),
-            problem: self.keep.as_ref().and_then(|keeping| keeping.problem.clone()),
+            problem: self.keep.as_ref().and_then(|keeping| keeping.problem().map(str::to_owned)),
+            failed_saves: self.keep.as_ref().map(Keeping::failures).unwrap_or_default(),
             ..counted
         });
     }
@@ -308,8 +289,7 @@ impl Stage {
         if let Some(sinks) = &self.sinks {
             sinks.tell(changes, now_ms);
             if let Some(keeping) = &mut self.keep {
-                keeping.is_due |= is_news;
-                keeping.save_in_time(&self.detection, &self.board, &self.feed.interfaces());
+                keeping.save_in_time(is_news, &self.detection, &self.board, &self.feed.interfaces());
             }
         }
     }
@@ -345,42 +325,5 @@ impl Speeds {
             self.handed = lines.clone();
             self.new_lines.put(Arc::new(lines));
         }
-    }
-}
-
-impl Keeping {
-    fn save_in_time(&mut self, detection: &Detection, board: &Board, interfaces: &Interfaces) {
-        if self.is_due && self.found.elapsed() >= FOUND_SOON {
-            let saved = self.save_findings(board);
-            self.note(saved);
-        }
-        if self.learned.elapsed() >= LEARNED_EVERY {
-            self.save(detection, board, interfaces);
-        }
-    }
-
-    fn save(&mut self, detection: &Detection, board: &Board, interfaces: &Interfaces) {
-        self.learned = Instant::now();
-        let mut learned = detection.learned();
-        learned.extend(postcard::to_stdvec(&interfaces.names()).ok().map(|names| (INTERFACES, names)));
-        let saved = self.keep.save_learned(&learned).and_then(|()| self.save_findings(board));
-        self.note(saved);
-    }
-
-    fn save_findings(&mut self, board: &Board) -> io::Result<()> {
-        (self.found, self.is_due) = (Instant::now(), false);
-        // Whoever asks waits until they are packed, and not until they are on disk.
-        let packed = Keep::packed(&board.lock().findings)?;
-        self.keep.save_findings(&packed)
-    }
-
-    fn note(&mut self, saved: io::Result<()>) {
-        let problem = saved.err().map(|error| format!("cannot write to {}: {error}", self.keep.folder().display()));
-        match (&problem, &self.problem) {
-            (None, Some(_)) => info!("findings are kept again"),
-            (Some(problem), None) => error!("findings are not kept over a restart: {problem}"),
-            _ => {}
-        }
-        self.problem = problem;
     }
 }

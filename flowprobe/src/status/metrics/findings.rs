@@ -45,6 +45,8 @@ metrics! {
     findings_forgotten: Counter,
     /// Whether findings cannot be kept over a restart at the moment: 1, else 0.
     findings_unsaved: Gauge,
+    /// How often findings, or what detectors have learned, could not be written to disk.
+    findings_failed_saves: Counter,
     /// Whether the thread that looks for findings has failed, so that nothing is looked for any more: 1, else 0.
     findings_stopped: Gauge,
     /// Sightings that suppressions have kept quiet.
@@ -71,6 +73,10 @@ metrics! {
     findings_sink_failed_attempts: Family<Sink, Counter>,
     /// Whether findings cannot be delivered to a sink at the moment: 1, else 0.
     findings_sink_failing: Family<Sink, Gauge>,
+    /// How often what waits for a webhook could not be written to disk.
+    findings_sink_failed_saves: Family<Sink, Counter>,
+    /// Whether what waits for a webhook would not survive a restart at the moment: 1, else 0.
+    findings_sink_unsaved: Family<Sink, Gauge>,
 }
 
 impl Metrics {
@@ -89,6 +95,7 @@ impl Metrics {
         self.findings_kept.set(found.kept);
         self.findings_forgotten.inc_by(found.forgotten);
         self.findings_unsaved.set(i64::from(found.problem.is_some()));
+        self.findings_failed_saves.inc_by(found.failed_saves);
         self.findings_stopped.set(i64::from(found.has_failed));
         self.findings_suppressed_sightings.inc_by(found.suppressed);
         self.findings_seen_flows.inc_by(found.flows);
@@ -112,5 +119,7 @@ impl Metrics {
         self.findings_sink_refused_changes.get_or_create(&labels).inc_by(sink.refused);
         self.findings_sink_failed_attempts.get_or_create(&labels).inc_by(sink.failed_attempts);
         self.findings_sink_failing.get_or_create(&labels).set(i64::from(sink.trouble.is_some()));
+        self.findings_sink_failed_saves.get_or_create(&labels).inc_by(sink.failed_saves);
+        self.findings_sink_unsaved.get_or_create(&labels).set(i64::from(sink.unsaved.is_some()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::super::health::{Health, ROOM};
 use super::*;
 
 const AWAY: Outcome = Outcome::Away { retry_after: None };
@@ -17,7 +18,15 @@ fn book() -> (Book, Instant) {
 }
 
 fn add(book: &mut Book, finding: &str, now: Instant) -> u64 {
-    book.add(finding.to_owned(), String::new(), String::new(), now).number
+    add_severe(book, Severity::Low, finding, now)
+}
+
+fn add_severe(book: &mut Book, severity: Severity, finding: &str, now: Instant) -> u64 {
+    book.add(severity, finding.to_owned(), String::new(), String::new(), now).number
+}
+
+fn numbers(gone: &[Stored]) -> Vec<u64> {
+    gone.iter().map(|stored| stored.number).collect()
 }
 
 fn sent(book: &Book, now: Instant) -> u64 {
@@ -43,10 +52,8 @@ fn a_receiver_that_fails_for_an_hour_gets_everything_afterwards_once_and_in_orde
             attempts += 1;
             let is_back = second >= 3600;
             let outcome = if is_back { Outcome::Delivered } else { AWAY };
-            assert!(book.done(job.number, outcome, now).is_empty());
-            if is_back {
-                arrived.push(job.number);
-            }
+            arrived.extend(numbers(&book.done(job.number, outcome, now)));
+            assert!(is_back || arrived.is_empty());
         }
     }
     assert_eq!((arrived.len(), arrived.is_sorted(), added.len()), (900, true, 900));
@@ -81,7 +88,7 @@ fn what_is_refused_for_a_day_is_given_up() {
             match book.next(now) {
                 Next::Send(job) => {
                     attempts += 1;
-                    given_up = book.done(job.number, outcome, now);
+                    given_up = numbers(&book.done(job.number, outcome, now));
                 }
                 Next::At(at) => now = at,
                 Next::Nothing => panic!("nothing was given up"),
@@ -97,7 +104,8 @@ fn what_is_refused_for_a_day_is_given_up() {
         }
     }
     let (mut book, start) = book();
-    let old = Stored { number: 41, finding: "a".into(), key: String::new(), body: String::new() };
+    let old =
+        Stored { number: 41, severity: Severity::Low, finding: "a".into(), key: String::new(), body: String::new() };
     book.restore(old, start);
     assert_eq!((book.done(41, AWAY, start), add(&mut book, "a", start)), (vec![], 42), "its day begins anew");
 }
@@ -122,4 +130,64 @@ fn a_receiver_is_left_alone_for_as_long_as_it_wants() {
     assert!(due(&book) >= minutes(7) && due(&book) <= minutes(8));
     book.done(12_345, Outcome::Delivered, now);
     assert!(matches!(book.next(now), Next::At(_)), "one that it does not have changes nothing");
+}
+
+/// Ten minutes of refused connections, errors up to the end of the hour, then a receiver that takes 20 s for each.
+#[test]
+fn more_than_there_is_room_for_in_an_hour_of_failure_costs_only_what_is_least_severe() {
+    let (mut book, start) = book();
+    let health = Health::new("webhook".into());
+    let (mut told, mut arrived) = ([0_u64; 4], Vec::new());
+    let mut free_from = start;
+    for second in 0..10 * 3600 {
+        let now = start + Duration::from_secs(second);
+        // One a second in the first hour: of 40 three are high or worse, of 13 findings.
+        if second < 3600 {
+            let severity = match second % 40 {
+                0 => Severity::Critical,
+                13 | 27 => Severity::High,
+                odd if odd % 2 == 1 => Severity::Medium,
+                _ => Severity::Low,
+            };
+            told[severity as usize] += 1;
+            if health.admit(severity) {
+                add_severe(&mut book, severity, &format!("f{}", second % 13), now);
+            }
+            while let Some(severity) = health.giving_way() {
+                book.give_way(severity, None).expect("one that waits");
+                health.gave_way(severity);
+            }
+        }
+        assert!(book.stored().count() as u64 <= ROOM && book.stored().count() as u64 == health.waiting());
+        let Next::Send(job) = (if now < free_from { continue } else { book.next(now) }) else { continue };
+        let is_back = second >= 3600;
+        for gone in book.done(job.number, if is_back { Outcome::Delivered } else { AWAY }, now) {
+            health.sent(gone.severity);
+            arrived.push(gone);
+        }
+        if is_back {
+            free_from = now + Duration::from_secs(20);
+        }
+    }
+    let of = |severity| arrived.iter().filter(|one| one.severity == severity).count() as u64;
+    assert_eq!(told, [1710, 1620, 180, 90], "more than there is room for");
+    assert_eq!(
+        [of(Severity::Critical), of(Severity::High), of(Severity::Medium), of(Severity::Low)],
+        [90, 180, 730, 0]
+    );
+    assert!(numbers(&arrived).is_sorted(), "in the order in which they came");
+    let said = health.condition();
+    assert_eq!((said.sent, said.refused, said.failed, said.waiting), (1000, 2600, 0, 0));
+}
+
+#[test]
+fn the_latest_of_a_severity_gives_way_and_never_the_one_that_is_on_its_way() {
+    let (mut book, now) = book();
+    let first = add(&mut book, "a", now);
+    let high = add_severe(&mut book, Severity::High, "a", now);
+    let last = add(&mut book, "b", now);
+    assert_eq!(book.give_way(Severity::Low, Some(first)), Some(last));
+    assert_eq!(book.give_way(Severity::Low, Some(first)), None);
+    assert_eq!((book.give_way(Severity::High, None), book.give_way(Severity::Low, None)), (Some(high), Some(first)));
+    assert_eq!(book.next(now), Next::Nothing);
 }
