@@ -9,8 +9,12 @@ import { link } from "../url.js";
 import { findingHref, ranked, severity, when } from "./findinglist.js";
 import { durationColumn, endColumn, flagsColumn, typeAndCode } from "./flowcells.js";
 
+/** Findings are said within seconds, and asking for them costs next to nothing. */
+const EVERY_MS = 5000;
+
 /** The list. */
 export const findings = {
+  every: EVERY_MS,
   title: "Findings",
   subtitle: "What looks wrong, whatever the time range",
 
@@ -42,6 +46,7 @@ export const findings = {
 
 /** One of them. */
 export const finding = {
+  every: EVERY_MS,
   title: "Finding",
   subtitle: (state) => [h("a", { href: link(state, { path: "/findings", options: {} }) }, "All findings")],
 
@@ -160,7 +165,7 @@ function drawAbout(panel, one, state) {
     ["Hosts", subjects(one.subjects, state)],
     one.peers.length ? ["Peers", peers(one.peers, one.peerCount, state)] : null,
     ["Rule", one.rule],
-    one.technique ? ["Technique (MITRE ATT&CK)", one.technique] : null,
+    one.technique ? ["MITRE ATT&CK", one.technique] : null,
     ["First", format.moment(one.firstMilliseconds)],
     ["Last", format.moment(one.lastMilliseconds)],
     ["Times", format.count(one.count)],
