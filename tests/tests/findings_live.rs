@@ -25,6 +25,9 @@ use flowprobe_tests::{require, skip};
 use rustix::process::Signal;
 use serde_json::Value;
 
+/// Within which what is found is on a page that is open: it asks every 5 s, and is drawn beside all the trouble.
+const ON_THE_PAGE_MS: i64 = 7000;
+
 /// A daemon on the gateway of a site, and its files.
 struct Watch {
     site: Site,
@@ -68,9 +71,12 @@ fn what_goes_wrong_is_said_in_time_with_its_numbers_shown_and_kept() -> Result<(
     let watch = Watch::new()?;
     let daemon = watch.start("")?;
     let http = Http::new(&watch.site.gateway, WEB)?;
+    let has_browser = skip::can_run("what is found on the dashboard", &["chromium", "chromedriver"]);
+    let browser = has_browser.then(|| looking(&watch.site)).transpose()?;
     let found = must_be_found(&watch.site, &http)?;
-    if skip::can_run("what is found on the dashboard", &["chromium", "chromedriver"]) {
-        must_be_shown(&watch.site, &http)?;
+    if let Some(browser) = browser {
+        must_have_appeared(&browser, &found)?;
+        must_be_shown(&browser, &http)?;
     }
     let are_told = || {
         let sink = http.json("/api/v1/findings")?["sinks"][0].take();
@@ -159,12 +165,44 @@ fn must_be_known_without_a_daemon(watch: &Watch, found: &Found) -> Result<()> {
     Ok(())
 }
 
+/// A browser that has the list open, and notes when the title of each finding is there first.
+fn looking(site: &Site) -> Result<Browser<'_>> {
+    let browser = Browser::start(&site.gateway)?;
+    open(&browser, "/findings")?;
+    let note = "window.appeared = {}; \
+         const look = () => document.querySelectorAll('table[data-table=findings] tbody tr').forEach(row => { \
+           if (row.innerText.trim()) window.appeared[row.dataset.key] ??= Date.now(); }); \
+         new MutationObserver(look).observe(document.querySelector('[data-panel=findings]'), { childList: true, subtree: true }); \
+         look(); return window.appeared;";
+    let before = browser.run(note, &[])?;
+    ensure!(before == serde_json::json!({}), "{before}");
+    Ok(browser)
+}
+
+/// What was found was on the page that was open within a few seconds, without anybody asking for it.
+fn must_have_appeared(browser: &Browser<'_>, found: &Found) -> Result<()> {
+    let all = || browser.run("return window.appeared;", &[]);
+    let are_there = || {
+        let appeared = all()?;
+        Ok(found.values().all(|one| one["id"].as_str().is_some_and(|id| appeared.get(id).is_some())))
+    };
+    wait_until("findings on the page", are_there)?;
+    let appeared = all()?;
+    for one in found.values() {
+        let at_ms = appeared[one["id"].as_str().context("an id")?].as_i64().context("a time")?;
+        let after_ms = at_ms - one["detectedMilliseconds"].as_i64().context("when it was found")?;
+        println!("{} is on the page {after_ms} ms after it was found", one["rule"]);
+        ensure!((0..ON_THE_PAGE_MS).contains(&after_ms), "{after_ms} ms: {one:#}");
+    }
+    must_be_quiet(browser)
+}
+
 /// The list, each finding, the overview and the page of a host, in all looks.
-fn must_be_shown(site: &Site, http: &Http<'_>) -> Result<()> {
-    let (browser, pictures) = (Browser::start(&site.gateway)?, pictures()?);
+fn must_be_shown(browser: &Browser<'_>, http: &Http<'_>) -> Result<()> {
+    let pictures = pictures()?;
     let all = at_rest(http, || {
-        open(&browser, "/findings")?;
-        rows(&browser, "findings", "it.querySelector('a')?.innerText ?? it.innerText")
+        open(browser, "/findings")?;
+        rows(browser, "findings", "it.querySelector('a')?.innerText ?? it.innerText")
     })?;
     let (all, rows) = all;
     ensure!(rows.len() == all.len(), "{rows:#?}");
@@ -176,39 +214,39 @@ fn must_be_shown(site: &Site, http: &Http<'_>) -> Result<()> {
             "{row} is not {one}"
         );
     }
-    look(&browser, &pictures, "findings-all")?;
+    look(browser, &pictures, "findings-all")?;
     for one in &all {
         let rule = one["rule"].as_str().context("a rule")?;
-        open(&browser, &format!("/findings/{}", one["id"].as_str().context("an id")?))?;
-        must_be_explained(&browser, one).with_context(|| rule.to_owned())?;
-        look(&browser, &pictures, &format!("finding-{rule}")).with_context(|| rule.to_owned())?;
+        open(browser, &format!("/findings/{}", one["id"].as_str().context("an id")?))?;
+        must_be_explained(browser, one).with_context(|| rule.to_owned())?;
+        look(browser, &pictures, &format!("finding-{rule}")).with_context(|| rule.to_owned())?;
     }
 
     let titles = "return [...document.querySelectorAll('[data-panel=findings] li a')].map(it => it.innerText);";
     let open_ones = || all.iter().filter(|one| one["state"] == "open");
-    open(&browser, "/")?;
+    open(browser, "/")?;
     let expected: Vec<&Value> = open_ones().map(|one| &one["title"]).collect();
     let shown = browser.run(titles, &[])?;
     ensure!(shown.as_array().is_some_and(|shown| shown.iter().eq(expected.iter().copied())), "{shown}: {expected:?}");
-    look(&browser, &pictures, "findings-overview")?;
+    look(browser, &pictures, "findings-overview")?;
 
     // From a finding to its host, which has all that names it.
     let beacon = all.iter().find(|one| one["rule"] == "beacon").context("the beacon")?;
-    open(&browser, &format!("/findings/{}", beacon["id"].as_str().context("an id")?))?;
+    open(browser, &format!("/findings/{}", beacon["id"].as_str().context("an id")?))?;
     browser.click(&format!("[data-panel=finding] dd a[href^='/hosts/{CONTROL}']"))?;
     browser.wait_for("the host", &format!("location.pathname === '/hosts/{CONTROL}'"))?;
-    ready(&browser)?;
+    ready(browser)?;
     let shown = browser.run(titles, &[])?;
     ensure!(shown == serde_json::json!([beacon["title"]]), "{shown}");
-    open(&browser, &format!("/hosts/{CLIENT}"))?;
+    open(browser, &format!("/hosts/{CLIENT}"))?;
     let names_it = |one: &&Value| [&one["subjects"], &one["peers"]].iter().any(|names| names[0] == CLIENT);
     let expected: Vec<&Value> = all.iter().filter(names_it).map(|one| &one["title"]).collect();
     let shown = browser.run(titles, &[])?;
     ensure!(expected.len() == 3, "{expected:?}");
     ensure!(shown.as_array().is_some_and(|shown| shown.iter().eq(expected.iter().copied())), "{shown}: {expected:?}");
-    look(&browser, &pictures, "findings-host")?;
+    look(browser, &pictures, "findings-host")?;
     println!("pictures are in {}", pictures.display());
-    must_be_quiet(&browser)
+    must_be_quiet(browser)
 }
 
 /// What `action` says of findings that are the same before and after it, as the page ranks them: the worst first, then the latest.
@@ -258,7 +296,7 @@ fn must_be_explained(browser: &Browser<'_>, one: &Value) -> Result<()> {
         ("Hosts", &one["subjects"][0]),
         ("Peers", &one["peers"][0]),
         ("Rule", &one["rule"]),
-        ("Technique (MITRE ATT&CK)", &one["technique"]),
+        ("MITRE ATT&CK", &one["technique"]),
     ] {
         ensure!(facts[name] == *expected, "{name}: {shown:#} is not {one:#}");
     }
