@@ -123,8 +123,8 @@ pub fn must_be_the_scan(scan: &Value) -> Result<()> {
         (30.0..=f64::from(u32::try_from(PORTS.len())?)).contains(&ports) && scan["severity"] == "medium",
         "{ports} ports: {scan:#}"
     );
-    let listed = between(text, ": ", " and ")?.split(", ").map(str::parse::<u16>);
-    ensure!(listed.map(|port| port.is_ok_and(|port| PORTS.contains(&port))).all(|is_it| is_it), "{text}");
+    let mut listed = between(text, ": ", " and ")?.split(", ").map(str::parse::<u16>);
+    ensure!(listed.all(|port| port.is_ok_and(|port| PORTS.contains(&port))), "{text}");
     ensure!(text.ends_with("None of these attempts came to anything."), "{text}");
     let is_attempt = |flow: &Value| flow["tcpControlBits"] == 2 && flow["destinationIPAddress"] == GATEWAY;
     ensure!(scan["evidence"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(is_attempt)), "{scan:#}");
