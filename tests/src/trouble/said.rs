@@ -66,13 +66,12 @@ pub fn wanted(begin: Instant, period: Duration) -> [Wanted; 5] {
     // After 13 connections and 10 s; by default after 5½ minutes and the same.
     let beacon = if is_long() { by(340) } else { by(10) + period * 12 };
     let card = Site::STRANGE_CARD;
-    // Floods, scans and devices are on the page within 30 s, which asks for them every few seconds.
     [
-        Wanted { rule: "icmp-flood", by: by(21), words: format!("{CLIENT} sends ") },
-        Wanted { rule: "port-scan", by: by(21), words: format!("{CLIENT} tried ") },
+        Wanted { rule: "icmp-flood", by: by(28), words: format!("{CLIENT} sends ") },
+        Wanted { rule: "port-scan", by: by(28), words: format!("{CLIENT} tried ") },
         Wanted {
             rule: "unauthorised-device",
-            by: by(21),
+            by: by(28),
             words: format!(
                 "{card} ({STRANGER}) is in the network, and neither it nor its address is in the file of approvals."
             ),
