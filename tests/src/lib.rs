@@ -7,7 +7,8 @@
 //! is counted where it arrives, and for faults that are injected meanwhile.
 //!
 //! What the daemon serves over HTTP is asked for from inside a namespace ([`http`]), also by programs that do so for a living
-//! ([`browser`], and Prometheus among the counterparts, both told what to do through [`rest`]).
+//! ([`browser`], and Prometheus among the counterparts, both told what to do through [`rest`]); [`pages`] is what holds on each page.
+//! [`trouble`] is there to be found.
 //!
 //! Whatever a test starts is undone by a guard that drops, also when the test fails. A test that cannot run here says so
 //! ([`skip`]).
@@ -33,6 +34,7 @@ pub mod lab;
 pub mod listening;
 pub mod live;
 pub mod namespace;
+pub mod pages;
 pub mod process;
 pub mod relayed;
 pub mod resources;
@@ -42,4 +44,5 @@ pub mod second_reading;
 pub mod skip;
 pub mod stream;
 pub mod terminal;
+pub mod trouble;
 pub mod truth;

@@ -2,39 +2,26 @@
 //! the API has and that were sent, without a word on the console and without asking anybody but the daemon. How long pages take from an
 //! empty cache is printed, and only bounded.
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
-use flowprobe_tests::browser::{Browser, Screen};
+use flowprobe_tests::browser::Browser;
 use flowprobe_tests::daemon::Daemon;
 use flowprobe_tests::http::Http;
 use flowprobe_tests::inject;
 use flowprobe_tests::knowledge::Knowledge;
 use flowprobe_tests::listening::{HERE, of_all_kinds, tell};
 use flowprobe_tests::namespace::Namespace;
+use flowprobe_tests::pages::{DESK, LOOKS, ORIGIN, WEB, must_be_quiet, must_fit, pictures, ready};
 use flowprobe_tests::process::wait_until;
 use flowprobe_tests::require;
 use flowprobe_tests::truth::Counts;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const WEB: &str = "127.0.0.1:8739";
-const ORIGIN: &str = "http://127.0.0.1:8739";
-
 /// A host that has sent to one other, and nobody else has.
 const HOST: &str = "10.0.0.7";
 
 /// Flows of an exporter, of many protocols.
 const RECEIVED: u32 = 400;
-
-const DESK: Screen = Screen { width: 1440, height: 900, dark: false };
-const LOOKS: [(&str, Screen); 4] = [
-    ("1440-light", DESK),
-    ("1440-dark", Screen { dark: true, ..DESK }),
-    ("390-dark", Screen { width: 390, height: 844, dark: true }),
-    ("390-light", Screen { width: 390, height: 844, dark: false }),
-];
 
 /// How long a page may take here, where others have the processors too; what is aimed at is a second for tables and two for charts.
 const LONGEST_MS: f64 = 20_000.0;
@@ -131,19 +118,6 @@ impl Site {
     }
 }
 
-/// Where the pictures go: beside what cargo builds.
-fn pictures() -> Result<PathBuf> {
-    let ourselves = std::env::current_exe()?;
-    let folder = ourselves.ancestors().nth(3).context("no target folder")?.join("dashboard");
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-/// Waits until the page has all that it wants to have.
-fn ready(browser: &Browser<'_>) -> Result<()> {
-    browser.wait_for("a page that is ready", "document.documentElement.dataset.state === 'ready'")
-}
-
 #[test]
 fn every_page_has_the_numbers_of_the_api_and_fits_in_every_look() -> Result<()> {
     require!("chromium", "chromedriver");
@@ -177,22 +151,6 @@ fn every_page_has_the_numbers_of_the_api_and_fits_in_every_look() -> Result<()> 
     }
     println!("pictures are in {}", pictures.display());
     site.daemon.stop().map(drop)
-}
-
-/// Nobody was asked but the daemon, and nothing was said on the console.
-fn must_be_quiet(browser: &Browser<'_>) -> Result<()> {
-    let console = browser.console()?;
-    ensure!(console.is_empty(), "{console:#?}");
-    let is_elsewhere = |url: &&String| {
-        !["about:", "data:", "blob:"].iter().any(|own| url.starts_with(own)) && !url.starts_with(&format!("{ORIGIN}/"))
-    };
-    let requests = browser.requests()?;
-    let elsewhere: Vec<&String> = requests.iter().filter(is_elsewhere).collect();
-    ensure!(elsewhere.is_empty(), "{elsewhere:?}");
-    let troubles =
-        browser.run("return [...document.querySelectorAll('.trouble:not([hidden])')].map(it => it.innerText);", &[])?;
-    ensure!(troubles == Value::Array(Vec::new()), "{troubles}");
-    Ok(())
 }
 
 /// A table shows the rows of the answer to the question that the page has asked at this path: in each cell that is named like a value of
@@ -237,30 +195,6 @@ fn share(api: &str, row: &Value) -> u64 {
         _ => &["octets", "octetsSent", "octetsReceived"],
     };
     keys.iter().filter_map(|key| row[*key].as_u64()).sum()
-}
-
-/// The page is no wider than the screen, has the theme's background, and its charts, of which there are so many, are drawn in their size.
-fn must_fit(browser: &Browser<'_>, screen: Screen, charts: usize) -> Result<()> {
-    let brightness = "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).reduce((sum, one) => sum + Number(one), 0) / 3";
-    browser.wait_for("the theme", &format!("({brightness} < 128) === {}", screen.dark))?;
-    browser.wait_for(
-        "charts that are drawn in their size",
-        "[...document.querySelectorAll('[data-chart]')].every(it => { \
-         const drawn = it.querySelector('svg.main-svg'); \
-         return drawn && Math.abs(drawn.clientWidth - it.clientWidth) < 2; })",
-    )?;
-    let seen = browser.run(
-        "const root = document.documentElement; \
-         const marks = '.scatterlayer .trace path, .barlayer .point path, .sankey .sankey-link'; \
-         return { screen: innerWidth, wide: root.scrollWidth, width: root.clientWidth, \
-           marks: [...document.querySelectorAll('[data-chart]')].map(it => it.querySelectorAll(marks).length) };",
-        &[],
-    )?;
-    // A screen grows where what it shows is too wide for it.
-    ensure!(seen["screen"] == screen.width && seen["wide"].as_u64() <= seen["width"].as_u64(), "{seen}");
-    let marks = seen["marks"].as_array().context("charts")?;
-    ensure!(marks.len() >= charts && marks.iter().all(|count| count != 0), "{charts} charts: {seen}");
-    Ok(())
 }
 
 #[test]

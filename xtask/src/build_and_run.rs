@@ -50,14 +50,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Where a daemon that was built to be tried out keeps history, unless its flags say so: in the build's folder.
-pub(crate) fn store(flags: &[String]) -> Result<Vec<OsString>> {
-    let names = |flag: &String| {
-        ["--store", "--config", "-c"].iter().any(|name| flag == name || flag.starts_with(&format!("{name}=")))
-    };
-    if flags.iter().any(names) {
+fn store(flags: &[String]) -> Result<Vec<OsString>> {
+    if has(flags, &["--store", "--config", "-c"]) {
         return Ok(Vec::new());
     }
     Ok(vec!["--store".into(), workspace::target()?.join("store").into()])
+}
+
+/// Whether one of these flags is among those that are passed on.
+pub(crate) fn has(flags: &[String], names: &[&str]) -> bool {
+    flags.iter().any(|flag| names.iter().any(|name| flag == name || flag.starts_with(&format!("{name}="))))
 }
 
 /// Which of the needed capabilities a program started by us will not have: root hands all of its own on, other users

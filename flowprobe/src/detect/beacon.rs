@@ -287,7 +287,7 @@ fn sighting(exchange: &Exchange, pair: &Pair, found: &Rhythm, severity: Severity
         span(last_ms - pair.since_ms),
         if pair.is_in_bursts() { " in bursts" } else { "" },
         found.intervals,
-        span(found.off_ms.into()),
+        span(i64::from(found.off_ms).max(1)),
         octets(found.sent.into()),
         octets(found.received.into()),
         found.score * 100.0,

@@ -365,7 +365,11 @@ impl Judge<'_> {
             one.day
         };
         let others = if self.peers.are_few() {
-            format!("There are {} here to compare with", counted(self.peers.count as u64, "host"))
+            match self.peers.count.saturating_sub(1) {
+                0 => "No other host here sends outside".to_owned(),
+                1 => "1 other host here sends outside, which is too few to compare with".to_owned(),
+                count => format!("{count} other hosts here send outside, which is too few to compare with"),
+            }
         } else {
             let (median, high) = if is_fast { self.peers.hour } else { self.peers.day };
             format!(

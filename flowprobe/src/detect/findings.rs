@@ -149,7 +149,8 @@ impl Findings {
             count: 0,
             first_ms: sighting.first_ms,
             last_ms: sighting.last_ms,
-            detected_ms: now_ms,
+            // The clock stands since its last tick.
+            detected_ms: now_ms.max(sighting.last_ms),
             evidence: Vec::new(),
             quiet_ms: sighting.rule.quiet_ms,
         };

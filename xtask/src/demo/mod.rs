@@ -1,9 +1,11 @@
 //! `cargo xtask demo`: the daemon on the gateway of a small network that exists only in network namespaces, with real
-//! traffic through it. Nothing outside those namespaces is touched, and they are gone at the end.
+//! traffic through it and trouble to be found. Nothing outside those namespaces is touched, and they are gone at the end.
 
 mod dashboard;
+mod folder;
 mod lab;
 mod traffic;
+mod trouble;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,9 +18,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::build_and_run;
+use crate::build_and_run::has;
 use crate::{process, workspace};
-use lab::{GATEWAY_INTERFACES, Lab};
+use folder::Folder;
+use lab::{LINKS, Lab, OUTSIDE, SERVER};
 pub(crate) use traffic::{TrafficArgs, run as run_traffic};
 
 /// What the daemon gets to finish its exports.
@@ -28,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long it runs
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Passed to `flowprobe run`
     #[arg(last = true)]
@@ -55,33 +58,37 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Traffic and daemon, until the time is up, a signal came or the daemon has ended by itself.
 fn show(lab: &Lab, daemon: &Path, args: &Args, ended: &AtomicBool) -> Result<ExitCode> {
+    let ports = LINKS.map(|link| link.port);
     println!(
-        "demo: two clients ── gateway ── server; the daemon meters {} of the gateway for {} s",
-        GATEWAY_INTERFACES.join(", "),
+        "demo: two clients ── gateway ── a server and the outside; the daemon meters {} of the gateway for {} s",
+        ports.join(", "),
         args.seconds
     );
-    let _server = Process::start(&mut traffic::server(lab, args.seconds)?)?;
+    let servers =
+        [SERVER.host, OUTSIDE.host].map(|host| Process::start(&mut traffic::server(lab, host, args.seconds)?));
+    let _servers = servers.into_iter().collect::<Result<Vec<_>>>()?;
     let mut command = lab.command(lab::GATEWAY, daemon);
-    command.arg("run").args(GATEWAY_INTERFACES.iter().flat_map(|interface| ["-i", interface]));
-    command.args(build_and_run::store(&args.flags)?).args(&args.flags);
+    command.arg("run").args(ports.iter().flat_map(|port| ["-i", port]));
+    let folder = Folder::new()?;
+    command.args(folder.arguments(&args.flags)?).args(&args.flags);
     let mut meter = Process::start(&mut command)?;
-    if !args.flags.iter().any(|flag| flag == "--web" || flag.starts_with("--web=")) {
+    if !has(&args.flags, &["--web"]) {
         dashboard::open_door(lab.path(lab::GATEWAY));
     }
+    trouble::announce(args.seconds);
     // Its programs are attached before the first packet of the traffic.
     sleep(Duration::from_secs(1));
     let end = Instant::now() + Duration::from_secs(args.seconds);
-    let clients = lab::CLIENTS
-        .into_iter()
-        .map(|client| Process::start(&mut traffic::client(lab, client, args.seconds)?))
-        .collect::<Result<Vec<_>>>()?;
+    let clients = lab::CLIENTS.iter().map(|client| traffic::client(lab, client.host, args.seconds));
+    let troubles = trouble::TROUBLES.iter().map(|one| traffic::trouble(lab, one, args.seconds));
+    let traffic = clients.chain(troubles).map(|command| Process::start(&mut command?)).collect::<Result<Vec<_>>>()?;
 
     let mut by_itself = None;
     while Instant::now() < end && !ended.load(Ordering::Relaxed) && by_itself.is_none() {
         sleep(Duration::from_millis(100));
         by_itself = meter.child.try_wait().context("cannot wait for the daemon")?;
     }
-    drop(clients);
+    drop(traffic);
     let status = match by_itself {
         Some(status) => status,
         None => meter.end()?,

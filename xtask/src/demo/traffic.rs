@@ -1,5 +1,5 @@
-//! The demo's traffic: this program again, run inside the namespaces of server and clients. Rates are fixed and small:
-//! it is there to be looked at.
+//! The demo's traffic: this program again, run inside the namespaces of those who make it. Rates are fixed and small: it is there to be
+//! looked at.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use super::lab::{CLIENTS, Lab, SERVER, SERVER_V4, SERVER_V6};
+use super::lab::{Lab, SERVER};
+use super::trouble::{self, Trouble};
 
-const BULK: u16 = 5201;
-const SHORT: u16 = 8080;
-const DATAGRAMS: u16 = 53;
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Ports of servers.
+pub(super) const BULK: u16 = 5201;
+pub(super) const SHORT: u16 = 8080;
+pub(super) const WEB: u16 = 443;
+/// RTP's (RFC 3551).
+const DATAGRAMS: u16 = 5004;
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Make the demo's traffic, inside its namespaces
 #[derive(clap::Args)]
@@ -23,31 +28,52 @@ pub(crate) struct TrafficArgs {
     role: Role,
     #[arg(long)]
     seconds: u64,
-    /// Knock at the server's ports, too
-    #[arg(long)]
-    scan: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Role {
+/// Who does something.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
     Server,
     Client,
+    Beacon,
+    Scan,
+    Flood,
+    Upload,
+    Stranger,
 }
 
-/// The command that serves, for `seconds` and the time that starting and ending take.
-pub(super) fn server(lab: &Lab, seconds: u64) -> Result<Command> {
-    let mut command = lab.command(SERVER, ourselves()?);
-    command.args(["demo-traffic", "server", "--seconds", &(seconds + 30).to_string()]);
-    Ok(command)
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Beacon => "beacon",
+            Self::Scan => "scan",
+            Self::Flood => "flood",
+            Self::Upload => "upload",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// The command that serves on a host, for `seconds` and the time that starting and ending take.
+pub(super) fn server(lab: &Lab, host: &str, seconds: u64) -> Result<Command> {
+    command(lab, host, Role::Server, seconds + 30)
 }
 
 /// The command that plays one of the clients.
-pub(super) fn client(lab: &Lab, name: &str, seconds: u64) -> Result<Command> {
-    let mut command = lab.command(name, ourselves()?);
-    command.args(["demo-traffic", "client", "--seconds", &seconds.to_string()]);
-    if name == CLIENTS[1] {
-        command.arg("--scan");
-    }
+pub(super) fn client(lab: &Lab, host: &str, seconds: u64) -> Result<Command> {
+    command(lab, host, Role::Client, seconds)
+}
+
+/// The command that makes trouble when it is time to.
+pub(super) fn trouble(lab: &Lab, trouble: &Trouble, seconds: u64) -> Result<Command> {
+    command(lab, trouble.link.host, trouble.role, seconds)
+}
+
+fn command(lab: &Lab, host: &str, role: Role, seconds: u64) -> Result<Command> {
+    let mut command = lab.command(host, ourselves()?);
+    command.args(["demo-traffic", role.name(), "--seconds", &seconds.to_string()]);
     Ok(command)
 }
 
@@ -59,15 +85,16 @@ pub(crate) fn run(args: &TrafficArgs) -> Result<ExitCode> {
     let end = Instant::now() + Duration::from_secs(args.seconds);
     match args.role {
         Role::Server => serve(end)?,
-        Role::Client => play(args, end)?,
+        Role::Client => play(args.seconds, end)?,
+        Role::Beacon | Role::Scan | Role::Flood | Role::Upload | Role::Stranger => trouble::make(args.role, end)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers on both TCP ports and echoes datagrams, over IPv4 and IPv6, until the time is up.
+/// Answers on the TCP ports and echoes datagrams, over IPv4 and IPv6, until the time is up.
 fn serve(end: Instant) -> Result<()> {
     let any = |port: u16| SocketAddr::from(([0; 16], port));
-    for port in [BULK, SHORT] {
+    for port in [BULK, SHORT, WEB] {
         let listener = TcpListener::bind(any(port)).with_context(|| format!("cannot listen on TCP port {port}"))?;
         spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -98,10 +125,10 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// What a client does all day, over IPv4 and IPv6 in turn.
-fn play(args: &TrafficArgs, end: Instant) -> Result<()> {
-    let v4: IpAddr = SERVER_V4.parse()?;
-    let v6: IpAddr = SERVER_V6.parse()?;
-    let pings = [ping(v4, args.seconds), ping(v6, args.seconds)];
+fn play(seconds: u64, end: Instant) -> Result<()> {
+    let [v4, v6] = SERVER.addresses();
+    let [v4, v6]: [IpAddr; 2] = [v4.parse()?, v6.parse()?];
+    let pings = [v4, v6].map(|server| ping(server, "0.5", seconds));
     let download = |server| request(server, BULK, 4 << 20, 0);
     let upload = |server| request(server, BULK, 0, 1 << 20);
     let browse = |server| request(server, SHORT, 3000, 200);
@@ -111,9 +138,6 @@ fn play(args: &TrafficArgs, end: Instant) -> Result<()> {
         scope.spawn(|| repeat("uploads", end, millis(3000), [v6, v4], upload));
         scope.spawn(|| repeat("short connections", end, millis(100), [v4, v6], browse));
         scope.spawn(|| repeat("datagrams", end, millis(100), [v6, v4], ask));
-        if args.scan {
-            scope.spawn(|| knock(v4, end));
-        }
     });
     for mut ping in pings.into_iter().flatten() {
         // It has counted its own time.
@@ -123,11 +147,11 @@ fn play(args: &TrafficArgs, end: Instant) -> Result<()> {
 }
 
 /// Does something at intervals; says the first time that it fails, and goes on.
-fn repeat(
+pub(super) fn repeat<const SERVERS: usize>(
     what: &str,
     end: Instant,
     interval: Duration,
-    servers: [IpAddr; 2],
+    servers: [IpAddr; SERVERS],
     action: impl Fn(IpAddr) -> io::Result<()>,
 ) {
     let mut silent = true;
@@ -144,7 +168,7 @@ fn repeat(
     }
 }
 
-fn request(server: IpAddr, port: u16, download: u32, upload: u64) -> io::Result<()> {
+pub(super) fn request(server: IpAddr, port: u16, download: u32, upload: u64) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(server, port), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&download.to_be_bytes())?;
@@ -168,22 +192,9 @@ fn ask(server: IpAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Real ICMP and ICMPv6, if `ping` is there.
-fn ping(server: IpAddr, seconds: u64) -> Option<Child> {
+/// Real ICMP and ICMPv6, if `ping` is there; an echo request each `interval` of a second.
+pub(super) fn ping(server: IpAddr, interval: &str, seconds: u64) -> Option<Child> {
     let mut command = Command::new("ping");
-    command.args(["-n", "-q", "-i", "0.5", "-w", &seconds.to_string(), &server.to_string()]).stdout(Stdio::null());
+    command.args(["-n", "-q", "-i", interval, "-w", &seconds.to_string(), &server.to_string()]).stdout(Stdio::null());
     command.spawn().inspect_err(|error| eprintln!("demo client: no ping: {error}")).ok()
-}
-
-/// A slow port scan, which is something to find: nearly all ports are closed.
-fn knock(server: IpAddr, end: Instant) {
-    sleep(Duration::from_secs(3));
-    for port in 1..=1024 {
-        if Instant::now() >= end {
-            return;
-        }
-        // Refused, mostly.
-        let _ = TcpStream::connect_timeout(&SocketAddr::new(server, port), PATIENCE);
-        sleep(Duration::from_millis(20));
-    }
 }

@@ -206,7 +206,7 @@ fn twelve_intervals_are_enough_and_said_in_words() {
     assert_eq!((one.severity, one.matter.as_str()), (Severity::Low, "198.51.100.9 tcp/1177"));
     assert_eq!(one.title, "10.0.0.7 contacts 198.51.100.9 tcp/1177 every 60 s");
     let start = "10.0.0.7 made 13 connections to 198.51.100.9 tcp/1177 in 12 min, one every 60 s. Half of the last 12 \
-                 intervals are within a moment of that. The client sends 60 B";
+                 intervals are within 1 ms of that. The client sends 60 B";
     assert!(one.explanation.starts_with(start), "{}", one.explanation);
     assert!(one.explanation.contains("None of them was answered"), "{}", one.explanation);
     assert_eq!((one.evidence.len(), one.first_ms), (8, START_MS));

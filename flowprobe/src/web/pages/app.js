@@ -65,6 +65,8 @@ function viewOf({ path, range }) {
 
 /** How long what is shown stays new enough, in milliseconds; none where it does not change. */
 function interval() {
+  // What has its own pace does not depend on the time range.
+  if (view.every) return view.every;
   if (view === missing || state.range.kind === "custom") return null;
   if (state.range.kind === "live") return view === live ? 2000 : 10_000;
   return 60_000;

@@ -7,22 +7,6 @@ import { go } from "./nav.js";
 import { FILTERS, instant, labelOf, link, RANGES } from "./url.js";
 
 const TIME_PARAMETERS = new Set(["last", "from", "to"]);
-const PROTOCOLS = {
-  1: "ICMP",
-  2: "IGMP",
-  4: "IPIP",
-  6: "TCP",
-  17: "UDP",
-  41: "6in4",
-  47: "GRE",
-  50: "ESP",
-  51: "AH",
-  58: "ICMPv6",
-  89: "OSPF",
-  112: "VRRP",
-  132: "SCTP",
-};
-
 /** Time range and filters. */
 export class Controls {
   #state = null;
@@ -216,7 +200,7 @@ export class Controls {
             (one.message.includes(value) || filters.filter(([other]) => other === kind).length === 1),
         );
         const isAlternative = filters.findIndex(([other]) => other === kind) !== at;
-        const shown = kind === "protocol" ? (PROTOCOLS[value] ?? value) : value;
+        const shown = kind === "protocol" ? format.protocol(value) : value;
         const name = `${labelOf(kind)} ${shown}`;
         return h(
           `li.chip${problem ? ".wrong" : ""}`,

@@ -192,6 +192,28 @@ export function country(code) {
   }
 }
 
+/** Numbers of IANA with the names that the API has for them. */
+const PROTOCOLS = {
+  1: "ICMP",
+  2: "IGMP",
+  4: "IPIP",
+  6: "TCP",
+  17: "UDP",
+  41: "6in4",
+  47: "GRE",
+  50: "ESP",
+  51: "AH",
+  58: "ICMPv6",
+  89: "OSPF",
+  112: "VRRP",
+  132: "SCTP",
+};
+
+/** The name of a protocol, or its number where it has none. @param {number | string} number */
+export function protocol(number) {
+  return PROTOCOLS[number] ?? String(number);
+}
+
 /** Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite. */
 const WITH_PORTS = new Set([6, 17, 33, 132, 136]);
 

@@ -1,15 +1,20 @@
 // Findings: what looks wrong, and one of them with its evidence.
 
-import { hostHref } from "../cells.js";
+import { hostHref, momentColumn, numberColumn } from "../cells.js";
 import { fill, h } from "../dom.js";
 import * as format from "../format.js";
 import { Panel } from "../panel.js";
 import { Table } from "../table.js";
 import { link } from "../url.js";
 import { findingHref, ranked, severity, when } from "./findinglist.js";
+import { durationColumn, endColumn, flagsColumn, typeAndCode } from "./flowcells.js";
+
+/** Findings are said within seconds, and asking for them costs next to nothing. */
+const EVERY_MS = 5000;
 
 /** The list. */
 export const findings = {
+  every: EVERY_MS,
   title: "Findings",
   subtitle: "What looks wrong, whatever the time range",
 
@@ -41,6 +46,7 @@ export const findings = {
 
 /** One of them. */
 export const finding = {
+  every: EVERY_MS,
   title: "Finding",
   subtitle: (state) => [h("a", { href: link(state, { path: "/findings", options: {} }) }, "All findings")],
 
@@ -92,7 +98,13 @@ function columns() {
           "div.who",
           {},
           h("a", { href: findingHref(state, row.id) }, row.title),
-          h("small", {}, [row.rule, row.technique].filter(Boolean).join(" · ")),
+          h(
+            "small",
+            {},
+            [row.rule, row.technique].filter(Boolean).join(" · "),
+            // On a telephone there is no column for it.
+            h("span.narrow", {}, ` · ${row.state}`),
+          ),
         ),
     },
     { key: "state", label: "State", value: (row) => row.state, cell: (row) => row.state },
@@ -153,7 +165,7 @@ function drawAbout(panel, one, state) {
     ["Hosts", subjects(one.subjects, state)],
     one.peers.length ? ["Peers", peers(one.peers, one.peerCount, state)] : null,
     ["Rule", one.rule],
-    one.technique ? ["Technique (MITRE ATT&CK)", one.technique] : null,
+    one.technique ? ["MITRE ATT&CK", one.technique] : null,
     ["First", format.moment(one.firstMilliseconds)],
     ["Last", format.moment(one.lastMilliseconds)],
     ["Times", format.count(one.count)],
@@ -169,41 +181,40 @@ function drawAbout(panel, one, state) {
   );
 }
 
-/** The columns that the evidence has: it is of whatever elements the rule looked at. */
+/** The columns of evidence; those of which no flow has anything are left out. */
 function evidenceColumns(rows) {
-  const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  return keys.map((key) => {
-    const isNumber = rows.some((row) => typeof row[key] === "number");
-    const isAddress = /IPAddress$|IPv[46]Address$/.test(key);
-    return {
-      key,
-      label: words(key),
-      class: isAddress ? "a" : undefined,
-      numeric: isNumber && !isAddress,
-      value: (row) => row[key] ?? null,
-      cell: (row, { state }) => written(key, row[key], isAddress, state),
-    };
-  });
+  return [
+    momentColumn("flowStartMilliseconds", "Start"),
+    durationColumn(),
+    endColumn("source", "Source"),
+    endColumn("destination", "Destination"),
+    {
+      key: "protocolIdentifier",
+      label: "Protocol",
+      class: "s",
+      value: (row) => row.protocolIdentifier,
+      cell: (row) => {
+        const icmp = typeAndCode(row.icmpTypeCodeIPv4 ?? row.icmpTypeCodeIPv6);
+        return h("div.who", {}, format.protocol(row.protocolIdentifier), icmp && h("small", {}, icmp));
+      },
+    },
+    numberColumn("octetDeltaCount", "Bytes", format.bytes),
+    numberColumn("packetDeltaCount", "Packets"),
+    flagsColumn(rows),
+    written(rows, "sourceMacAddress", "Source card"),
+    written(rows, "destinationMacAddress", "Destination card"),
+    written(rows, "vlanId", "VLAN"),
+  ].filter(Boolean);
 }
 
-function written(key, value, isAddress, state) {
-  if (value === null || value === undefined) return "–";
-  if (isAddress) return h("a.address", { href: hostHref(state, value) }, value);
-  if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
-  if (/Milliseconds$/.test(key)) return format.moment(value);
-  return /octet/i.test(key)
-    ? format.bytes(value)
-    : /port|identifier|interface/i.test(key)
-      ? String(value)
-      : format.count(value);
-}
-
-/** The name of an element in words: sourceIPAddress, source IP address. */
-function words(name) {
-  const text = name
-    .replace(/Milliseconds$/, "")
-    .replace(/DeltaCount$/, "s")
-    .replace(/IP(v\d)?Address/, " IP$1 address")
-    .replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);
-  return text[0].toUpperCase() + text.slice(1);
+/** A column of texts. */
+function written(rows, key, label) {
+  if (!rows.some((row) => key in row)) return null;
+  return {
+    key,
+    label,
+    class: "m",
+    value: (row) => row[key] ?? null,
+    cell: (row) => h("span.address", {}, String(row[key] ?? "–")),
+  };
 }

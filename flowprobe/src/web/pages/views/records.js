@@ -1,14 +1,12 @@
 // Flow records one by one: what everything else is the sum of.
 
-import { addressCell, exporterColumn, filterHref, momentColumn, namesOf, numberColumn, serviceFilters } from "../cells.js";
+import { exporterColumn, filterHref, momentColumn, numberColumn, serviceFilters } from "../cells.js";
 import { fill, h } from "../dom.js";
 import * as format from "../format.js";
 import { Panel } from "../panel.js";
 import { Table } from "../table.js";
+import { durationColumn, endColumn, flagsColumn, typeAndCode } from "./flowcells.js";
 
-const TCP = 6;
-/** Bits of tcpControlBits, from the lowest on. */
-const FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"];
 /** flowEndReason of RFC 5102. */
 const REASONS = { 1: "idle timeout", 2: "active timeout", 3: "end of flow", 4: "forced end", 5: "lack of resources" };
 
@@ -59,26 +57,13 @@ export default {
 function columns(rows) {
   return [
     { ...momentColumn("flowEndMilliseconds", "End"), ranked: true, numeric: false },
-    {
-      key: "duration",
-      label: "Duration",
-      numeric: true,
-      value: (row) => row.flowEndMilliseconds - row.flowStartMilliseconds,
-      cell: (row) => format.duration(row.flowEndMilliseconds - row.flowStartMilliseconds),
-    },
-    end("source", "Source"),
-    end("destination", "Destination"),
+    durationColumn(),
+    endColumn("source", "Source"),
+    endColumn("destination", "Destination"),
     protocolAndService(),
     numberColumn("octetDeltaCount", "Bytes", format.bytes),
     numberColumn("packetDeltaCount", "Packets"),
-    rows.some((row) => row.protocolIdentifier === TCP)
-      ? {
-          key: "tcpControlBits",
-          label: "TCP flags",
-          value: (row) => row.tcpControlBits ?? null,
-          cell: (row) => (row.protocolIdentifier === TCP ? flags(row.tcpControlBits) : "–"),
-        }
-      : null,
+    flagsColumn(rows),
     interfaces(),
     {
       key: "flowEndReason",
@@ -100,31 +85,7 @@ function columns(rows) {
   ].filter(Boolean);
 }
 
-function end(side, label) {
-  const [address, port] = [`${side}IPAddress`, `${side}TransportPort`];
-  return {
-    key: address,
-    label,
-    class: "a",
-    value: (row) => row[address],
-    cell: (row, { state }) => {
-      const after = row[port]
-        ? h(
-            "a.port",
-            { href: filterHref(state, [["port", row[port]]]), title: `Show only port ${row[port]}` },
-            `:${row[port]}`,
-          )
-        : null;
-      return addressCell(state, row[address], namesOf(row, side), { kind: side, after });
-    },
-  };
-}
-
 function protocolAndService() {
-  const icmp = (row) =>
-    row.icmpTypeCode === null || row.icmpTypeCode === undefined
-      ? null
-      : `${row.icmpTypeCode >> 8}/${row.icmpTypeCode & 255}`;
   return {
     key: "protocol",
     label: "Protocol",
@@ -144,17 +105,11 @@ function protocolAndService() {
         ),
         row.serviceName
           ? h("small", {}, row.serviceName)
-          : icmp(row) && /ICMP/i.test(row.protocol)
-            ? h("small", {}, `type/code ${icmp(row)}`)
+          : typeAndCode(row.icmpTypeCode) && /ICMP/i.test(row.protocol)
+            ? h("small", {}, typeAndCode(row.icmpTypeCode))
             : null,
       ),
   };
-}
-
-function flags(bits) {
-  if (bits === null || bits === undefined) return "–";
-  const set = FLAGS.filter((_, position) => bits & (1 << position));
-  return h("span.flags", { title: `0x${bits.toString(16).padStart(2, "0")}` }, set.join(" ") || "none");
 }
 
 function interfaces() {
