@@ -304,6 +304,8 @@ impl Detection {
         let (context, mut watch, mut told) = (Context { site, now_ms: *now_ms }, Watch::start(), Duration::ZERO);
         let mut tell_all = |steps: &mut Vec<(Connection, Step)>| {
             let mut watch = Watch::start();
+            // They come in the order of a map.
+            steps.sort_by_key(|(connection, _)| connection.start_ms);
             for (detector, spent) in detectors.iter_mut().zip(&mut spent.1) {
                 steps.iter().for_each(|(connection, step)| tell(&mut **detector, connection, *step, context, seen));
                 let lap = watch.lap();

@@ -84,6 +84,8 @@ const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_534;
 pub(crate) struct Scan {
     settings: ScanSettings,
     sources: Recent<Ip, Source>,
+    /// Scans that have grown since they were said.
+    due: Vec<(Ip, Shape)>,
 }
 
 /// An attempt: one for each target, with its latest time.
@@ -147,10 +149,12 @@ struct Scanned {
     fresh: Vec<Ip>,
     evidence: Vec<Flow>,
     inside: bool,
+    #[serde(skip)]
+    is_due: bool,
 }
 
 impl Detector for Scan {
-    fn judged(&mut self, connection: &Connection, outcome: Outcome, context: Context<'_>, seen: &mut Seen) {
+    fn judged(&mut self, connection: &Connection, outcome: Outcome, context: Context<'_>, _seen: &mut Seen) {
         let attempt = Attempt {
             target: connection.server,
             port: connection.server_port,
@@ -173,10 +177,24 @@ impl Detector for Scan {
             if matches!(shape, Shape::Ports(..)) && attempt.is_echo() {
                 continue;
             }
-            if let Some(scan) = source.goes_on(shape, &attempt, connection, &self.settings, context) {
-                seen.extend(scan.sighting(connection.client, context));
+            if let Some(scan) = source.goes_on(shape, &attempt, connection, &self.settings, context)
+                && !std::mem::replace(&mut scan.is_due, true)
+            {
+                self.due.push((connection.client, shape));
             }
         }
+    }
+
+    /// Says what has grown: once it is known of all attempts of these seconds what has become of them, and what remains a minute later.
+    fn advance(&mut self, context: Context<'_>, seen: &mut Seen) {
+        let sources = &mut self.sources;
+        self.due.retain(|(ip, shape)| {
+            let scans = sources.get_mut(ip).map(|source| source.scans.iter_mut());
+            let Some(scan) = scans.and_then(|mut scans| scans.find(|scan| scan.shape == *shape)) else { return false };
+            seen.extend(scan.sighting(*ip, context));
+            scan.is_due = scan.targets.count() > scan.told.0;
+            scan.is_due
+        });
     }
 
     fn name(&self) -> &'static str {
@@ -199,7 +217,7 @@ impl Detector for Scan {
 impl Scan {
     /// A detector that has seen nothing yet.
     pub(crate) fn new(settings: ScanSettings) -> Self {
-        Self { settings, sources: Recent::new(SOURCES) }
+        Self { settings, sources: Recent::new(SOURCES), due: Vec::new() }
     }
 }
 
@@ -322,6 +340,7 @@ impl Scanned {
             fresh: Vec::new(),
             evidence: Vec::new(),
             inside,
+            is_due: false,
         }
     }
 

@@ -23,14 +23,14 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A time in the largest unit of which there are two or more, to three digits.
+/// A time in the largest unit of which there are two or more, seconds from one on, to three digits.
 #[expect(clippy::cast_precision_loss, reason = "three digits")]
 pub(crate) fn span(ms: i64) -> String {
     if ms <= 0 {
         return "a moment".to_owned();
     }
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
-    match units.into_iter().find(|(unit, _)| ms >= 2 * unit) {
+    match units.into_iter().find(|(unit, _)| ms >= if *unit == 1000 { *unit } else { 2 * unit }) {
         Some((unit, name)) => {
             let number = ms as f64 / unit as f64;
             if number < 10.0 && ms % unit != 0 { format!("{number:.1} {name}") } else { format!("{number:.0} {name}") }
@@ -73,7 +73,7 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!(
             [0, 1999, 2000, 14_200, 119_000, 120_000, 7_200_000, 172_800_000].map(span),
-            ["a moment", "1999 ms", "2 s", "14 s", "119 s", "2 min", "2 h", "2 d"]
+            ["a moment", "2.0 s", "2 s", "14 s", "119 s", "2 min", "2 h", "2 d"]
         );
         assert_eq!([999, 1000, 12_345, 9_999_999_999].map(octets), ["999 B", "1.00 kB", "12.3 kB", "10.00 GB"]);
         assert_eq!(
