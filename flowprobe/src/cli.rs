@@ -12,6 +12,7 @@ use crate::config::{
     Remote, SampleBy, SelectionSettings, Settings, Target, WebAddress, WebSettings,
 };
 use crate::detect::FindingsArgs;
+use crate::detect::service::devices::DevicesArgs;
 use crate::enrich::ReverseDns;
 use crate::export::elements::Fields;
 use crate::query::{HuntArgs, QueryArgs};
@@ -44,6 +45,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Say what has looked wrong, as the daemon has kept it
     Findings(FindingsArgs),
+    /// List the devices that the daemon has met, as a file of approvals has them
+    Devices(DevicesArgs),
     /// Look for the addresses of lists in history: who had to do with them, and when
     Hunt(HuntArgs),
     /// Make one page, or one JSON object, of what history says about a time, to mail or to archive

@@ -18,6 +18,7 @@ use flowprobe::collect::listen::ListenError;
 use flowprobe::config::{OutputMode, Settings};
 use flowprobe::detect::FindingsArgs;
 use flowprobe::detect::indicator::{IndicatorSet, ListSettings};
+use flowprobe::detect::service::devices;
 use flowprobe::detect::service::files::{Files, FilesError, read_list};
 use flowprobe::enrich::{EnrichError, Enrichment};
 use flowprobe::export::{CannotUse, Format};
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Top(args) => watch(&args),
         Command::Query(args) => query(&args),
         Command::Findings(args) => findings(&args),
+        Command::Devices(args) => devices::print(&args, &mut std::io::stdout().lock()).map_err(Failure::Running),
         Command::Hunt(args) => hunt(&args),
         Command::Report(args) => report(&args),
         Command::CheckConfig { file } => check_config(&file),

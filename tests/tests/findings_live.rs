@@ -20,7 +20,7 @@ use flowprobe_tests::trouble::said::{
     Found, before, findings, must_be_the_beacon, must_be_the_flood, must_be_the_scan, must_be_the_upload, wait_for,
     wanted,
 };
-use flowprobe_tests::trouble::{CLIENT, CONTROL, GATEWAY, PORTS, Site};
+use flowprobe_tests::trouble::{CLIENT, CONTROL, GATEWAY, PORTS, STRANGER, Site};
 use flowprobe_tests::{require, skip};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -148,6 +148,12 @@ fn must_be_known_without_a_daemon(watch: &Watch, found: &Found) -> Result<()> {
     ensure!(found.values().all(|one| ids.contains(&one["id"])), "{kept}");
     let words = watch.ask(&["findings"])?;
     ensure!(words.contains(&format!("{CLIENT} scans ports of {GATEWAY} (port-scan, T1046)")), "{words}");
+
+    let devices = watch.ask(&["devices"])?;
+    let card = Site::STRANGE_CARD;
+    let is_listed =
+        |line: &str| line.starts_with(card) && line.contains(&format!(" {STRANGER} ")) && line.contains(" on lan2, 20");
+    ensure!(devices.lines().any(is_listed), "{devices}");
 
     let list = watch.path("list");
     fs::write(&list, format!("10.9.0.64/30 # guests\n{CONTROL} # control\n192.0.2.77\n"))?;

@@ -28,6 +28,9 @@ use super::sketch::recent::Recent;
 use super::words::{counted, listed};
 use super::{Context, Detector};
 
+/// Under which it is kept what was learned.
+pub(crate) const NAME: &str = "device-1";
+
 static MAKER: Rule = Rule { name: "device-maker", technique: Some("T1200"), quiet_ms: 3_600_000 };
 
 /// What is still there is said again after this time, so that the finding stays open.
@@ -376,7 +379,7 @@ impl Detector for Devices {
     }
 
     fn name(&self) -> &'static str {
-        "device-1"
+        NAME
     }
 
     fn learned(&self) -> Option<Vec<u8>> {

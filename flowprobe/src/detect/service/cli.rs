@@ -72,7 +72,7 @@ pub(crate) fn in_words(one: &Finding, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A moment in UTC, to the second.
-fn moment(ms: i64) -> String {
+pub(super) fn moment(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms)
         .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

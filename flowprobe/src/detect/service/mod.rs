@@ -2,6 +2,7 @@
 
 mod cli;
 pub mod condition;
+pub mod devices;
 mod feed;
 pub mod files;
 pub mod json;
