@@ -99,9 +99,11 @@ impl<const N: usize> Victim<N> {
         &self.blamed().heavy
     }
 
-    /// Some of the flows.
+    /// Some of the flows; of the main source, if there is one.
     pub(crate) fn evidence(&self) -> Vec<Flow> {
-        self.blamed().evidence.clone()
+        let (all, by_one) = (&self.blamed().evidence, self.main_source());
+        let of_one: Vec<Flow> = all.iter().copied().filter(|flow| by_one == Some(flow.source)).collect();
+        if of_one.is_empty() { all.clone() } else { of_one }
     }
 
     /// About how many sources there are, at least one: exact up to 48, else to two digits, which is what the sketch is good for.
