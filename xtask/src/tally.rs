@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -51,14 +49,6 @@ impl Outcome {
         &self.failures
     }
 
-    /// What another part of the step came to.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped.extend(other.skipped);
-        self.failures.extend(other.failures);
-    }
-
     /// Takes in one line of a test program's output.
     pub(crate) fn read_line(&mut self, line: &str) {
         if let Some(test) = line.strip_prefix("test ") {
@@ -72,14 +62,6 @@ impl Outcome {
                 self.failed += count(result, " failed");
             }
         }
-    }
-
-    /// Counts a program that has failed without saying which test did: it did not build, or a test took all of it down.
-    fn ended(mut self, status: ExitStatus, command: &Command) -> Self {
-        if !status.success() && self.failed == 0 {
-            self.fail(format!("`{}`: {status}", process::line(command)));
-        }
-        self
     }
 
     /// Tests that skipped themselves look passed to cargo. Each wrote a line `test name: reason`; the last counts.
@@ -100,14 +82,8 @@ fn count(result: &str, word: &str) -> u64 {
 pub(crate) fn stream(command: &mut Command) -> Result<Outcome> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{}`", process::line(command)))?;
-    let outcome = read(child.stdout.take().context("no output")?)?;
-    Ok(outcome.ended(child.wait()?, command))
-}
-
-/// Shows what a program prints, and counts.
-fn read(output: impl Read) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let mut output = BufReader::new(output);
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
     let mut line = Vec::new();
     while output.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
@@ -115,30 +91,12 @@ fn read(output: impl Read) -> Result<Outcome> {
         outcome.read_line(text.trim_end());
         line.clear();
     }
+    let status = child.wait()?;
+    if !status.success() && outcome.failed == 0 {
+        // It did not build, or a test took the whole program down.
+        outcome.fail(format!("`{}`: {status}", process::line(command)));
+    }
     Ok(outcome)
-}
-
-/// `cargo test` that runs beside another, and is shown after it.
-pub(crate) struct Beside {
-    command: Command,
-    child: Child,
-    output: PathBuf,
-}
-
-impl Beside {
-    /// Starts it; what it prints goes to this file.
-    pub(crate) fn start(mut command: Command, output: &Path) -> Result<Self> {
-        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-        command.stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("cannot start `{}`", process::line(&command)))?;
-        Ok(Self { command, child, output: output.to_owned() })
-    }
-
-    /// Waits for its end, shows what it has printed, and counts.
-    pub(crate) fn finish(mut self) -> Result<Outcome> {
-        let status = self.child.wait()?;
-        Ok(read(File::open(&self.output)?)?.ended(status, &self.command))
-    }
 }
 
 /// What all steps add up to.

@@ -124,49 +124,14 @@ fn fuzz_for(target: Target, seconds: u32) -> Result<Outcome> {
     }
 }
 
-/// End-to-end tests that mostly wait for time to go by, and that neither count what a load comes to nor look at memory: they run beside the
-/// others, one after the other.
-const WAITING: [&str; 6] = ["history_faults", "history_remote", "readings", "soak", "spool", "streams"];
-
 fn end_to_end(long: bool, skips: &Path, unpacked: &Path, python: &Path) -> Result<Outcome> {
     let daemon: PathBuf = workspace::build_whole_daemon().context("the daemon does not build")?;
-    let path = packages::path_with(unpacked)?;
-    let (waiting, others): (Vec<String>, Vec<String>) =
-        names(&workspace::root().join("tests/tests"))?.into_iter().partition(|name| WAITING.contains(&name.as_str()));
-    let command = |names: &[String], last: &[&str]| {
-        let mut command = workspace::cargo_of_all("test");
-        command.args(names.iter().flat_map(|name| ["--test", name.as_str()])).args(last);
-        command.env("FLOWPROBE_BIN", &daemon).env("PATH", &path).env("PYTHONPATH", python);
-        command.env("FLOWPROBE_SKIP_FILE", skips);
-        if long {
-            command.env("FLOWPROBE_LONG", "1");
-        }
-        command
-    };
-    // So that none of the two waits for the other to compile.
-    let built = tally::stream(&mut command(&[&waiting[..], &others].concat(), &["--no-run"]))?;
-    if built.failed() > 0 {
-        return Ok(built);
+    let mut command = workspace::cargo_of_all("test");
+    command.args(["--test", "*", "--no-fail-fast", "--", "--test-threads=1"]);
+    command.env("FLOWPROBE_BIN", daemon).env("PATH", packages::path_with(unpacked)?);
+    command.env("PYTHONPATH", python);
+    if long {
+        command.env("FLOWPROBE_LONG", "1");
     }
-    let last = ["--no-fail-fast", "--", "--test-threads=1"];
-    fs::write(skips, "").with_context(|| format!("cannot empty {}", skips.display()))?;
-    let beside = tally::Beside::start(command(&waiting, &last), &skips.with_file_name("waiting-tests.txt"))?;
-    let mut outcome = tally::stream(&mut command(&others, &last))?;
-    println!("\nbeside these:");
-    outcome.add(beside.finish()?);
-    outcome.skipped_themselves(&fs::read_to_string(skips)?);
-    Ok(outcome)
-}
-
-/// The names of test programs: files of this folder, without their extension.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().and_then(|name| name.to_str()).map(str::to_owned));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
+    tests(&mut command, skips)
 }

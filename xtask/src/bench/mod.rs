@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{process, workspace};
 
-/// Measure the kernel programs, the drain, the export, history, enrichment, findings or the replay
+/// Measure the kernel programs, the drain, the export, history, enrichment or the replay
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -29,8 +29,6 @@ enum What {
     Store(OfDaemon),
     /// How fast names of addresses are looked up
     Enrich(OfDaemon),
-    /// What looking for findings costs, detector by detector, and what indicator lists do
-    Detect(OfDaemon),
     /// What history costs a running daemon in CPU time and memory, beside one without
     History(OfDaemon),
     Replay(replay::Args),
@@ -50,7 +48,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Export(args) => of_daemon("export", args)?,
         What::Store(args) => of_daemon("store", args)?,
         What::Enrich(args) => of_daemon("enrich", args)?,
-        What::Detect(args) => of_daemon("detect", args)?,
         What::History(args) => history(args)?,
         What::Replay(args) => replay::run(args)?,
     }
