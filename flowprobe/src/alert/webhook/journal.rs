@@ -120,7 +120,11 @@ impl Journal {
         file.write_all(&text)?;
         file.sync_data()?;
         if self.is_unread {
-            fs::rename(&self.path, self.path.with_extension("unreadable"))?;
+            match fs::rename(&self.path, self.path.with_extension("unreadable")) {
+                // It was the folder that could not be read, or somebody else has moved it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             self.is_unread = false;
         }
         fs::rename(&new, &self.path)?;
@@ -224,6 +228,20 @@ mod tests {
         let waits = [stored(1)];
         journal.write(&[Record::Add(stored(1))], || waits.iter()).expect("written");
         assert!(folder.path().join("webhook.unreadable/precious").is_dir());
+        assert_eq!(open(&path).1, waits);
+    }
+
+    #[test]
+    fn a_folder_that_was_none_is_no_journal_that_cannot_be_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, inside) = (folder.path().join("spool/webhook.jsonl"), folder.path().join("spool"));
+        fs::write(&inside, "no folder").expect("written");
+        let (mut journal, _, opened) = Journal::open(path.clone());
+        assert!(opened.is_err());
+        fs::remove_file(&inside).expect("removed");
+        fs::create_dir(&inside).expect("a folder");
+        let waits = [stored(1)];
+        journal.write(&[Record::Add(stored(1))], || waits.iter()).expect("written");
         assert_eq!(open(&path).1, waits);
     }
 }
