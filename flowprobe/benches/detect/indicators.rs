@@ -9,7 +9,7 @@ use flowprobe::detect::flow::Ip;
 use flowprobe::detect::indicator::{IndicatorSet, ListSettings};
 use flowprobe::detect::service::files::read_list;
 
-use crate::memory;
+use crate::memory::memory;
 
 /// Flows in a round, and rounds.
 const FLOWS: usize = 2_000_000;

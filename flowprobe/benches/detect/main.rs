@@ -2,14 +2,17 @@
 //! indicator lists take to read, to keep and to compare with.
 
 mod indicators;
+#[path = "../common/memory.rs"]
+mod memory;
 mod traffic;
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use flowprobe::detect::site::Site;
-use flowprobe::detect::{Detection, Memory, Outside, Settings};
+use flowprobe::detect::{Detection, Load, Outside, Settings};
+use memory::memory;
 use traffic::Traffic;
 
 /// Measures detectors.
@@ -51,7 +54,7 @@ fn detectors(args: &Args, hosts: u32, servers: u32) -> Result<()> {
     let (mut rates, mut from) = (Vec::new(), Vec::new());
     for second in 0..WARM + args.seconds {
         if second == WARM {
-            from = detection.memory();
+            from = detection.loads();
         }
         flows.clear();
         traffic.second(second, args.flows, &mut flows);
@@ -71,14 +74,14 @@ fn detectors(args: &Args, hosts: u32, servers: u32) -> Result<()> {
     let (least, most) = (rates[0], rates[rates.len() - 1]);
     println!("{:.2} M flows/s by one thread ({least:.2}–{most:.2})", rates[rates.len() / 2]);
     let flows = args.seconds as f64 * args.flows as f64;
-    print(&from, &detection.memory(), flows);
+    print(&from, &detection.loads(), flows);
     println!("{} MiB in memory", (memory("VmRSS:")?.saturating_sub(before) << 10).saturating_sub(own) >> 20);
     Ok(())
 }
 
 /// What each takes of a flow, the most first.
-fn print(from: &[Memory], to: &[Memory], flows: f64) {
-    let mut each: Vec<(&Memory, f64)> =
+fn print(from: &[Load], to: &[Load], flows: f64) {
+    let mut each: Vec<(&Load, f64)> =
         to.iter().zip(from).map(|(to, from)| (to, (to.nanoseconds - from.nanoseconds) as f64 / flows)).collect();
     each.sort_by(|one, other| other.1.total_cmp(&one.1));
     let all: f64 = each.iter().map(|(_, nanoseconds)| nanoseconds).sum();
@@ -87,11 +90,4 @@ fn print(from: &[Memory], to: &[Memory], flows: f64) {
     for (of, nanoseconds) in each {
         println!("{:<24}{nanoseconds:>8.1}{:>10}{:>12}", of.detector, of.entries, of.forgotten);
     }
-}
-
-/// KiB that the kernel says this process has or had in memory.
-fn memory(field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

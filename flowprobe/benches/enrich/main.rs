@@ -1,6 +1,9 @@
 //! How fast names are looked up: by one thread, of addresses as they are met on a gateway and of such as nobody meets twice, with
 //! databases as large as those that people use.
 
+#[path = "../common/memory.rs"]
+mod memory;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +15,7 @@ use clap::Parser;
 use flowprobe::enrich::{EnrichConfig, Enricher, Enrichment, ReverseDns};
 use flowprobe::store::flows::mapped;
 use ipnet::Ipv4Net;
+use memory::memory;
 use mmdb_writer::{Value, Writer};
 
 /// Measures enrichment.
@@ -106,13 +110,6 @@ fn measure(args: &Args, folder: &Path) -> Result<()> {
     let strangers: Vec<u128> = (0..args.lookups).map(|_| address(&mut random)).collect();
     look_up("of a gateway's hosts", &shared, &met, args.rounds)?;
     look_up("of addresses at random", &shared, &strangers, args.rounds)
-}
-
-/// KiB that the kernel says this process has or had in memory.
-fn memory(field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn look_up(what: &str, shared: &Arc<Enrichment>, addresses: &[u128], rounds: usize) -> Result<()> {

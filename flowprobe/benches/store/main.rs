@@ -1,6 +1,8 @@
 //! What keeping history costs: a day of flows is written as the daemon writes it, made into hours, and asked, and a month of them; the
 //! same questions go to DuckDB over the same files where Python has it. Every answer is compared.
 
+#[path = "../common/memory.rs"]
+mod memory;
 mod month;
 mod pages;
 mod traffic;
@@ -20,6 +22,7 @@ use flowprobe::store::layout::{DAY_MS, HOUR_MS, Layout, octets_below};
 use flowprobe::store::rollup::MINUTE_MS;
 use flowprobe::store::{Retention, Store, Writer, maintain};
 
+use memory::memory;
 use traffic::{START_MS, Traffic};
 
 /// Measures the store.
@@ -56,13 +59,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Memory of this process at most so far, MiB.
-fn peak_mib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? >> 10)
-}
-
 /// Hands the writer records as metering does, as fast as it takes them: the wall clock is that of the flows, the monotonic one runs with
 /// the work. What making the records costs is not measured.
 fn append(store: &Store, flows: u64, days: u64) -> Result<()> {
@@ -87,7 +83,11 @@ fn append(store: &Store, flows: u64, days: u64) -> Result<()> {
     let condition = store.shelf().condition();
     ensure!(condition.stored_records == flows && losses.total().records == 0, "not all were stored: {condition:?}");
     let rate = flows as f64 / writing.as_secs_f64();
-    println!("appended at {rate:.0} rows/s, {} files, at most {} MiB in memory", condition.files, peak_mib()?);
+    println!(
+        "appended at {rate:.0} rows/s, {} files, at most {} MiB in memory",
+        condition.files,
+        memory("VmHWM:")? >> 10
+    );
     Ok(())
 }
 
@@ -106,7 +106,7 @@ fn compact(store: &Store, flows: u64, days: i64) -> Result<()> {
         took.as_nanos() as f64 / flows as f64,
         rows as f64 / flows as f64,
         all as f64 / flows as f64,
-        peak_mib()?
+        memory("VmHWM:")? >> 10
     );
     Ok(())
 }

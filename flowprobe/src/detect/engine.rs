@@ -166,9 +166,9 @@ impl Default for Outside {
     }
 }
 
-/// What a detector keeps in memory, and what it takes.
+/// What a detector keeps in memory, and what time it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct Load {
     /// Its name.
     pub detector: Cow<'static, str>,
     /// Hosts, pairs of hosts or whatever it follows.
@@ -344,17 +344,17 @@ impl Detection {
         self.detectors.iter().filter_map(|detector| one(&**detector)).collect()
     }
 
-    /// What each detector keeps in memory, and the conversations that are followed.
+    /// That of each detector, and of the conversations that are followed.
     #[must_use]
-    pub fn memory(&self) -> Vec<Memory> {
+    pub fn loads(&self) -> Vec<Load> {
         let nanoseconds = |spent: Duration| u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         let one = |detector: &(dyn Detector + Send), spent: &Duration| {
             let (entries, forgotten) = detector.memory();
             let name = detector.name().rsplit_once('-').map_or("", |(name, _)| name);
-            Memory { detector: name.into(), entries, forgotten, nanoseconds: nanoseconds(*spent) }
+            Load { detector: name.into(), entries, forgotten, nanoseconds: nanoseconds(*spent) }
         };
         let (connections, spent) = (&self.connections, &self.spent);
-        let conversations = Memory {
+        let conversations = Load {
             detector: "conversations".into(),
             entries: connections.len(),
             forgotten: connections.hurried,

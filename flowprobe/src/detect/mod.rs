@@ -40,7 +40,7 @@ pub mod volume;
 pub(crate) mod words;
 
 use connection::{Connection, Outcome};
-pub use engine::{Detection, Memory, Outside, RULES, Settings};
+pub use engine::{Detection, Load, Outside, RULES, Settings};
 use finding::Seen;
 use flow::Flow;
 pub(crate) use service::in_words;

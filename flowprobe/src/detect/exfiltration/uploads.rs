@@ -102,11 +102,38 @@ impl Destination {
     }
 }
 
-/// Levels of the last 24 hours and by hour of week.
+/// What was sent by hour, as levels.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Habit {
+    /// Of the last 24 hours, the latest first.
     recent: [u8; 24],
+    /// By hour of week; empty, or 0 where there was none.
     week: Vec<u8>,
+}
+
+impl Habit {
+    /// Learns an hour. One odd week moves what is usual by no more than a factor of 4, once there is something.
+    fn learn(&mut self, hour: i64, octets: u64) {
+        let sent = level(octets);
+        self.recent.rotate_right(1);
+        self.recent[0] = sent;
+        if self.week.is_empty() {
+            self.week = vec![0; WEEK];
+        }
+        let usual = &mut self.week[index(hour)];
+        *usual = if *usual == 0 { sent } else { sent.clamp(usual.saturating_sub(8), usual.saturating_add(8)) };
+    }
+
+    /// The most at this hour of the week or one next to it, at this hour yesterday, and in the second busiest of the last 24 hours, of which
+    /// so many are known.
+    fn usual(&self, hour: i64, known: u8) -> u64 {
+        let by_week = (-1..=1).filter_map(|next| self.week.get(index(hour + next)));
+        let yesterday = self.recent.iter().skip(22);
+        let mut sorted = self.recent;
+        sorted.sort_unstable();
+        let busy = if known >= 2 { sorted[22] } else { sorted[23] };
+        octets_of(by_week.chain(yesterday).copied().max().unwrap_or(0).max(busy))
+    }
 }
 
 /// A host inside, and its habit.
@@ -120,17 +147,15 @@ pub(crate) struct Host {
     up: u64,
     /// Octets to and from outside in this hour.
     all: u64,
-    /// Levels of the last 24 hours, the latest first.
-    recent: [u8; 24],
-    /// Octets of these together, and of the busiest of them.
+    /// To all together.
+    sent: Habit,
+    /// To those that got more than they gave.
+    uploads: Habit,
+    /// Octets of the last 24 hours together, and of the busiest of them.
     sum: u64,
     most: u64,
-    /// How many of them there are.
+    /// How many of them are known.
     known: u8,
-    /// Levels by hour of week; empty, or 0 where there was none.
-    week: Vec<u8>,
-    /// The same of uploads alone, to hosts that got more than they gave.
-    uploads: Habit,
     /// Levels of the last 7 days, the latest first.
     days: [u8; 7],
     pub(crate) destinations: Vec<Destination>,
@@ -145,12 +170,11 @@ impl Host {
             hour: at_ms.div_euclid(HOUR_MS),
             up: 0,
             all: 0,
-            recent: [0; 24],
+            sent: Habit::default(),
+            uploads: Habit::default(),
             sum: 0,
             most: 0,
             known: 0,
-            week: Vec::new(),
-            uploads: Habit::default(),
             days: [0; 7],
             destinations: Vec::new(),
             said: 0,
@@ -216,36 +240,30 @@ impl Host {
     }
 
     fn close(&mut self) {
-        let sent = level(self.up);
-        self.recent.rotate_right(1);
-        self.recent[0] = sent;
+        self.sent.learn(self.hour, self.up);
         self.known = self.known.saturating_add(1).min(24);
-        self.sum = self.recent.iter().map(|level| octets_of(*level)).sum();
-        self.most = octets_of(self.recent.iter().copied().max().unwrap_or(0));
+        self.sum = self.sent.recent.iter().map(|level| octets_of(*level)).sum();
+        self.most = octets_of(self.sent.recent.iter().copied().max().unwrap_or(0));
         if self.hour.rem_euclid(24) == 23 {
             self.days.rotate_right(1);
             self.days[0] = level(self.sum);
         }
-        learn(&mut self.week, self.hour, sent);
         let mut uploaded = 0_u64;
         for one in &mut self.destinations {
             let (up, down) = std::mem::take(&mut one.clock);
             uploaded = uploaded.saturating_add(if up / UPLOAD >= down { up } else { 0 });
         }
-        let uploaded = level(uploaded);
-        self.uploads.recent.rotate_right(1);
-        self.uploads.recent[0] = uploaded;
-        learn(&mut self.uploads.week, self.hour, uploaded);
+        self.uploads.learn(self.hour, uploaded);
     }
 
     /// What it used to send in an hour such as this, to all together.
     pub(crate) fn usual(&self) -> u64 {
-        usual(&self.recent, &self.week, self.hour, self.known)
+        self.sent.usual(self.hour, self.known)
     }
 
     /// The same of uploads: a call, in which as much comes back, says nothing about them.
     pub(crate) fn usual_uploads(&self) -> u64 {
-        usual(&self.uploads.recent, &self.uploads.week, self.hour, self.known)
+        self.uploads.usual(self.hour, self.known)
     }
 
     /// What it used to send on a day, the median of those that are known; none before the third.
@@ -257,7 +275,7 @@ impl Host {
 
     /// Octets of this hour, or of the one before if that had more.
     pub(crate) fn hour_up(&self) -> u64 {
-        self.up.max(octets_of(self.recent[0]))
+        self.up.max(octets_of(self.sent.recent[0]))
     }
 
     /// Octets of this hour alone.
@@ -274,25 +292,6 @@ impl Host {
     pub(crate) fn most_up(&self) -> u64 {
         self.most.max(self.up)
     }
-}
-
-/// Moves the habit of an hour of the week: one odd week by no more than a factor of 4, once there is one.
-fn learn(week: &mut Vec<u8>, hour: i64, sent: u8) {
-    if week.is_empty() {
-        *week = vec![0; WEEK];
-    }
-    let usual = &mut week[index(hour)];
-    *usual = if *usual == 0 { sent } else { sent.clamp(usual.saturating_sub(8), usual.saturating_add(8)) };
-}
-
-/// At this hour of the week or one next to it, at this hour yesterday, and in the second busiest of the last 24 hours: the most of them.
-fn usual(recent: &[u8; 24], week: &[u8], hour: i64, known: u8) -> u64 {
-    let by_week = (-1..=1).filter_map(|next| week.get(index(hour + next)));
-    let yesterday = recent.iter().skip(22);
-    let mut sorted = *recent;
-    sorted.sort_unstable();
-    let busy = if known >= 2 { sorted[22] } else { sorted[23] };
-    octets_of(by_week.chain(yesterday).copied().max().unwrap_or(0).max(busy))
 }
 
 /// The first hosts inside that talked to an outside host.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::finding::Severity;
 use super::super::findings::{Finding, State};
-use super::super::{Memory, RULES};
+use super::super::{Load, RULES};
 use crate::alert;
 
 /// Headlines that are shown.
@@ -33,7 +33,7 @@ pub struct Condition {
     /// Flows that the full queue has refused.
     pub missed_flows: u64,
     /// What each detector has in memory.
-    pub detectors: Vec<Memory>,
+    pub detectors: Vec<Load>,
     /// How those fare that findings go to.
     pub sinks: Vec<alert::Condition>,
     /// Why findings are not kept over a restart, while that is so.
@@ -158,7 +158,7 @@ pub(crate) fn example() -> Condition {
         suppressed: 7,
         flows: 120_000,
         missed_flows: 12,
-        detectors: vec![Memory { detector: "scan".into(), entries: 900, forgotten: 3, nanoseconds: 1_500_000_000 }],
+        detectors: vec![Load { detector: "scan".into(), entries: 900, forgotten: 3, nanoseconds: 1_500_000_000 }],
         sinks: vec![alert::Condition {
             name: "webhook https://alerts.example".to_owned(),
             sent: 40,

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::super::device::{self, Device, DeviceState};
 use super::super::flow::Mac;
+use super::super::words::counted;
 use super::cli::moment;
 use super::keep::{Keep, KeepError, Learned};
 use super::keeping::INTERFACES;
-use crate::enrich::{EnrichConfig, Enricher, Enrichment, ReverseDns};
+use crate::enrich::{EnrichConfig, Enricher, Enrichment};
 use crate::output::unless_closed;
 use crate::store::DEFAULT_FOLDER;
 
@@ -37,13 +38,7 @@ pub fn print(args: &DevicesArgs, out: &mut impl Write) -> Result<()> {
     let keep = Keep::in_folder(&args.store.clone().unwrap_or_else(|| DEFAULT_FOLDER.into()));
     let learned = keep.learned()?;
     let state = inventory(&keep, &learned)?;
-    let makers = Enrichment::open(&EnrichConfig {
-        databases: Vec::new(),
-        labels: Vec::new(),
-        vendors: None,
-        reverse_dns: ReverseDns::None,
-    })?;
-    let makers = Enricher::new(&Arc::new(makers));
+    let makers = Enricher::new(&Arc::new(Enrichment::open(&EnrichConfig::default())?));
     let maker = |mac: Mac| makers.vendor(mac.0.into_iter().fold(0, |sum, octet| sum << 8 | u64::from(octet)));
     let names: Vec<String> =
         kept(&learned, INTERFACES).and_then(|octets| postcard::from_bytes(octets).ok()).unwrap_or_default();
@@ -71,7 +66,7 @@ fn write(
     let mut devices: Vec<&Device> = state.inventory.iter().collect();
     devices.sort_by_key(|device| (std::cmp::Reverse(device.last_ms), device.mac.0));
     if !is_json {
-        let many = if devices.len() == 1 { "1 device".to_owned() } else { format!("{} devices", devices.len()) };
+        let many = counted(devices.len() as u64, "device");
         writeln!(out, "# {many}. Who may not be here is to be taken out before this becomes the file of `approvals`.")?;
     }
     for device in devices {

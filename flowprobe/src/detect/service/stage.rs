@@ -250,7 +250,7 @@ impl Stage {
             forgotten,
             suppressed,
             flows: self.flows,
-            detectors: self.detection.memory(),
+            detectors: self.detection.loads(),
             sinks: self.sinks.as_ref().map(Sinks::conditions).unwrap_or_default(),
             problem: self.keep.as_ref().and_then(|keeping| keeping.problem().map(str::to_owned)),
             failed_saves: self.keep.as_ref().map(Keeping::failures).unwrap_or_default(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const STEP_MS: i64 = 300_000;
 
 /// Steps in an hour.
-const HOUR: i64 = 12;
+pub(crate) const HOUR: i64 = 12;
 
 /// Octets that are as good as none: what is added to a volume before its logarithm is taken.
 const NOTHING: f64 = 65_536.0;
@@ -137,9 +137,12 @@ impl Baseline {
 
 /// The cells of an hour of the week and of the day, by UTC.
 fn places(step: i64) -> (usize, usize) {
-    let hour = step.div_euclid(HOUR);
-    let place = |of: i64| usize::try_from(hour.rem_euclid(of)).unwrap_or(0);
-    (place(168), 168 + place(24))
+    (hour_of(step, 168), 168 + hour_of(step, 24))
+}
+
+/// Which of so many hours a step is in, by UTC.
+pub(crate) fn hour_of(step: i64, hours: i64) -> usize {
+    usize::try_from(step.div_euclid(HOUR).rem_euclid(hours)).unwrap_or(0)
 }
 
 #[cfg(test)]

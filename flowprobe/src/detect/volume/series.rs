@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::finding::Severity;
 use super::super::flow::Flow;
-use super::super::sketch::baseline::{Baseline, By, STEP_MS, Usual, level, octets_of};
+use super::super::sketch::baseline::{Baseline, By, HOUR, STEP_MS, Usual, hour_of, level, octets_of};
 use super::VolumeSettings;
 
 /// A host that never moves so much in a step has no baseline.
@@ -69,11 +69,6 @@ pub(super) struct Kind {
     pub(super) is_all: bool,
 }
 
-/// The hour of the day of a step, by UTC.
-fn hour(step: i64) -> usize {
-    usize::try_from((step * STEP_MS).div_euclid(3_600_000).rem_euclid(24)).unwrap_or(0)
-}
-
 impl Series {
     pub(super) fn add(&mut self, flow: &Flow) {
         self.now = self.now.saturating_add(flow.share(flow.octets, STEP_MS));
@@ -97,8 +92,8 @@ impl Series {
         if !kind.is_host {
             self.silences *= 1.0 - std::f32::consts::LN_2 / FOUR_WEEKS;
             self.peaks.resize(24, 0.0);
-            let peak = &mut self.peaks[hour(step)];
-            // Twelve steps of each day.
+            let peak = &mut self.peaks[hour_of(step, 24)];
+            // Of each day, one step in 24 is of this hour.
             *peak = here.max(*peak - 24.0 / FOUR_WEEKS);
             self.recent.insert(0, self.now);
             self.recent.truncate(RECENT);
@@ -155,8 +150,8 @@ impl Series {
 
     /// The highest level at this hour of the day or those next to it.
     fn peak_around(&self, step: i64) -> f32 {
-        let near = [step - 12, step, step + 12];
-        near.into_iter().filter_map(|step| self.peaks.get(hour(step))).copied().fold(0.0, f32::max)
+        let near = [step - HOUR, step, step + HOUR];
+        near.into_iter().filter_map(|step| self.peaks.get(hour_of(step, 24))).copied().fold(0.0, f32::max)
     }
 
     /// Judges by the last hour: a step that is at once many times the most of it, and stays there for another.

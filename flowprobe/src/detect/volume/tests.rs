@@ -167,11 +167,8 @@ fn what_an_interface_had_at_such_an_hour_it_may_have_again() {
     let at = |day: i64| day * DAY + 36..day * DAY + 42;
     let twice = |days: [i64; 2]| {
         let octets = move |step| ordinary(step) * if days.iter().any(|day| at(*day).contains(&step)) { 8 } else { 1 };
-        said(&run(&mut new(), 15 * DAY..16 * DAY, ordinary)).len()
-            + said(&run(&mut new(), 0..17 * DAY, octets))
-                .iter()
-                .filter(|(rule, matter, _)| *rule == "volume-spike" && matter == "TCP")
-                .count()
+        let seen = said(&run(&mut new(), 0..17 * DAY, octets));
+        seen.iter().filter(|(rule, matter, _)| *rule == "volume-spike" && matter == "TCP").count()
     };
     assert_eq!(twice([15, 16]), twice([15, 15]), "the second is as high as the first");
     assert!(twice([15, 15]) > 0);
